@@ -1,0 +1,46 @@
+// Package kp names the places where a process may be killed in tests, and the bugs that tests plant to see whether the checker finds them. Without the
+// build tag killpoints both are constants that cost nothing.
+package kp
+
+// Point is a place on the path of a message at which a crash must lose nothing. See docs/guarantees.md for what happens at each.
+type Point string
+
+// The points, in the order in which a message passes them.
+const (
+	Acquired    Point = "acquired"     // owner, nothing announced to any broker yet
+	Read        Point = "read"         // rows read, not claimed
+	ClaimSent   Point = "claim_sent"   // the claim's statement is on its way, its answer unknown
+	Claimed     Point = "claimed"      // claimed, no byte sent
+	Publishing  Point = "publishing"   // part of the batch may be in the socket
+	Published   Point = "published"    // stored, the answer not yet looked at
+	Answered    Point = "answered"     // ack received, not settled
+	SettleSent  Point = "settle_sent"  // settle's COMMIT on its way
+	Settled     Point = "settled"      // settled, perhaps not yet flushed
+	HeldSettled Point = "held_settled" // failures moved to held
+	HeldTaken   Point = "held_taken"   // held messages taken, no byte sent
+	Stopping    Point = "stopping"     // everything settled, the lease not released
+)
+
+// Points lists every point.
+var Points = []Point{Acquired, Read, ClaimSent, Claimed, Publishing, Published, Answered, SettleSent, Settled, HeldSettled, HeldTaken, Stopping}
+
+// Bug is a planted bug.
+type Bug string
+
+// The planted bugs. Each must be found by the checker within two minutes.
+const (
+	SettleBeforeAck     Bug = "settle_before_ack"     // 1: mark before the broker's ack
+	CursorIsLast        Bug = "cursor_is_last"        // 2: a reader by id > last
+	ForgetHoles         Bug = "forget_holes"          // 2: a reader that forgets its holes
+	NoClaim             Bug = "no_claim"              // 3: nothing is claimed before publishing
+	NoFence             Bug = "no_fence"              // 4: claim and settle ignore the owner row
+	ClaimAnyIncarnation Bug = "claim_any_incarnation" // 23: a claim after a reconnect without the server incarnation
+	TwoHeads            Bug = "two_heads"             // 25: every failed message of a key becomes retrying
+	NewMessageID        Bug = "new_message_id"        // 12: a new message id for each attempt
+	WholeBatchAcked     Bug = "whole_batch_acked"     // 7: the whole batch settled when one message was acked
+	FailedToTail        Bug = "failed_to_tail"        // 8: a failed message steps aside and its key goes on
+	ChargeOutage        Bug = "charge_outage"         // 28: an outage spends attempts
+)
+
+// Bugs lists every planted bug.
+var Bugs = []Bug{SettleBeforeAck, CursorIsLast, ForgetHoles, NoClaim, NoFence, ClaimAnyIncarnation, TwoHeads, NewMessageID, WholeBatchAcked, FailedToTail, ChargeOutage}
