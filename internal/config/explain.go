@@ -1,0 +1,98 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// Key describes one key of the file.
+type Key struct {
+	Path    string `json:"path"` // destinations.<name>.brokers, routes[].to.topic
+	Takes   string `json:"takes"`
+	Default string `json:"default"` // empty = none
+	Range   string `json:"range"`   // empty = any
+	Restart bool   `json:"restart"` // a change needs a new start
+	Help    string `json:"help"`
+}
+
+// Keys lists every key in the order of the file.
+func Keys() []Key {
+	c := Default()
+	c.Destinations = []Destination{{Name: "<name>", Kafka: DefaultKafka()}}
+	route := Route{}
+	route.inherit(c)
+	c.Routes, c.RouteTests = []Route{route}, []RouteTest{{}}
+	var out []Key
+	keysOf(reflect.ValueOf(c).Elem(), "", false, &out)
+	return out
+}
+
+// Explain finds a key by its path; names and indexes in it may be real ones.
+func Explain(path string) (Key, error) {
+	keys := Keys()
+	paths := make([]string, len(keys))
+	for i, k := range keys {
+		paths[i] = k.Path
+	}
+	generic := genericPath(path)
+	if i := slices.Index(paths, generic); i >= 0 {
+		return keys[i], nil
+	}
+	return Key{}, fmt.Errorf("there is no key %s%s", path, suggestion(generic, paths))
+}
+
+func genericPath(path string) string {
+	parts := strings.Split(path, ".")
+	for i, p := range parts {
+		if at := strings.IndexByte(p, '['); at >= 0 {
+			parts[i] = p[:at] + "[]"
+		} else if p == "routes" || p == "route_tests" {
+			if len(parts) > 1 {
+				parts[i] = p + "[]"
+			}
+		}
+	}
+	if parts[0] == "destinations" && len(parts) > 1 {
+		parts[1] = "<name>"
+	}
+	return strings.Join(parts, ".")
+}
+
+func keysOf(v reflect.Value, path string, restart bool, out *[]Key) {
+	for _, f := range fieldsOf(v.Type()) {
+		fv, at := v.FieldByIndex(f.index), join(path, f.key)
+		k := Key{Path: at, Takes: wanted(fv.Type(), f), Restart: restart || f.is("restart"), Help: f.tag.Get("help")}
+		if low := f.tag.Get("min"); low != "" {
+			k.Range = low + " to " + f.tag.Get("max")
+		}
+		switch {
+		case fv.Type() == reflect.TypeFor[Secret]():
+			k.Takes = "{ env: NAME } or { file: PATH }"
+		case isScalar(fv.Type()):
+			k.Default = encodeScalar(fv, at, nil).Value
+			if k.Default == "null" && !f.is("null") {
+				k.Default = ""
+			}
+		case fv.Kind() == reflect.Struct:
+			k.Takes = "keys and values"
+		case f.tag.Get("keyed") != "":
+			k.Takes = "names, each with its keys and values"
+		case fv.Kind() == reflect.Map:
+			k.Takes = "names and values"
+		default:
+			k.Takes = "a list"
+		}
+		*out = append(*out, k)
+		switch {
+		case isScalar(fv.Type()):
+		case fv.Kind() == reflect.Struct:
+			keysOf(fv, at, k.Restart, out)
+		case f.tag.Get("keyed") != "":
+			keysOf(fv.Index(0), at+".<name>", k.Restart, out)
+		case fv.Kind() == reflect.Slice && fv.Len() > 0 && fv.Index(0).Kind() == reflect.Struct:
+			keysOf(fv.Index(0), at+"[]", k.Restart, out)
+		}
+	}
+}

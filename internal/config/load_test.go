@@ -1,0 +1,355 @@
+package config
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+const smallest = `version: 1
+name: orders
+database: { url: { env: WAYBILL_DATABASE_URL } }
+destinations:
+  kafka-a: { kind: kafka, brokers: ["localhost:9092"] }
+routes:
+  - { name: all, to: { destination: kafka-a } }
+`
+
+func TestSmallest(t *testing.T) {
+	got, err := Parse("config.yaml", []byte(smallest), Options{Strict: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Default()
+	want.Name = "orders"
+	want.Database.URL = SecretEnv("WAYBILL_DATABASE_URL")
+	want.Destinations = []Destination{{Name: "kafka-a", Kind: "kafka", Kafka: DefaultKafka()}}
+	want.Destinations[0].Brokers = []string{"localhost:9092"}
+	r := Route{Name: "all"}
+	r.inherit(want)
+	r.To.Destination = "kafka-a"
+	want.Routes = []Route{r}
+	if !reflect.DeepEqual(got.Config, want) {
+		t.Errorf("got  %+v\nwant %+v", got.Config, want)
+	}
+}
+
+// The checked-in file is the reference: it names every key, and shows defaults wherever there is one.
+func TestSampleEqualsDefaults(t *testing.T) {
+	text, err := os.ReadFile("../../config.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Parse("config.yaml", text, Options{Strict: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	given := map[string]bool{}
+	for path := range got.origins {
+		given[genericPath(path)] = true
+	}
+	for _, k := range Keys() {
+		if !given[k.Path] {
+			t.Errorf("config.yaml lacks %s", k.Path)
+		}
+	}
+	want := Default()
+	want.Name, want.Database.URL = got.Name, got.Database.URL
+	want.Destinations, want.Routes, want.RouteTests = got.Destinations, got.Routes, got.RouteTests
+	if !reflect.DeepEqual(got.Config, want) {
+		t.Errorf("config.yaml differs from the defaults:\ngot  %+v\nwant %+v", got.Config, want)
+	}
+	kafka := DefaultKafka()
+	kafka.Brokers = got.Destinations[0].Brokers
+	if !reflect.DeepEqual(got.Destinations[0].Kafka, kafka) {
+		t.Errorf("destination differs from the defaults:\ngot  %+v\nwant %+v", got.Destinations[0].Kafka, kafka)
+	}
+}
+
+func TestTagsAreSound(t *testing.T) {
+	parse := map[reflect.Type]func(string) error{
+		reflect.TypeFor[time.Duration](): func(s string) error { _, err := ParseDuration(s); return err },
+		reflect.TypeFor[Size]():          func(s string) error { _, err := ParseSize(s); return err },
+		reflect.TypeFor[Rate]():          func(s string) error { _, err := ParseRate(s); return err },
+	}
+	for _, k := range Keys() {
+		if k.Help == "" {
+			t.Errorf("%s has no help", k.Path)
+		}
+	}
+	var walk func(rt reflect.Type, path string)
+	walk = func(rt reflect.Type, path string) {
+		for _, f := range fieldsOf(rt) {
+			ft := rt.FieldByIndex(f.index).Type
+			if o, ok := reflect.New(ft).Interface().(noneable); ok {
+				ft = o.element()
+			}
+			if p := parse[ft]; p != nil {
+				if p(f.tag.Get("min")) != nil || p(f.tag.Get("max")) != nil {
+					t.Errorf("%s: range %q to %q does not parse", join(path, f.key), f.tag.Get("min"), f.tag.Get("max"))
+				}
+			} else if ft.Kind() == reflect.Struct {
+				walk(ft, join(path, f.key))
+			}
+		}
+	}
+	walk(reflect.TypeFor[Config](), "")
+}
+
+func TestProblems(t *testing.T) {
+	with := func(extra string) string { return smallest + extra }
+	for name, c := range map[string]struct{ text, want string }{
+		"unknown key":     {with("relays: {}\n"), `config.yaml:8:1: relays: unknown key, did you mean "relay"?`},
+		"nested":          {strings.Replace(smallest, "brokers:", "broker:", 1), `config.yaml:5:27: destinations.kafka-a.broker: unknown key, did you mean "brokers"?`},
+		"duplicate":       {with("name: again\n"), "config.yaml:8:1: name: the key is here twice; first in line 2"},
+		"wrong type":      {with("relay: { read: { batch: many } }\n"), "config.yaml:8:25: relay.read.batch: expected a whole number, got text"},
+		"not a block":     {with("relay: 5\n"), "config.yaml:8:8: relay: expected keys and values, got the number 5"},
+		"no unit":         {with("relay: { lease: 30 }\n"), `config.yaml:8:17: relay.lease: "30" has no unit; write it like 500ms, 30s, 5m, 24h or 7d`},
+		"wrong unit":      {with("relay: { read: { ahead_bytes: 64MB } }\n"), `"64MB": "MB" is no unit here; the units are B KiB MiB GiB`},
+		"out of range":    {with("relay: { stuck_after: 1ms }\n"), "config.yaml:8:23: relay.stuck_after: 1ms is out of range: 1s to 30d"},
+		"zero":            {with("retry: { max_attempts: 0 }\n"), "retry.max_attempts: 0 is out of range: 1 to 1000000"},
+		"quotes":          {with("on_dead: no\n"), `on_dead: "no" is none of block, skip`},
+		"bool":            {with("relay: { write_limits: 1 }\n"), "relay.write_limits: expected true or false, got the number 1"},
+		"number as text":  {strings.Replace(smallest, "name: orders", "name: 17", 1), "config.yaml:2:7: name: expected text, got the number 17; put it in quotes"},
+		"null":            {with("relay: { lease: null }\n"), "relay.lease: expected a duration like 500ms, 30s, 5m or 24h, got null"},
+		"name":            {strings.Replace(smallest, "name: orders", "name: Orders", 1), `config.yaml:2:7: name: "Orders" is no name here`},
+		"destination":     {strings.Replace(smallest, "destination: kafka-a", "destination: kafka-b", 1), `routes[0].to.destination: there is no destination "kafka-b", did you mean "kafka-a"?`},
+		"template":        {strings.Replace(smallest, "destination: kafka-a", `destination: kafka-a, topic: "{tpic}"`, 1), `routes[0].to.topic: "{tpic}": {tpic} stands for nothing`},
+		"lease":           {with("relay: { lease: 10s }\n"), "config.yaml:8:17: relay.lease: 10s is too short: it must be at least 1.5 × (write_timeout + tcp_user_timeout) = 15s"},
+		"quarantine":      {with("relay: { quarantine: 9s }\n"), "relay.quarantine: 9s is too short: it must be at least write_timeout + tcp_user_timeout = 10s"},
+		"list":            {strings.Replace(smallest, "[\"localhost:9092\"]", "localhost:9092", 1), "destinations.kafka-a.brokers: expected a list, got text"},
+		"address":         {strings.Replace(smallest, "localhost:9092", "localhost", 1), `destinations.kafka-a.brokers[0]: "localhost" is no address: write host:port`},
+		"missing":         {"version: 1\nname: a\n", "config.yaml:1:1: database.url: is missing"},
+		"alias":           {with("retry: &r {}\n"), "retry: anchors and aliases are not read here"},
+		"second document": {with("---\nname: b\n"), "a second document begins here"},
+		"not yaml":        {"a: [\n", "this is no YAML"},
+		"two routes":      {with("  - { name: all, to: { destination: kafka-a } }\n"), `routes[1].name: "all" is the name of another route`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if name == "missing" {
+				c.text += "database: {}\n"
+				c.want = "config.yaml:3:11: database.url: is missing"
+			}
+			_, err := Parse("config.yaml", []byte(c.text), Options{})
+			var ps Problems
+			if !errors.As(err, &ps) {
+				t.Fatalf("got %v, want problems", err)
+			}
+			if !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got  %s\nwant %s", err, c.want)
+			}
+		})
+	}
+}
+
+func TestAllProblemsAtOnce(t *testing.T) {
+	_, err := Parse("config.yaml", []byte("name: A\nrelay: { lease: 5, batch: 3 }\nlogs: { level: loud }\n"), Options{})
+	var ps Problems
+	if !errors.As(err, &ps) {
+		t.Fatal(err)
+	}
+	var paths []string
+	for _, p := range ps.Errors() {
+		paths = append(paths, p.Path)
+	}
+	want := "version destinations routes name relay.lease relay.batch logs.level"
+	got := strings.Join(paths, " ")
+	for _, p := range strings.Fields(want + " database.url") {
+		if p == "database.url" {
+			continue // database itself is missing: its keys are not listed one by one
+		}
+		if !strings.Contains(got, p) {
+			t.Errorf("%s is not reported: %s", p, got)
+		}
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	text := strings.Replace(smallest, "{ env: WAYBILL_DATABASE_URL }", "postgres://u:pw-canary@h/db", 1)
+	text = strings.Replace(text, "routes:\n", "  kafka-b: { kind: kafka, brokers: [\"b:1\"] }\nroutes:\n  - { name: eu, match: { topic: \"p*\", headers: { r: eu } }, to: { destination: kafka-b } }\n", 1)
+	got, err := Parse("config.yaml", []byte(text+"  - { name: late, to: { destination: kafka-a } }\n"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := got.Warnings.Error()
+	for _, want := range []string{"database.url: the secret stands in the file as plain text", "headers can send messages of one key", "routes[2]: is never reached"} {
+		if !strings.Contains(all, want) {
+			t.Errorf("no warning %q in:\n%s", want, all)
+		}
+	}
+	if strings.Contains(all, "canary") {
+		t.Error("the secret is in a warning")
+	}
+	if _, err := Parse("config.yaml", []byte(text), Options{Strict: true}); err == nil {
+		t.Error("strict takes warnings")
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	got, err := Parse("config.yaml", []byte(smallest), Options{Environ: []string{
+		"WAYBILL_RELAY__LEASE=60s", "WAYBILL_RELAY__READ__BATCH=17", "WAYBILL_RETRY__CAP=1m", "WAYBILL_ON_DEAD=skip", "WAYBILL_RELAY__WRITE_LIMITS=false",
+		"WAYBILL_DATABASE_URL=secret", "WAYBILL_RELAY__MAX_UNSENT=5000", "HOME=/x", "WAYBILL_TOKEN=x",
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Relay.Lease != time.Minute || got.Relay.Read.Batch != 17 || got.OnDead != "skip" || got.Relay.WriteLimits {
+		t.Errorf("overrides are lost: %+v", got.Relay)
+	}
+	if got.Routes[0].Retry.Cap != time.Minute || got.Routes[0].OnDead != "skip" {
+		t.Errorf("a route does not inherit an override: %+v", got.Routes[0])
+	}
+	if o := got.Origins(); o["relay.lease"] != "WAYBILL_RELAY__LEASE" || o["name"] != "config.yaml:2" || o["relay.quarantine"] != "default" || o["routes[0].on_dead"] != "WAYBILL_ON_DEAD" {
+		t.Errorf("origins: %v", o)
+	}
+	_, err = Parse("config.yaml", []byte(smallest), Options{Environ: []string{"WAYBILL_RELAY__LEASES=1", "WAYBILL_RELAY__LEASE=soon", "WAYBILL_ROUTES__NAME=x"}})
+	for _, want := range []string{`WAYBILL_RELAY__LEASES: there is no key relay.leases that a variable could set, did you mean "relay.lease"?`, "WAYBILL_RELAY__LEASE: relay.lease: ", "WAYBILL_ROUTES__NAME: there is no key"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
+
+func TestEnvironmentAlone(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if _, err := Load(Options{DatabaseOnly: true}); err == nil {
+		t.Error("no file and no variable must be an error")
+	}
+	got, err := Load(Options{DatabaseOnly: true, Environ: []string{"WAYBILL_DATABASE__URL=postgres://x"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if url, err := got.Database.URL.Reveal(); url != "postgres://x" || err != nil {
+		t.Errorf("%q, %v", url, err)
+	}
+}
+
+func TestSecretsAreNeverSeen(t *testing.T) {
+	const canary = "pw-canary"
+	text := strings.Replace(smallest, "{ env: WAYBILL_DATABASE_URL }", "postgres://u:"+canary+"@h/db", 1)
+	l, err := Parse("config.yaml", []byte(text), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	js, err := json.Marshal(l.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ym, err := yaml.Marshal(l.Database.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log strings.Builder
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "url", l.Database.URL, "config", l.Config)
+	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "url", l.Database.URL, "config", l.Config)
+	hidden := struct{ s Secret }{l.Database.URL}
+	for name, out := range map[string]string{
+		"%v": fmt.Sprintf("%v", l.Config), "%+v": fmt.Sprintf("%+v", l.Config), "%#v": fmt.Sprintf("%#v", l.Database), "%x": fmt.Sprintf("%x", l.Database.URL),
+		"unexported": fmt.Sprintf("%+v %#v", hidden, hidden), "json": string(js), "yaml": string(ym), "slog": log.String(),
+		"print": string(l.YAML(true)), "values": fmt.Sprint(l.Values()), "origins": fmt.Sprint(l.Origins()),
+	} {
+		if strings.Contains(out, canary) || strings.Contains(out, fmt.Sprintf("%x", canary)) {
+			t.Errorf("%s shows the secret: %s", name, out)
+		}
+		if name != "unexported" && name != "origins" && !strings.Contains(out, stars) {
+			t.Errorf("%s shows no stars: %s", name, out)
+		}
+	}
+}
+
+func TestSecretFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "url")
+	if err := os.WriteFile(path, []byte("postgres://x\r\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := SecretFile(path).Reveal(); got != "postgres://x" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	l, err := Parse("config.yaml", []byte(strings.Replace(smallest, "env: WAYBILL_DATABASE_URL", "file: /nonexistent/x", 1)), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ps := l.CheckSecrets(); len(ps) != 1 || ps[0].Path != "database.url" || ps[0].Line != 3 {
+		t.Errorf("got %v", ps)
+	}
+}
+
+// What config print writes is a configuration again, and the same one.
+func TestPrintRoundTrip(t *testing.T) {
+	text, err := os.ReadFile("../../config.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{smallest, string(text)} {
+		first, err := Parse("config.yaml", []byte(text), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		printed := first.YAML(true)
+		again, err := Parse("config.yaml", printed, Options{})
+		if err != nil {
+			t.Fatalf("%v in\n%s", err, printed)
+		}
+		if again.Database.URL.IsSet() {
+			again.Database.URL = first.Database.URL
+		}
+		if !reflect.DeepEqual(normal(first.Config), normal(again.Config)) {
+			t.Errorf("printed:\n%s\ngot  %+v\nwant %+v", printed, again.Config, first.Config)
+		}
+	}
+}
+
+// normal makes nil and empty alike.
+func normal(c *Config) string { return fmt.Sprintf("%+v", *c) }
+
+func TestGlobsMeet(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want bool
+	}{{"*", "x", true}, {"a*", "*b", true}, {"a*", "b*", false}, {"a", "a", true}, {"a", "ab", false}, {"*a*", "b*b", true}, {"", "*", true}, {"a*c", "ab*", true}, {"a*c", "*d", false}} {
+		if got := globsMeet(c.a, c.b); got != c.want || globsMeet(c.b, c.a) != c.want {
+			t.Errorf("%q meets %q: %v, want %v", c.a, c.b, got, c.want)
+		}
+	}
+}
+
+func TestExplain(t *testing.T) {
+	for _, path := range []string{"relay.lease", "destinations.kafka-a.timeouts.broker", "routes[3].to.topic", "routes.to.topic", "database.url", "routes", "destinations"} {
+		if k, err := Explain(path); err != nil || k.Help == "" {
+			t.Errorf("%s: %+v, %v", path, k, err)
+		}
+	}
+	if _, err := Explain("relay.leas"); err == nil || !strings.Contains(err.Error(), `did you mean "relay.lease"?`) {
+		t.Error(err)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	sample, err := os.ReadFile("../../config.yaml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, s := range []string{smallest, string(sample), "", "a", "[]", "null", "? [a]: b", "&a [*a]", "database: { url: [1] }", "routes: [null, {}]", "destinations: { a: null }", "version: !!binary x"} {
+		f.Add([]byte(s), "WAYBILL_RELAY__LEASE=1s")
+	}
+	f.Fuzz(func(t *testing.T, text []byte, env string) {
+		l, err := Parse("f", text, Options{Environ: []string{env}})
+		var ps Problems
+		switch {
+		case err == nil:
+			l.YAML(true)
+			l.Values()
+		case !errors.As(err, &ps) || len(ps.Errors()) == 0:
+			t.Fatalf("no problems in %v", err)
+		}
+	})
+}
