@@ -10,8 +10,6 @@ import (
 	"github.com/waybillmq/waybill/internal/testservices"
 )
 
-func TestMain(m *testing.M) { testservices.Main(m) }
-
 func connect(t *testing.T, url string) *pgx.Conn {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), url)

@@ -30,6 +30,7 @@ var process struct {
 	open  []server // own and shared servers, in order of start
 
 	postgres map[int]*shared[*PGServer]
+	kafka    *shared[*Cluster]
 }
 
 // shared is a server that starts with the first who asks. A start that failed stays failed: the next test need not wait for it again.
@@ -79,29 +80,43 @@ func closed(s server) {
 //	func TestMain(m *testing.M) { testservices.Main(m) }
 func Main(m *testing.M) {
 	code := m.Run()
-	if err := errors.Join(StopAll(), goleak.Find()); err != nil {
+	if err := errors.Join(leftovers(), CloseAll(), goleak.Find()); err != nil {
 		fmt.Fprintln(os.Stderr, "leftovers of the tests:", err)
 		code = max(code, 1)
 	}
 	os.Exit(code)
 }
 
-// StopAll stops every server of this process and removes their data. The error names what a test left behind.
-func StopAll() error {
+// leftovers names what the tests left behind: own servers, and connections to a shared one.
+func leftovers() error {
 	process.mu.Lock()
 	servers := slices.Clone(process.open)
-	common := []server{}
+	var common []server
 	for _, s := range process.postgres {
 		common = append(common, s.server)
 	}
+	if process.kafka != nil {
+		common = append(common, process.kafka.server)
+	}
 	process.mu.Unlock()
 	var errs []error
-	for _, s := range slices.Backward(servers) {
+	for _, s := range servers {
 		if !slices.Contains(common, s) {
 			errs = append(errs, fmt.Errorf("%s was not stopped by its test", s))
 		} else if pg, ok := s.(*PGServer); ok {
 			errs = append(errs, pg.leftConnections())
 		}
+	}
+	return errors.Join(errs...)
+}
+
+// CloseAll stops every server of this process, the last one started first, and removes their data.
+func CloseAll() error {
+	process.mu.Lock()
+	servers := slices.Clone(process.open)
+	process.mu.Unlock()
+	var errs []error
+	for _, s := range slices.Backward(servers) {
 		errs = append(errs, s.Close())
 	}
 	process.mu.Lock()

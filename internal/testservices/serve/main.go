@@ -1,0 +1,93 @@
+// Serve starts one of the servers of the tests by hand, prints how to reach it and runs until Ctrl-C; then server and data are gone.
+//
+//	go run ./internal/testservices/serve postgres --major 18
+//	go run ./internal/testservices/serve kafka --nodes 3
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/waybillmq/waybill/internal/testservices"
+)
+
+const usage = `usage: serve postgres [--major 15|18] [--fsync]
+       serve kafka [--nodes 1|3]
+It prints one line, the URL or the bootstrap list, when the server is up, and runs until Ctrl-C.
+`
+
+// errUsage means that the arguments are wrong and usage was printed.
+var errUsage = errors.New("usage")
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	switch {
+	case errors.Is(err, errUsage):
+		os.Exit(2)
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "serve:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.Usage = func() { fmt.Fprint(stderr, usage) }
+	major := flags.Int("major", 18, "")
+	fsync := flags.Bool("fsync", false, "")
+	nodes := flags.Int("nodes", 1, "")
+	kind := ""
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		kind, args = args[0], args[1:]
+	}
+	if flags.Parse(args) != nil || flags.NArg() > 0 {
+		return errUsage
+	}
+	var address string
+	var err error
+	switch kind {
+	case "postgres":
+		address, err = postgres(ctx, *major, *fsync)
+	case "kafka":
+		address, err = kafka(ctx, *nodes)
+	default:
+		flags.Usage()
+		return errUsage
+	}
+	if err == nil {
+		fmt.Fprintln(stdout, address)
+		fmt.Fprintln(stderr, "runs until Ctrl-C")
+		<-ctx.Done()
+	}
+	return errors.Join(err, testservices.CloseAll())
+}
+
+func postgres(ctx context.Context, major int, fsync bool) (string, error) {
+	var opts []testservices.Option
+	if fsync {
+		opts = append(opts, testservices.Fsync())
+	}
+	s, err := testservices.NewPostgres(ctx, major, opts...)
+	if err != nil {
+		return "", err
+	}
+	return s.URL("postgres"), nil
+}
+
+func kafka(ctx context.Context, nodes int) (string, error) {
+	c, err := testservices.NewKafka(ctx, nodes)
+	if err != nil {
+		return "", err
+	}
+	return strings.Join(c.Brokers, ","), nil
+}
