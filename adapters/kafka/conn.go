@@ -1,0 +1,205 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+const (
+	maxReadWait  = 60 * time.Second // no answer takes longer: a login that hangs is freed too
+	keepAlive    = 15 * time.Second
+	suspectFor   = 10 * time.Second
+	maxOpenConns = 1024 // far above what the sender rules can open; a bound on what a bug can do
+)
+
+var (
+	errTrustEnded = errors.New("kafka: the lease is no longer trusted, nothing more is written")
+	errTooMany    = errors.New("kafka: too many open connections")
+)
+
+// dialError says that no connection was made: no byte of a batch can have left.
+type dialError struct {
+	addr string
+	err  error
+}
+
+func (e *dialError) Error() string { return fmt.Sprintf("connect to %s: %v", e.addr, e.err) }
+func (e *dialError) Unwrap() error { return e.err }
+
+// dialer opens all sockets of a publisher and keeps them, so that Close can close them under the library. mu guards the fields below it and is never
+// held across a call.
+type dialer struct {
+	cfg Config
+
+	mu       sync.Mutex
+	closed   bool
+	open     map[*conn]struct{}
+	suspects map[string]time.Time // addresses that accepted and then did not answer, until when
+}
+
+func newDialer(cfg Config) *dialer {
+	return &dialer{cfg: cfg, open: map[*conn]struct{}{}, suspects: map[string]time.Time{}}
+}
+
+// gated connects for batches: writes are refused when trust has ended.
+func (d *dialer) gated(ctx context.Context, network, addr string) (net.Conn, error) {
+	return d.dial(ctx, network, addr, d.cfg.Trust)
+}
+
+// plain connects for questions, which a standby asks too.
+func (d *dialer) plain(ctx context.Context, network, addr string) (net.Conn, error) {
+	return d.dial(ctx, network, addr, nil)
+}
+
+func (d *dialer) dial(ctx context.Context, network, addr string, trust func() bool) (net.Conn, error) {
+	if d.passOver(addr) {
+		return nil, &dialError{addr, errors.New("it did not answer a moment ago, another broker is asked")}
+	}
+	nd := net.Dialer{Timeout: d.cfg.Timeouts.Connect, KeepAlive: keepAlive, Control: userTimeout(d.cfg.TCPUserTimeout)}
+	raw, err := nd.DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, &dialError{addr, err}
+	}
+	c := &conn{Conn: raw, d: d, addr: addr, trust: trust}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.closed:
+		err = net.ErrClosed
+	case len(d.open) >= maxOpenConns:
+		err = errTooMany
+	default:
+		d.open[c] = struct{}{}
+		return c, nil
+	}
+	_ = raw.Close()
+	return nil, &dialError{addr, err}
+}
+
+// passOver says whether to leave an address alone because it hung, which is only done while another bootstrap address is in good standing.
+func (d *dialer) passOver(addr string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.suspect(addr) {
+		return false
+	}
+	for _, b := range d.cfg.Brokers {
+		if !d.suspect(b) {
+			return true
+		}
+	}
+	return false
+}
+
+func (d *dialer) suspect(addr string) bool {
+	until, ok := d.suspects[addr]
+	if ok && time.Now().After(until) {
+		delete(d.suspects, addr)
+		return false
+	}
+	return ok
+}
+
+func (d *dialer) answered(addr string, yes bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if yes {
+		delete(d.suspects, addr)
+	} else {
+		d.suspects[addr] = time.Now().Add(suspectFor)
+	}
+}
+
+// close closes every socket; later dials fail. It may be called more than once.
+func (d *dialer) close() {
+	d.mu.Lock()
+	d.closed = true
+	conns := make([]*conn, 0, len(d.open))
+	for c := range d.open {
+		conns = append(conns, c)
+	}
+	d.mu.Unlock()
+	for _, c := range conns {
+		_ = c.Close()
+	}
+}
+
+// conn bounds every read and write of a socket. The library sets deadlines of its own (or none at all, while it logs in); the earlier one counts.
+type conn struct {
+	net.Conn
+	d     *dialer
+	addr  string
+	trust func() bool
+
+	mu          sync.Mutex // guards the deadlines asked for by the library
+	read, write time.Time
+	waited      bool // owned by the reader: the last read timed out
+}
+
+func (c *conn) Write(b []byte) (int, error) {
+	if c.trust != nil && !c.trust() {
+		return 0, errTrustEnded
+	}
+	c.mu.Lock()
+	limit := earlier(c.write, time.Now().Add(c.d.cfg.WriteTimeout))
+	c.mu.Unlock()
+	if err := c.Conn.SetWriteDeadline(limit); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(b)
+}
+
+func (c *conn) Read(b []byte) (int, error) {
+	c.mu.Lock()
+	limit := earlier(c.read, time.Now().Add(maxReadWait))
+	c.mu.Unlock()
+	if err := c.Conn.SetReadDeadline(limit); err != nil {
+		return 0, err
+	}
+	n, err := c.Conn.Read(b)
+	if hung := errors.Is(err, os.ErrDeadlineExceeded); hung || n > 0 && c.waited {
+		c.d.answered(c.addr, !hung)
+		c.waited = hung
+	}
+	return n, err
+}
+
+func (c *conn) SetDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.read, c.write = t, t
+	return c.Conn.SetDeadline(t)
+}
+
+func (c *conn) SetReadDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.read = t
+	return c.Conn.SetReadDeadline(t)
+}
+
+func (c *conn) SetWriteDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.write = t
+	return c.Conn.SetWriteDeadline(t)
+}
+
+func (c *conn) Close() error {
+	c.d.mu.Lock()
+	delete(c.d.open, c)
+	c.d.mu.Unlock()
+	return c.Conn.Close()
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || b.Before(a) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,322 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"github.com/waybillmq/waybill/relay"
+)
+
+const (
+	resetPause = 250 * time.Millisecond // between two resets of the connection pool
+	closeWait  = 2 * time.Second        // for the library to let go once its sockets are closed
+	metaTTL    = 10 * time.Second       // the library's own refresh of the broker addresses
+	idleConn   = 5 * time.Minute
+)
+
+// Publisher is a relay.Publisher for one Kafka cluster. All its methods may be called concurrently, Publish only for different lanes.
+type Publisher struct {
+	cfg  Config
+	hash func(key string, n int32) int32
+
+	dialer    *dialer
+	control   *control
+	transport *kafka.Transport
+	bootstrap net.Addr
+	compass   compass
+
+	ctx    context.Context // ends when the sockets are closed
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup // requests, watcher
+	kicked chan struct{}
+
+	pins    atomic.Pointer[map[string]*topic] // set by the first Open that succeeds, never changed
+	cluster atomic.Pointer[string]
+	base    session // of every lane at first; set before pins
+
+	opening   chan struct{} // held by Open
+	sendersMu sync.Mutex
+	senders   map[int32]*sender
+	resetMu   sync.Mutex
+	resetAt   time.Time
+
+	lapsed, unlisted, resets atomic.Uint64
+
+	life     sync.Mutex // guards the three below
+	closing  bool
+	running  int
+	idle     chan struct{} // closed when closing and nothing runs
+	closed   chan struct{} // closed when everything has ended
+	shutdown sync.Once
+
+	watchEvery, missingAfter time.Duration // the constants, shorter in tests
+}
+
+var _ relay.Publisher = (*Publisher)(nil)
+
+// New makes a publisher. It does no network: a cluster that is down is met by Open. The error is that of cfg.Validate.
+func New(cfg Config) (*Publisher, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	cfg.Brokers = append([]string(nil), cfg.Brokers...)
+	if cfg.Topics != nil {
+		cfg.Topics = append(make([]string, 0, len(cfg.Topics)), cfg.Topics...)
+	}
+	p := &Publisher{
+		cfg: cfg, hash: cfg.Partitioner.hash(), dialer: newDialer(cfg), bootstrap: kafka.TCP(cfg.Brokers...),
+		kicked: make(chan struct{}, 1), opening: make(chan struct{}, 1), senders: map[int32]*sender{},
+		idle: make(chan struct{}), closed: make(chan struct{}), watchEvery: watchEvery, missingAfter: missingAfter,
+	}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	p.control = newControl(p.dialer, cfg)
+	p.compass = compass{p: p, turn: make(chan struct{}, 1), extra: map[string]struct{}{}}
+	p.transport = &kafka.Transport{
+		Dial: p.dialer.gated, DialTimeout: cfg.Timeouts.Connect, IdleTimeout: idleConn, MetadataTTL: metaTTL,
+		MetadataTopics: []string{}, // none: it is only asked for the addresses of the brokers, the leaders we know ourselves
+		ClientID:       cfg.ClientID,
+	}
+	return p, nil
+}
+
+// Capabilities are those of the configuration.
+func (p *Publisher) Capabilities() relay.Capabilities { return p.cfg.Capabilities() }
+
+// ClusterID is the id of the cluster that answered Open; empty before.
+func (p *Publisher) ClusterID() string {
+	if id := p.cluster.Load(); id != nil {
+		return *id
+	}
+	return ""
+}
+
+// Counters of this publisher since it was made.
+type Counters struct {
+	SessionsLapsed uint64 // a lane took a fresh producer id: what was open may be stored twice
+	UnlistedErrors uint64 // answers that the error map does not know
+	Resets         uint64 // the connection pool was dropped
+}
+
+// Counters may be called at any time.
+func (p *Publisher) Counters() Counters {
+	return Counters{SessionsLapsed: p.lapsed.Load(), UnlistedErrors: p.unlisted.Load(), Resets: p.resets.Load()}
+}
+
+// Open learns which cluster answers, its topics and leaders, and fetches the producer id. Kafka cannot be told the epoch: a new owner waits for the
+// quarantine. The partition counts of the first Open that succeeds hold while the publisher lives.
+func (p *Publisher) Open(ctx context.Context, _ relay.Epoch) error {
+	ctx, done, err := p.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	select {
+	case p.opening <- struct{}{}:
+		defer func() { <-p.opening }()
+	case <-ctx.Done():
+		return fmt.Errorf("%w: kafka: open: %w", relay.ErrUnavailable, ctx.Err())
+	}
+	select {
+	case p.compass.turn <- struct{}{}:
+	case <-ctx.Done():
+		return fmt.Errorf("%w: kafka: open: %w", relay.ErrUnavailable, ctx.Err())
+	}
+	res, l, err := p.compass.learn(ctx)
+	<-p.compass.turn
+	if err != nil {
+		return fmt.Errorf("%w: kafka: no broker of %v answered: %s", relay.ErrUnavailable, p.cfg.Brokers, reason(err))
+	}
+	if before := p.ClusterID(); before != "" && before != res.ClusterID {
+		return &relay.ConfigError{Class: relay.ClassUnsafeBroker, Text: fmt.Sprintf(
+			"kafka: the brokers %v answer as cluster %q, but this destination was opened on %q; check the addresses", p.cfg.Brokers, res.ClusterID, before)}
+	}
+	if p.pins.Load() == nil {
+		if err := p.firstOpen(ctx, l); err != nil {
+			return err
+		}
+	}
+	p.cluster.Store(&res.ClusterID)
+	return nil
+}
+
+// firstOpen makes the lanes; opening is held.
+func (p *Publisher) firstOpen(ctx context.Context, l *layout) error {
+	p.base = anonymous()
+	if p.cfg.Idempotence {
+		s, err := p.control.producerID(ctx)
+		var code codeError
+		switch {
+		case errors.As(err, &code) && rules[signal(code)].kind == relay.Config:
+			r := rules[signal(code)]
+			return &relay.ConfigError{Class: r.class, Text: fmt.Sprintf("kafka: the broker refuses a producer id: %s: %s", r.name, r.text)}
+		case err != nil:
+			return fmt.Errorf("%w: kafka: no producer id: %s", relay.ErrUnavailable, reason(err))
+		}
+		p.base = s
+	}
+	p.pin(l)
+	p.learnLimits(ctx)
+	p.tasks.Add(1)
+	go p.watch()
+	return nil
+}
+
+// Publish sends batch to its partition with acks from all in-sync replicas. See relay.Publisher.
+func (p *Publisher) Publish(ctx context.Context, at relay.Lane, batch []*relay.Message) []relay.Outcome {
+	if len(batch) == 0 {
+		panic("kafka: empty batch")
+	}
+	out := make([]relay.Outcome, len(batch))
+	ctx, done, err := p.enter(ctx)
+	if err != nil {
+		fill(out, relay.Outcome{Kind: p.ifOpen(at, relay.Unavailable), Class: relay.ClassUnreachable, Code: "kafka/closed", Detail: "the publisher was closed"})
+		return out
+	}
+	defer done()
+	pins := p.pins.Load()
+	if pins == nil {
+		fill(out, relay.Outcome{Kind: relay.Unavailable, Class: relay.ClassUnreachable, Code: "kafka/not_open", Detail: "the destination was not opened yet"})
+		return out
+	}
+	if at.Index < 0 {
+		fill(out, p.undelivered(ctx, at))
+		return out
+	}
+	t := (*pins)[at.Topic]
+	if t == nil || int(at.Index) >= len(t.lanes) {
+		panic(fmt.Sprintf("kafka: foreign lane %v", at))
+	}
+	l := t.lanes[at.Index]
+	l.enter()
+	defer l.leave()
+	l.run(ctx, batch, out)
+	return out
+}
+
+// ifOpen is Unknown while the lane has a batch that may be stored, else kind. Only after enter failed: then no Publish changes the lane any more, except
+// one that is still running and gives its own outcomes.
+func (p *Publisher) ifOpen(at relay.Lane, kind relay.Kind) relay.Kind {
+	pins := p.pins.Load()
+	if pins == nil || at.Index < 0 {
+		return kind
+	}
+	t := (*pins)[at.Topic]
+	if t == nil || int(at.Index) >= len(t.lanes) {
+		return kind
+	}
+	l := t.lanes[at.Index]
+	l.enter()
+	defer l.leave()
+	if l.open.unsure {
+		return relay.Unknown
+	}
+	return kind
+}
+
+func fill(out []relay.Outcome, o relay.Outcome) {
+	for i := range out {
+		out[i] = o
+	}
+}
+
+// sender returns the sender of a leader, which lives as long as the publisher.
+func (p *Publisher) sender(leader int32) *sender {
+	p.sendersMu.Lock()
+	defer p.sendersMu.Unlock()
+	s := p.senders[leader]
+	if s == nil {
+		s = &sender{p: p, leader: leader}
+		p.senders[leader] = s
+	}
+	return s
+}
+
+// act does what an answer asks of the publisher.
+func (p *Publisher) act(do action) {
+	if do&ask != 0 {
+		p.compass.doubt()
+	}
+	if do&reset != 0 {
+		p.reset()
+	}
+}
+
+// reset drops the pooled connections, so that the next request starts with a pool that knows the cluster as it is: the library keeps what it knew, and its
+// error, for seconds. Requests in flight finish on the old pool.
+func (p *Publisher) reset() {
+	p.resetMu.Lock()
+	again := time.Since(p.resetAt) >= resetPause
+	if again {
+		p.resetAt = time.Now()
+	}
+	p.resetMu.Unlock()
+	if again {
+		p.resets.Add(1)
+		p.transport.CloseIdleConnections()
+	}
+}
+
+// enter counts a running call; its context also ends when the sockets are closed.
+func (p *Publisher) enter(ctx context.Context) (context.Context, func(), error) {
+	p.life.Lock()
+	defer p.life.Unlock()
+	if p.closing {
+		return nil, nil, fmt.Errorf("kafka: %w", relay.ErrClosed)
+	}
+	p.running++
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(p.ctx, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+		p.life.Lock()
+		defer p.life.Unlock()
+		if p.running--; p.closing && p.running == 0 {
+			close(p.idle)
+		}
+	}, nil
+}
+
+// Close refuses new calls, waits for the running ones until ctx ends, then closes the sockets; calls that still wait return Unknown. It returns an error
+// when the library did not let go within two seconds after that.
+func (p *Publisher) Close(ctx context.Context) error {
+	p.life.Lock()
+	if first := !p.closing; first {
+		p.closing = true
+		if p.running == 0 {
+			close(p.idle)
+		}
+	}
+	p.life.Unlock()
+	select {
+	case <-p.idle:
+	case <-ctx.Done():
+	}
+	p.shutdown.Do(func() { go p.end() })
+	t := time.NewTimer(closeWait)
+	defer t.Stop()
+	select {
+	case <-p.closed:
+		return nil
+	case <-t.C:
+		return errors.New("kafka: close: the client library did not let go of its connections within 2 s")
+	}
+}
+
+// end closes everything, sockets first: the library can hang on them.
+func (p *Publisher) end() {
+	p.dialer.close()
+	p.cancel()
+	p.transport.CloseIdleConnections()
+	<-p.idle
+	p.tasks.Wait()
+	p.control.close()
+	close(p.closed)
+}

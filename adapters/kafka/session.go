@@ -1,0 +1,65 @@
+package kafka
+
+import (
+	"math"
+
+	"github.com/waybillmq/waybill/relay"
+)
+
+// session is a lane's side of the broker's duplicate check (KIP-98): the broker stores the batch whose first sequence is `next`, and answers a batch that
+// it has already with the offset of the first copy.
+type session struct {
+	pid   int64 // producer id; noProducer without idempotence
+	epoch int16 // producer epoch
+	next  int32 // sequence of the next record; moves on acked only
+	live  bool  // false: a producer id has to be fetched first
+}
+
+const noProducer = -1
+
+// anonymous is the session of a publisher without idempotence: the broker checks nothing.
+func anonymous() session { return session{pid: noProducer, epoch: -1, next: -1, live: true} }
+
+func (s *session) advance(count int) {
+	if s.pid != noProducer {
+		s.next = addSequence(s.next, count)
+	}
+}
+
+// addSequence wraps after 2^31-1 to 0, as the broker counts.
+func addSequence(seq int32, n int) int32 { return int32((int64(seq) + int64(n)) & math.MaxInt32) }
+
+// openBatch is what has been encoded and not been answered for good. Its bytes never change: whatever is sent under its sequence numbers is this.
+type openBatch struct {
+	ids     []relay.ID // reused between batches
+	buf     []byte     // size prefix and batch
+	sent    bool       // it may have reached a broker: only these very bytes may be sent under these sequence numbers
+	unsure  bool       // it may be stored
+	shared  bool       // a request that was given up may still read buf: never write to it again
+	corrupt int        // how often in a row the broker found it damaged
+}
+
+// leads says whether the batch begins with exactly the open messages: then the open bytes are sent first, and the rest after them.
+func (o *openBatch) leads(batch []*relay.Message) bool {
+	if len(o.ids) == 0 || len(batch) < len(o.ids) {
+		return false
+	}
+	for i, id := range o.ids {
+		if batch[i].ID != id {
+			return false
+		}
+	}
+	return true
+}
+
+// isOpen says whether there is a batch.
+func (o *openBatch) isOpen() bool { return len(o.ids) > 0 }
+
+// clear forgets the batch; the buffer is kept for the next one unless somebody may still read it.
+func (o *openBatch) clear() {
+	o.ids = o.ids[:0]
+	if o.shared {
+		o.buf = nil
+	}
+	o.sent, o.unsure, o.shared, o.corrupt = false, false, false, 0
+}
