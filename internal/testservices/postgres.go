@@ -73,3 +73,15 @@ func (s *PGServer) exec(database string, statements ...string) error {
 	}
 	return nil
 }
+
+// PostgresBin is the folder with the binaries of PostgreSQL major (15 or 18), for tests of what starts a server itself.
+func PostgresBin(tb testing.TB, major int) string {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	inst, err := postgresBinaries(ctx, major)
+	if err != nil {
+		tb.Fatalf("no PostgreSQL %d: %v", major, err)
+	}
+	return inst.Bin
+}
