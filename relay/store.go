@@ -90,6 +90,8 @@ type ReadLimit struct {
 	Rows        int           // most messages of a page
 	InlineBytes int           // payloads up to this size come with the page
 	PageBytes   int           // inline payload bytes of a page; the message that crosses it still comes
+	Seq         int64         // number of this call, counted up by the engine; a page echoes it as Listed
+	Restart     bool          // drop this reader's waiting list and list anew from after
 	CatchUp     bool          // the catch-up reader: leaves ids above the main position to the main reader
 	Skip        func(ID) bool // catch-up only: ids in flight, struck before their rows are read; nil = none
 }
@@ -98,10 +100,11 @@ type ReadLimit struct {
 type Page struct {
 	Messages    []Message // ascending ids
 	Incarnation Incarnation
-	After       ID   // hand it to the next Read of the same reader
-	More        bool // there is more to read right now
-	FirstHole   ID   // lowest id of the lowest open hole; 0 = none
-	Holes       int  // open ranges
+	Listed      int64 // Seq of the call whose snapshot listed these ids; of this call when there are none
+	After       ID    // hand it to the next Read of the same reader; of a catch-up page without More: the main position when its ids were listed
+	More        bool  // there is more to read right now
+	FirstHole   ID    // lowest id of the lowest open hole; 0 = none
+	Holes       int   // open ranges
 	OldestHole  time.Time
 }
 
@@ -189,11 +192,11 @@ type HeldLimit struct {
 // HeldMessage is a message taken from held.
 type HeldMessage struct {
 	Message
-	State         HeldState // what it was when it was taken: Retrying, Blocked (released) or Scheduled
-	Attempts      int       // this one included
-	FirstFailedAt time.Time // database time; zero = never failed
-	Destination   string    // empty = to be routed
-	Passed        bool      // its key goes on without it: a replay, or skipped
+	State       HeldState     // what it was when it was taken: Retrying, Blocked (released) or Scheduled
+	Attempts    int           // this one included
+	FailedFor   time.Duration // since its first failure, by the database's clock; 0 = never failed
+	Destination string        // empty = to be routed
+	Passed      bool          // its key goes on without it: a replay, or skipped
 }
 
 // Taken is the answer of Held.

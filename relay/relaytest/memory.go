@@ -148,7 +148,7 @@ func (s *Memory) Acquire(ctx context.Context, terms relay.Terms) (lease relay.Le
 		}
 		db.asleep = false
 		s.granted[o.epoch] = db.here
-		s.main, s.activity = reader{}, db.activity
+		s.main, s.activity = reader{fresh: true}, db.activity
 		s.synced()
 		lease = relay.Lease{
 			Epoch: o.epoch, Owner: o.owner, Asked: asked, Term: terms.Lease, Quiet: max(0, o.quiet.Sub(now)), Takeover: !was.released, Claimed: db.claimed,
@@ -188,9 +188,9 @@ func (s *Memory) Renew(ctx context.Context, lease relay.Lease, progress relay.Pr
 // Release implements relay.Store.
 func (s *Memory) Release(ctx context.Context, lease relay.Lease) error {
 	return s.do(ctx, OpRelease, func(db *Database) error {
-		if err := s.fence(lease); err != nil {
-			return err
-		}
+		if err := s.fence(lease); err == relay.ErrFenced || db.owner.epoch != lease.Epoch || db.owner.owner != lease.Owner {
+			return relay.ErrFenced
+		} // after a promotion what still names this owner is given back
 		was := db.owner
 		db.owner.until, db.owner.released = time.Time{}, true
 		db.wrote(func() { db.owner = was })

@@ -83,7 +83,7 @@ func (db *Database) Retry(ids ...relay.ID) (changed int, err error) {
 		case relay.Retrying:
 			next.DueAt = db.now()
 		case relay.Dead:
-			next.State, next.Attempts, next.DueAt = relay.Retrying, 0, db.now()
+			next.State, next.Attempts, next.DueAt, next.FirstFailedAt = relay.Retrying, 0, db.now(), time.Time{}
 			if h.closes() && slices.ContainsFunc(db.keys[h.Key], func(other relay.ID) bool {
 				o := db.held[other]
 				return other != id && o.closes() && (other < id || o.State == relay.Retrying)
@@ -101,7 +101,7 @@ func (db *Database) Retry(ids ...relay.ID) (changed int, err error) {
 // Skip is a person's act: dead messages stay dead and their keys go on without them.
 func (db *Database) Skip(ids ...relay.ID) (changed int, err error) {
 	return db.act(ids, func(id relay.ID, h *HeldRow) bool {
-		if h == nil || h.State != relay.Dead || h.Passed {
+		if h == nil || h.State != relay.Dead || h.Passed || h.Key.Key == "" {
 			return false
 		}
 		next := *h

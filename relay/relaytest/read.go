@@ -10,6 +10,7 @@ import (
 
 // reader is the position of the main reader and its holes.
 type reader struct {
+	fresh bool // the next main Read must start from 0
 	after relay.ID
 	holes []hole // ascending, disjoint, inside (0, after]
 	probe *probe
@@ -33,8 +34,14 @@ func (s *Memory) Read(ctx context.Context, lease relay.Lease, after relay.ID, li
 	}
 	err = s.do(ctx, OpRead, func(db *Database) error {
 		in, err := s.guard(lease)
-		if err == relay.ErrReborn && after == 0 && !limit.CatchUp {
-			in, err = s.revive(lease), nil
+		if err == relay.ErrReborn {
+			s.main.fresh = true
+			if after == 0 && !limit.CatchUp {
+				in, err = s.revive(lease), nil
+			}
+		}
+		if err == nil && s.main.fresh && (after != 0 || limit.CatchUp) {
+			err = relay.ErrReborn
 		}
 		if err != nil {
 			return err

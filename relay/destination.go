@@ -1,0 +1,112 @@
+package relay
+
+import "time"
+
+// destination is the engine's side of one configured broker. The engine's lock guards every field below pub.
+type destination struct {
+	Destination
+	signal  chan struct{} // one slot: a batch was resolved while draining
+	changed chan struct{} // one slot: lanes changed
+
+	pub      Publisher // nil until made
+	opened   bool      // Open succeeded under this epoch
+	draining bool      // no new batch: lanes changed, a new publisher follows
+	lanes    map[Lane]*lane
+	order    []*lane // for turns
+	from     ID      // lanes made from now on start behind here; 0 = live
+
+	breaker   breaker
+	paused    pause
+	topics    map[string]*pause // by target topic
+	quietTo   time.Time         // without a fence: no byte before
+	acks      uint64            // batches with an ack
+	lastFault Outcome           // for people
+}
+
+// pause is a config outcome that stopped a scope. It is tried again after configPause.
+type pause struct {
+	until time.Time
+	since time.Time
+	cause Outcome
+}
+
+const configPause = 30 * time.Second
+
+func (p *pause) active() bool { return !p.since.IsZero() }
+
+func (p *pause) set(o Outcome, now time.Time) (first bool) {
+	first = !p.active()
+	if first {
+		p.since = now
+	}
+	p.cause, p.until = o, now.Add(configPause)
+	return first
+}
+
+// active counts the lanes that have something to send.
+func (d *destination) active() int {
+	n := 0
+	for _, l := range d.order {
+		if l.hasHead() {
+			n++
+		}
+	}
+	return n
+}
+
+// sendable says whether the destination as a whole may be sent to now; held messages are taken for such destinations only.
+func (d *destination) sendable(now time.Time) bool {
+	return d.opened && !d.draining && !d.breaker.open && !now.Before(d.paused.until) && !now.Before(d.quietTo)
+}
+
+// next is the lane after l, in turn, that has a head; l itself when no other has.
+func (d *destination) next(l *lane) *lane {
+	at := 0
+	for i, o := range d.order {
+		if o == l {
+			at = i
+		}
+	}
+	for i := 1; i <= len(d.order); i++ {
+		if o := d.order[(at+i)%len(d.order)]; o.hasHead() {
+			return o
+		}
+	}
+	return nil
+}
+
+func (d *destination) pokeAll() {
+	for _, l := range d.order {
+		l.poke()
+	}
+}
+
+func (d *destination) poke() {
+	select {
+	case d.signal <- struct{}{}:
+	default:
+	}
+}
+
+// room says whether a lane that is behind may be fed by the catch-up reader.
+func (l *lane) room(now time.Time) bool {
+	d := l.dest
+	sendable := d.sendable(now) || d.breaker.open && d.opened && d.active() == 0 // somebody has to probe
+	return sendable && l.fails == 0 && len(l.queue) < 2*d.Capabilities.MaxBatch && l.bytes < 2*d.Capabilities.MaxBytes && !d.topicPaused(l.id.Topic, now)
+}
+
+func (d *destination) topicPaused(topic string, now time.Time) bool {
+	p := d.topics[topic]
+	return p != nil && now.Before(p.until)
+}
+
+// lowest is the lowest id that the lanes of the destination, or the lanes it has yet to get, wait for from the catch-up reader; 0 = none.
+func (d *destination) lowest() ID {
+	low := d.from
+	for _, l := range d.order {
+		if l.from != 0 && (low == 0 || l.from < low) {
+			low = l.from
+		}
+	}
+	return low
+}

@@ -1,0 +1,327 @@
+package relay
+
+import (
+	"fmt"
+	"time"
+)
+
+// flow is the engine's decisions on plain data: where a claimed row goes, what a lane may send next, what an answer does to a message. No I/O, no clock, no
+// goroutine; the session's lock guards it, and no lock is held across a call to a port.
+//
+// Invariants: a message is in one place (a queue, an open batch, the outbox of the settler, or none); per lane and key the order of sending is the order
+// of the ids; a message of a closed key is never queued behind its head.
+type flow struct {
+	opt    *Options
+	router *Router
+	byName map[string]*destination
+	dests  []*destination
+	pages  livePages
+	keys   keyset
+	out    *group
+
+	ahead      int // rows placed and not yet acked or settled as held
+	aheadBytes int
+	noRoute    ID             // lowest id that no route matched; 0 = none. Read again after a restart with other routes
+	claimedTo  ID             // ids up to here may already lie at brokers (take-over)
+	repeats    map[string]int // of those, by destination, not reported yet
+	catch      catchUp
+
+	mainAfter  ID     // After of the newest main page that was placed
+	catchGen   uint64 // grows when what a catch-up read has listed may be incomplete
+	firstHole  ID     // of the newest main read
+	unplaced   []ID   // lowest ids of main pages read and not placed yet
+	holes      int
+	oldestHole time.Time
+
+	lane     func(*lane) // starts the goroutine of a new lane
+	stopping bool
+}
+
+// placeMain puts the rows of a claimed main page into lanes.
+func (f *flow) placeMain(p *Page) {
+	page := newLivePage(p.Messages)
+	known := f.known(page)
+	f.pages.pages = append(f.pages.pages, page)
+	for i := range p.Messages {
+		m := &p.Messages[i]
+		m.page, m.row = page, int32(i)
+		if known != nil && known[i] {
+			continue
+		}
+		late := m.ID <= f.mainAfter
+		l := f.laneOf(m, late)
+		if l == nil {
+			continue
+		}
+		if l.from != 0 {
+			// The catch-up reader brings it. What it has listed already may be older than this row.
+			if late {
+				f.catchGen++
+			}
+			if m.ID < l.from {
+				l.from = m.ID
+			}
+			continue
+		}
+		if m.ID <= f.claimedTo {
+			f.repeats[l.dest.Name]++
+		}
+		f.admit(l, m)
+	}
+	if page.left == 0 {
+		page.ended = f.pages.reads
+	}
+	f.mainAfter = max(f.mainAfter, p.After)
+	f.pokeReady()
+}
+
+// known says which rows of a page the engine has already, nil when none: after a reset, rows in lanes come again.
+func (f *flow) known(page *livePage) []bool {
+	if page.lo > f.pages.highest() {
+		return nil
+	}
+	known := make([]bool, len(page.msgs))
+	for i := range page.msgs {
+		known[i] = f.pages.find(page.msgs[i].ID) != nil
+	}
+	return known
+}
+
+// laneOf finds the lane of a message, or nil when it goes elsewhere: scheduled messages to held, messages without a route or without an open destination
+// nowhere, to be read again.
+func (f *flow) laneOf(m *Message, late bool) *lane {
+	route, target := f.router.Find(m)
+	if route == nil {
+		if f.noRoute == 0 || m.ID < f.noRoute {
+			f.noRoute = m.ID
+		}
+		return nil
+	}
+	m.route, m.Target = route, target
+	d := f.byName[route.Destination]
+	if !m.DeliverAfter.IsZero() && m.held == nil {
+		// The database decides when it is due, not this process's clock.
+		f.enter(m)
+		f.hold(m, Hold{State: Scheduled, Destination: d.Name})
+		return nil
+	}
+	if !d.opened {
+		if d.from == 0 || m.ID < d.from {
+			d.from = m.ID
+		}
+		if late {
+			f.catchGen++
+		}
+		return nil
+	}
+	return f.laneFor(d, d.pub.Lane(m))
+}
+
+func (f *flow) laneFor(d *destination, id Lane) *lane {
+	l := d.lanes[id]
+	if l == nil {
+		l = &lane{id: id, dest: d, wake: make(chan struct{}, 1), from: d.from}
+		d.lanes[id] = l
+		d.order = append(d.order, l)
+		f.lane(l)
+	}
+	return l
+}
+
+// admit queues a message in its lane, or settles it as blocked when its key is closed.
+func (f *flow) admit(l *lane, m *Message) {
+	f.enter(m)
+	if k, keyed := m.OrderKey(); keyed && !m.passed() {
+		if c := f.keys.get(k); c != nil && !(m.held != nil && (c.head == 0 || c.head == m.ID)) {
+			f.block(m)
+			return
+		}
+	}
+	l.push(m)
+}
+
+// enter counts a message into the look-ahead, leave out of it.
+func (f *flow) enter(m *Message) {
+	f.pages.set(m, rowQueued)
+	f.ahead++
+	f.aheadBytes += m.Weight()
+}
+
+func (f *flow) leave(m *Message, to rowState) {
+	f.ahead--
+	f.aheadBytes -= m.Weight()
+	if m.state != rowQueued || f.ahead < 0 {
+		panic(fmt.Sprintf("relay: message %d left the look-ahead twice", m.ID))
+	}
+	f.pages.set(m, to)
+}
+
+// passed says that the message is outside the order of its key: a replay, or one whose key a person let go on.
+func (m *Message) passed() bool { return m.held != nil && m.held.Passed }
+
+// pokeReady wakes every lane that has something to send and sends nothing.
+func (f *flow) pokeReady() {
+	for _, d := range f.dests {
+		for _, l := range d.order {
+			if !l.busy && l.hasHead() {
+				l.poke()
+			}
+		}
+	}
+}
+
+// placeHeld puts messages taken from held into lanes. Their closed keys are known by now.
+func (f *flow) placeHeld(taken []HeldMessage) {
+	for i := range taken {
+		h := &taken[i]
+		m := &h.Message
+		m.held = &heldPlace{HeldMessage: HeldMessage{State: h.State, Attempts: h.Attempts, FailedFor: h.FailedFor, Destination: h.Destination, Passed: h.Passed}}
+		if k, keyed := m.OrderKey(); keyed && !h.Passed {
+			c := f.keys.get(k)
+			switch {
+			case h.State == Retrying:
+				c = f.keys.close(k, m.ID)
+			case h.State == Blocked && c == nil:
+				c = f.keys.close(k, 0)
+			}
+			if c != nil {
+				c.flying++
+				m.held.counted = true
+				f.keys.touch(c)
+			}
+		}
+		l := f.laneOf(m, false)
+		if l == nil {
+			f.giveBack(m)
+			continue
+		}
+		f.admit(l, m)
+	}
+	f.pokeReady()
+}
+
+// giveBack returns a taken message untried: it has no route now, or its destination closed meanwhile.
+func (f *flow) giveBack(m *Message) {
+	f.enter(m)
+	f.putBack(m)
+}
+
+// putBack is giveBack for a message that is queued.
+func (f *flow) putBack(m *Message) {
+	f.hold(m, Hold{State: m.held.State, Due: true, Delay: configPause, Attempts: m.held.Attempts - 1, Destination: m.held.Destination})
+}
+
+// take is what a lane may send now: its open batch, or a new one. Without a batch, wait says how long not to ask again; negative = until woken.
+func (f *flow) take(l *lane, trusted bool, now time.Time) (batch []*Message, wait time.Duration) {
+	d := l.dest
+	if l.busy {
+		panic("relay: two batches at once in lane " + l.id.String())
+	}
+	if !trusted || !d.opened || !l.hasHead() {
+		return nil, -1
+	}
+	if len(l.open) == 0 && (f.stopping || d.draining || l.unsettled >= f.opt.SettleBatches) {
+		return nil, -1
+	}
+	ready := now
+	for _, t := range []time.Time{l.retryAt, d.quietTo, d.paused.until} {
+		if t.After(ready) {
+			ready = t
+		}
+	}
+	if p := d.topics[l.id.Topic]; p != nil && p.until.After(ready) {
+		ready = p.until
+	}
+	if ready.After(now) {
+		return nil, ready.Sub(now)
+	}
+	if d.breaker.open {
+		if ok, wait := d.breaker.probe(l, now); !ok {
+			return nil, wait
+		}
+	}
+	if len(l.open) == 0 {
+		l.fill(d.Capabilities.MaxBatch, d.Capabilities.MaxBytes, d.Capabilities.Atomic)
+	}
+	l.busy = true
+	return l.open, 0
+}
+
+// drop lets go the queue of a lane: it is behind from its lowest row on, and the catch-up reader brings the rest. Never the open batch, never what was
+// taken from held.
+func (f *flow) drop(l *lane) {
+	low := l.from
+	l.pull(func(m *Message) bool { return m.held == nil }, func(m *Message) {
+		if low == 0 || m.ID < low {
+			low = m.ID
+		}
+		f.leave(m, rowDropped)
+	})
+	if low == l.from {
+		return
+	}
+	was := l.from
+	l.from = low
+	f.catchGen++
+	if was == 0 && f.opt.Events.Behind != nil {
+		f.opt.Events.Behind(l.dest.Name, l.id, low, true)
+	}
+}
+
+// full says that the reader is far enough ahead.
+func (f *flow) full() bool {
+	return f.ahead >= f.opt.Ahead || f.aheadBytes >= f.opt.AheadBytes || len(f.out.holds) > 2*f.opt.SettleMessages
+}
+
+// relieve makes room for the reader by dropping queues: those of lanes that cannot send; when there are none and slow is set (nothing moved for a while),
+// the one that holds most.
+func (f *flow) relieve(slow bool, now time.Time) {
+	var worst *lane
+	before := f.ahead
+	for _, d := range f.dests {
+		for _, l := range d.order {
+			if !d.sendable(now) || l.fails > 1 || d.topicPaused(l.id.Topic, now) {
+				f.drop(l)
+			} else if worst == nil || len(l.queue) > len(worst.queue) {
+				worst = l
+			}
+		}
+	}
+	if f.ahead == before && slow && worst != nil {
+		f.drop(worst)
+	}
+}
+
+// lowWater is the id up to which nothing is unsettled or unseen. For people and retention, never a cursor.
+func (f *flow) lowWater() ID {
+	low := f.mainAfter + 1
+	lower := func(id ID) {
+		if id != 0 && id < low {
+			low = id
+		}
+	}
+	lower(f.firstHole)
+	lower(f.noRoute)
+	lower(f.pages.lowest())
+	for _, id := range f.unplaced {
+		lower(id)
+	}
+	for _, d := range f.dests {
+		lower(d.lowest())
+	}
+	return low - 1
+}
+
+// reset begins to read from 0: what is in lanes was claimed and stays, everything else comes again.
+func (f *flow) reset() {
+	f.mainAfter, f.firstHole, f.noRoute = 0, 0, 0
+	f.unplaced = f.unplaced[:0]
+	f.catchGen++
+	f.catch = catchUp{gen: f.catchGen, fresh: true}
+	for _, d := range f.dests {
+		d.from = 0
+		for _, l := range d.order {
+			l.from = 0
+		}
+	}
+}

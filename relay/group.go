@@ -1,0 +1,201 @@
+package relay
+
+// group is the outcomes of all lanes that wait for one settlement.
+type group struct {
+	acked     []ID
+	ackedHeld []ID
+	receipts  []Receipt
+	holds     []hold
+	release   []Key
+	attempts  []Attempt
+	rows      []*Message // of acked and ackedHeld
+	batches   []*lane    // one entry per acked batch
+}
+
+// hold is a Hold with the key whose order it touches.
+type hold struct {
+	Hold
+	msg   *Message
+	key   Key
+	keyed bool // the key's closedKey counts it as undecided
+}
+
+func (g *group) size() int { return len(g.acked) + len(g.ackedHeld) + len(g.holds) }
+
+func (g *group) empty() bool { return g.size() == 0 && len(g.release) == 0 }
+
+// settlement is what the store is asked to write. Sequence numbers of receipts count on from seq.
+func (g *group) settlement(seq *int64) Settlement {
+	s := Settlement{Acked: runs(g.acked, nil), AckedHeld: g.ackedHeld, Receipts: g.receipts, Release: g.release, Attempts: g.attempts}
+	for i := range s.Receipts {
+		*seq++
+		s.Receipts[i].Seq = *seq
+	}
+	for i := range g.holds {
+		s.Hold = append(s.Hold, g.holds[i].Hold)
+	}
+	return s
+}
+
+// held splits off the part that a person's lock holds up.
+func (g *group) held() *group {
+	part := &group{holds: g.holds, release: g.release, attempts: g.attempts}
+	g.holds, g.release, g.attempts = nil, nil, nil
+	return part
+}
+
+// join appends to g what other decides about keys that g decides about too, so that the store sees one key's changes in their order.
+func (g *group) join(other *group) {
+	mine := map[Key]bool{}
+	for i := range g.holds {
+		mine[g.holds[i].key] = g.holds[i].keyed
+	}
+	for _, k := range g.release {
+		mine[k] = true
+	}
+	holds, release, attempts := other.holds, other.release, other.attempts
+	other.holds, other.release, other.attempts = nil, nil, nil
+	moved := map[ID]bool{}
+	for _, h := range holds {
+		to := other
+		if h.keyed && mine[h.key] {
+			to, moved[h.ID] = g, true
+		}
+		to.holds = append(to.holds, h)
+	}
+	for _, k := range release {
+		to := other
+		if mine[k] {
+			to = g
+		}
+		to.release = append(to.release, k)
+	}
+	for _, a := range attempts {
+		to := other
+		if moved[a.ID] {
+			to = g
+		}
+		to.attempts = append(to.attempts, a)
+	}
+}
+
+// ack records a batch, or the part of it, that was acked.
+func (f *flow) ack(l *lane, acked []*Message, at []Position) {
+	g := f.out
+	for _, m := range acked {
+		if m.held != nil {
+			g.ackedHeld = append(g.ackedHeld, m.ID)
+		} else {
+			g.acked = append(g.acked, m.ID)
+		}
+		f.leave(m, rowResolved)
+		g.rows = append(g.rows, m)
+		f.landed(m, true)
+	}
+	g.receipts = receipts(l.dest.Name, l.id, acked, at, g.receipts)
+	g.batches = append(g.batches, l)
+	l.unsettled++
+}
+
+// landed ends the flight of a message taken from held: acked, or going back.
+func (f *flow) landed(m *Message, acked bool) {
+	if m.held == nil || !m.held.counted {
+		return
+	}
+	m.held.counted = false
+	k, _ := m.OrderKey()
+	c := f.keys.get(k)
+	if c == nil {
+		return
+	}
+	c.flying--
+	f.keys.touch(c)
+	if acked && c.head == m.ID {
+		c.head = 0
+	}
+	f.release(k, c)
+}
+
+// release asks the store to give the next messages of a closed key their turn when nothing of it is left here.
+func (f *flow) release(k Key, c *closedKey) {
+	if c.wantsRelease() {
+		c.releasing = true
+		f.out.release = append(f.out.release, k)
+	}
+}
+
+// hold sends a message to held.
+func (f *flow) hold(m *Message, h Hold) {
+	h.ID = m.ID
+	if m.passed() {
+		h.Passed = true
+	}
+	out := hold{Hold: h, msg: m}
+	if k, keyed := m.OrderKey(); keyed && !h.Passed && h.State != Scheduled {
+		c := f.keys.get(k)
+		if c == nil || h.State != Blocked {
+			c = f.keys.close(k, m.ID)
+		}
+		c.undecided++
+		f.keys.touch(c)
+		out.key, out.keyed = k, true
+	}
+	f.leave(m, rowResolved)
+	f.out.holds = append(f.out.holds, out)
+	f.landed(m, false)
+	if ev := f.opt.Events.Held; ev != nil {
+		ev(h.Destination, m.Topic, h.State, h.Failure)
+	}
+}
+
+// block sets a message aside behind the head of its key. What taking it added to its attempts is given back.
+func (f *flow) block(m *Message) {
+	h := Hold{State: Blocked}
+	if m.route != nil {
+		h.Destination = m.route.Destination
+	}
+	if m.held != nil {
+		h.Attempts = m.held.Attempts - 1
+	}
+	f.hold(m, h)
+}
+
+// settled takes the store's answer to a group; still are the released keys that have rows left.
+func (f *flow) settled(g *group, still []Key) {
+	for _, m := range g.rows {
+		f.pages.set(m, rowSettled)
+	}
+	for _, l := range g.batches {
+		l.unsettled--
+		l.poke()
+	}
+	f.decided(g, still)
+}
+
+// decided takes the store's answer to the held part of a group: holds are written, keys released.
+func (f *flow) decided(g *group, still []Key) {
+	more := make(map[Key]bool, len(still))
+	for _, k := range still {
+		more[k] = true
+	}
+	for i := range g.holds {
+		h := &g.holds[i]
+		f.pages.set(h.msg, rowSettled)
+		if h.keyed {
+			if c := f.keys.get(h.key); c != nil {
+				c.undecided--
+				f.keys.touch(c)
+			}
+		}
+	}
+	for _, k := range g.release {
+		f.keys.released(k, more[k])
+	}
+	for i := range g.holds {
+		if h := &g.holds[i]; h.keyed {
+			if c := f.keys.get(h.key); c != nil {
+				f.release(h.key, c)
+			}
+		}
+	}
+}

@@ -1,0 +1,156 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/waybillmq/waybill/internal/kp"
+)
+
+// heldEvery is how often held messages and people's acts are looked for when nothing is known to be due earlier.
+const heldEvery = time.Second
+
+var heldLimit = HeldLimit{Rows: 500, InlineBytes: 64 << 10, Bytes: 8 << 20}
+
+// runHeld takes held messages that are due and places them. It never publishes itself.
+func (s *session) runHeld(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for fails := 0; ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.wakeHeld:
+		case <-timer.C:
+		}
+		s.r.beats.beat("held")
+		wait, err := s.takeHeld(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil:
+			fails = 0
+		case lost(err):
+			return err
+		case errors.Is(err, ErrReborn):
+			s.reset(err)
+			wait = retryInitial
+		default:
+			s.r.failed("held", err)
+			wait = backoff(fails, retryInitial, heldEvery)
+			fails++
+		}
+		timer.Reset(wait)
+	}
+}
+
+// takeHeld takes what is due once, and says when to look again.
+func (s *session) takeHeld(ctx context.Context) (time.Duration, error) {
+	open, lease, ok := s.openDestinations()
+	if !ok {
+		return heldEvery, nil
+	}
+	call, cancel := context.WithTimeout(ctx, 10*time.Second)
+	taken, err := s.store.Held(call, lease, open, heldLimit)
+	cancel()
+	if err != nil {
+		return 0, err
+	}
+	if len(taken.Messages) > 0 {
+		kp.Hit(kp.HeldTaken)
+	}
+	if taken.Acted {
+		err = s.askClosed(ctx, nil)
+	} else if odd := s.behindHead(taken.Messages); len(odd) > 0 {
+		err = s.askClosed(ctx, odd)
+	}
+	s.mu.Lock()
+	s.flow.placeHeld(taken.Messages)
+	s.mu.Unlock()
+	poke(s.wakeOut)
+	switch {
+	case err != nil:
+		return 0, err
+	case len(taken.Messages) >= heldLimit.Rows:
+		return 0, nil
+	case taken.NextDue >= 0:
+		return min(max(taken.NextDue, time.Millisecond), heldEvery), nil
+	}
+	return heldEvery, nil
+}
+
+// openDestinations are those that held messages may be taken for now, "" (to be routed) among them.
+func (s *session) openDestinations() ([]string, Lease, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if !now.Before(s.until) || s.flow.full() {
+		return nil, Lease{}, false
+	}
+	var open []string
+	for _, d := range s.flow.dests {
+		if d.sendable(now) || d.breaker.open && d.opened && d.active() == 0 {
+			open = append(open, d.Name)
+		}
+	}
+	if len(open) > 0 {
+		open = append(open, "")
+	}
+	return open, s.lease, true
+}
+
+// behindHead names the keys of released messages that stand behind a head which the store does not know of, or no longer has: only a person's act or a
+// settlement that crossed the take can tell.
+func (s *session) behindHead(taken []HeldMessage) (keys []Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range taken {
+		h := &taken[i]
+		k, keyed := h.OrderKey()
+		if c := s.flow.keys.get(k); keyed && c != nil && h.State == Blocked && !h.Passed && c.head != 0 && c.head != h.ID && c.undecided == 0 {
+			keys = append(keys, k)
+		}
+	}
+	return keys
+}
+
+// loadClosed learns the closed keys before the first read.
+func (s *session) loadClosed(ctx context.Context) error {
+	for fails := 0; ; fails++ {
+		err := s.askClosed(ctx, nil)
+		switch {
+		case err == nil:
+			return nil
+		case lost(err):
+			s.cancel(err)
+			return err
+		case ctx.Err() == nil && !errors.Is(err, ErrReborn):
+			s.r.failed("closed keys", err)
+		}
+		if !sleep(ctx, backoff(fails, retryInitial, time.Second)) {
+			return ctx.Err()
+		}
+	}
+}
+
+// askClosed asks for the closed keys, all or only some. Only the held loop, and the start before it, ask.
+func (s *session) askClosed(ctx context.Context, only []Key) error {
+	s.mu.Lock()
+	asked, lease := s.flow.keys.asking(), s.lease
+	s.mu.Unlock()
+	call, cancel := context.WithTimeout(ctx, 10*time.Second)
+	heads, err := s.store.Closed(call, lease, only...)
+	cancel()
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.flow.out.release = append(s.flow.out.release, s.flow.keys.heads(heads, asked, only)...)
+	work := !s.flow.out.empty()
+	s.mu.Unlock()
+	if work {
+		poke(s.wakeOut)
+	}
+	return nil
+}

@@ -1,0 +1,96 @@
+package relay
+
+import "time"
+
+// lane is the engine's side of an ordered stream: its queue, its one batch in flight, its back-off. The engine's lock guards every field but wake.
+type lane struct {
+	id   Lane
+	dest *destination
+	wake chan struct{} // one slot
+
+	queue []*Message // in the order of sending
+	bytes int        // weight of queue
+	open  []*Message // the batch in flight, or to be presented again unchanged
+	busy  bool       // a Publish of open is running
+	gone  bool       // its destination got other lanes
+
+	from ID // behind: rows from this id on are not in memory, the catch-up reader brings them; 0 = live
+
+	unsettled int // batches acked and not settled
+	fails     int // failed presentations of open in a row
+	retryAt   time.Time
+
+	unknowns     int       // unknown answers for open in a row
+	firstUnknown time.Time // of them
+	maybe        bool      // the last answer for open was unknown: something of it may be stored
+	acksThen     uint64    // the destination's acks at firstUnknown
+	healthyAt    time.Time // since when Check answers well although this lane, the only active one, gets unknowns; zero = does not
+	checkedAt    time.Time
+	moves        int // moves without an attempt since the last ack
+	lonely       int // answers in which others of this batch passed and the rest was unavailable
+}
+
+func (l *lane) poke() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (l *lane) push(m *Message) {
+	l.queue = append(l.queue, m)
+	l.bytes += m.Weight()
+}
+
+// hasHead says whether there is anything to send.
+func (l *lane) hasHead() bool { return len(l.open) > 0 || len(l.queue) > 0 }
+
+// fill moves the next messages of the queue into open: at most maxBatch and maxBytes, always at least one; two of one key only where a batch is stored
+// whole or not at all, or a failure in its middle would put the second before the first.
+func (l *lane) fill(maxBatch, maxBytes int, atomic bool) {
+	n, bytes := 0, 0
+	var keys map[Key]bool
+	for _, m := range l.queue {
+		w := m.Weight()
+		if n == maxBatch || n > 0 && bytes+w > maxBytes {
+			break
+		}
+		if k, keyed := m.OrderKey(); keyed && !atomic {
+			if keys[k] {
+				break
+			}
+			if keys == nil {
+				keys = map[Key]bool{}
+			}
+			keys[k] = true
+		}
+		n++
+		bytes += w
+	}
+	l.open = append(l.open[:0], l.queue[:n]...)
+	l.bytes -= bytes
+	rest := copy(l.queue, l.queue[n:])
+	clear(l.queue[rest:])
+	l.queue = l.queue[:rest]
+}
+
+// calm forgets the failures of the batch that was in flight.
+func (l *lane) calm() {
+	l.fails, l.unknowns, l.lonely, l.moves = 0, 0, 0, 0
+	l.retryAt, l.healthyAt, l.firstUnknown, l.maybe = time.Time{}, time.Time{}, time.Time{}, false
+}
+
+// pull takes every message for which match holds out of the queue.
+func (l *lane) pull(match func(*Message) bool, each func(*Message)) {
+	kept := l.queue[:0]
+	for _, m := range l.queue {
+		if match(m) {
+			l.bytes -= m.Weight()
+			each(m)
+			continue
+		}
+		kept = append(kept, m)
+	}
+	clear(l.queue[len(kept):])
+	l.queue = kept
+}

@@ -1,0 +1,165 @@
+package relay
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Route maps messages to exactly one destination. The first route that matches wins.
+type Route struct {
+	Name        string
+	Topic       string              // pattern of the topic, * = any run of characters; empty = every topic
+	Headers     map[string][]string // each named header must have one of the values
+	Destination string
+	Target      string // topic at the destination: a template of {topic} {key} {type} {header.NAME}; empty = {topic}
+	Retry       Retry
+	SkipDead    bool // on_dead: skip: later messages of a key go on past its dead one
+}
+
+// Router finds the route of a message. It is compiled once and safe for concurrent use.
+type Router struct{ routes []compiledRoute }
+
+type compiledRoute struct {
+	Route
+	topic  pattern
+	target template
+}
+
+// NewRouter compiles routes.
+func NewRouter(routes []Route) (*Router, error) {
+	r := &Router{}
+	for _, route := range routes {
+		if err := route.validate(); err != nil {
+			return nil, err
+		}
+		target, err := parseTemplate(route.Target)
+		if err != nil {
+			return nil, fmt.Errorf("route %q: %w", route.Name, err)
+		}
+		r.routes = append(r.routes, compiledRoute{Route: route, topic: parsePattern(route.Topic), target: target})
+	}
+	return r, nil
+}
+
+func (r *Route) validate() error {
+	if _, err := parseTemplate(r.Target); err != nil {
+		return fmt.Errorf("relay: route %q: %w", r.Name, err)
+	}
+	return nil
+}
+
+// Find returns the route of a message and its topic at the destination; nil when no route matches.
+func (r *Router) Find(m *Message) (*Route, string) {
+	for i := range r.routes {
+		c := &r.routes[i]
+		if c.topic.match(m.Topic) && matchHeaders(c.Headers, m) {
+			return &c.Route, c.target.expand(m)
+		}
+	}
+	return nil, ""
+}
+
+func matchHeaders(want map[string][]string, m *Message) bool {
+	for name, values := range want {
+		if !slices.Contains(values, header(m, name)) {
+			return false
+		}
+	}
+	return true
+}
+
+func header(m *Message, name string) string {
+	for i := range m.Headers {
+		if m.Headers[i].Name == name {
+			return m.Headers[i].Value
+		}
+	}
+	return ""
+}
+
+// pattern is a glob with * only, cut at the stars.
+type pattern []string
+
+func parsePattern(s string) pattern {
+	if s == "" {
+		s = "*"
+	}
+	return strings.Split(s, "*")
+}
+
+func (p pattern) match(s string) bool {
+	if len(p) == 1 {
+		return p[0] == s
+	}
+	first, last := p[0], p[len(p)-1]
+	if len(s) < len(first)+len(last) || !strings.HasPrefix(s, first) || !strings.HasSuffix(s, last) {
+		return false
+	}
+	s = s[len(first) : len(s)-len(last)]
+	for _, piece := range p[1 : len(p)-1] {
+		i := strings.Index(s, piece)
+		if i < 0 {
+			return false
+		}
+		s = s[i+len(piece):]
+	}
+	return true
+}
+
+// template is literal text and fields in turn: text, field, text, field, …, text.
+type template []string
+
+const identity = "topic"
+
+func parseTemplate(s string) (template, error) {
+	if s == "" {
+		s = "{topic}"
+	}
+	var t template
+	for {
+		i := strings.IndexByte(s, '{')
+		if i < 0 {
+			return append(t, s), nil
+		}
+		j := strings.IndexByte(s[i:], '}')
+		if j < 0 {
+			return nil, fmt.Errorf("template %q: { without }", s)
+		}
+		field := s[i+1 : i+j]
+		if name, isHeader := strings.CutPrefix(field, "header."); !slices.Contains([]string{identity, "key", "type"}, field) && (!isHeader || name == "") {
+			return nil, fmt.Errorf("template field {%s} is unknown; use {topic} {key} {type} {header.NAME}", field)
+		}
+		t = append(t, s[:i], field)
+		s = s[i+j+1:]
+	}
+}
+
+func (t template) expand(m *Message) string {
+	if len(t) == 1 {
+		return t[0]
+	}
+	if len(t) == 3 && t[1] == identity && t[0] == "" && t[2] == "" {
+		return m.Topic
+	}
+	var b strings.Builder
+	for i, s := range t {
+		if i%2 == 1 {
+			s = value(m, s)
+		}
+		b.WriteString(s)
+	}
+	return b.String()
+}
+
+func value(m *Message, field string) string {
+	switch field {
+	case identity:
+		return m.Topic
+	case "key":
+		return m.Key
+	case "type":
+		return m.Type
+	}
+	return header(m, strings.TrimPrefix(field, "header."))
+}
