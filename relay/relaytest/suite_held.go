@@ -1,0 +1,149 @@
+package relaytest
+
+import (
+	"bytes"
+	"fmt"
+	"time"
+
+	"github.com/waybillmq/waybill/relay"
+)
+
+// heldCases: who is taken, people's acts.
+var heldCases = map[string]func(*storeCase){
+	"only what is due, of open destinations, and never twice": func(c *storeCase) {
+		c.own()
+		c.send("a", "b", "c", "d")
+		ids := c.claimAll()
+		elsewhere := retrying(ids[2], 0)
+		elsewhere.Destination = "other"
+		unrouted := retrying(ids[3], 0)
+		unrouted.Destination = ""
+		c.settle(relay.Settlement{Hold: []relay.Hold{retrying(ids[0], 0), retrying(ids[1], time.Hour), elsewhere, unrouted}})
+		taken := c.take()
+		c.equal(takenIDs(taken), []relay.ID{ids[0], ids[3]}, "taken")
+		m := taken.Messages[0]
+		c.equal([]any{m.State, m.Attempts, m.Destination, m.Passed, string(m.Payload), m.Key}, []any{relay.Retrying, 2, "k", false, "x", "a"}, "first one")
+		if m.FirstFailedAt.IsZero() || taken.NextDue < 58*time.Minute {
+			c.t.Errorf("first failed at %v, next due in %v", m.FirstFailedAt, taken.NextDue)
+		}
+		c.equal(len(c.take().Messages), 0, "taken again")
+		other, err := c.store.Held(c.ctx(), c.lease, []string{"other"}, relay.HeldLimit{Rows: 10, InlineBytes: 10, Bytes: 10})
+		c.fatal(err, "held")
+		c.equal(takenIDs(other), ids[2:3], "taken for the other destination")
+		c.equal(other.NextDue < 0, true, "no other is due there")
+		c.equal(c.closed(key("a")), []string{fmt.Sprintf("a by %d retrying true", ids[0])}, "closed: one that is being sent has a turn")
+	},
+	"a limit of rows for each destination, and of bytes": func(c *storeCase) {
+		c.own()
+		tx := c.out.Begin()
+		var hold []relay.Hold
+		for i := range 6 {
+			id := tx.Write(relay.Message{Topic: "t", Key: fmt.Sprint(i), Payload: bytes.Repeat([]byte("x"), 1000)})
+			hold = append(hold, retrying(id, 0))
+			if i > 3 {
+				hold[i].Destination = "other"
+			}
+		}
+		c.fatal(tx.Commit(), "commit")
+		ids := c.claimAll()
+		c.settle(relay.Settlement{Hold: hold})
+		taken, err := c.store.Held(c.ctx(), c.lease, []string{"k", "other"}, relay.HeldLimit{Rows: 1, InlineBytes: 500, Bytes: 1 << 20})
+		c.fatal(err, "held")
+		c.equal(len(taken.Messages), 2, "one for each destination")
+		c.equal(taken.Messages[0].NeedsFetch(), true, "payload above the inline limit is left out")
+		c.equal(taken.NextDue, time.Duration(0), "next due: now")
+		taken, err = c.store.Held(c.ctx(), c.lease, []string{"k", "other"}, relay.HeldLimit{Rows: 100, InlineBytes: 1000, Bytes: 2500})
+		c.fatal(err, "held")
+		c.equal(takenIDs(taken), ids[1:3], "as many as fit, lowest first")
+	},
+	"a released message waits for every lower one of its key": func(c *storeCase) {
+		c.own()
+		c.send("a", "a", "a")
+		ids := c.claimAll()
+		c.settle(relay.Settlement{Hold: []relay.Hold{blocked(ids[1]), blocked(ids[2])}})
+		c.settle(relay.Settlement{Release: []relay.Key{key("a")}})
+		c.settle(relay.Settlement{Hold: []relay.Hold{retrying(ids[0], time.Hour)}}) // a lower one fails meanwhile
+		c.equal(len(c.take().Messages), 0, "taken")
+		c.equal(c.states(), []string{fmt.Sprintf("%d retrying due", ids[0]), fmt.Sprintf("%d blocked", ids[1]), fmt.Sprintf("%d blocked", ids[2])}, "held")
+	},
+	"a scheduled message that falls due while its key is closed waits behind it": func(c *storeCase) {
+		c.own()
+		tx := c.out.Begin()
+		tx.Write(relay.Message{Topic: "t", Key: "a", Payload: []byte("x")})
+		tx.Write(relay.Message{Topic: "t", Key: "a", Payload: []byte("x"), DeliverAfter: time.Now().Add(-time.Second)})
+		c.fatal(tx.Commit(), "commit")
+		ids := c.claimAll()
+		c.settle(relay.Settlement{Hold: []relay.Hold{dead(ids[0]), {ID: ids[1], State: relay.Scheduled, Due: true}}})
+		c.equal(len(c.take().Messages), 0, "taken")
+		c.equal(c.states(), []string{fmt.Sprintf("%d dead", ids[0]), fmt.Sprintf("%d blocked", ids[1])}, "held")
+	},
+	"a closed key without a head gets its turn": func(c *storeCase) {
+		c.own()
+		c.send("a", "a")
+		ids := c.claimAll()
+		c.settle(relay.Settlement{Hold: []relay.Hold{blocked(ids[0]), blocked(ids[1])}})
+		c.closed(key("a"))
+		c.equal(takenIDs(c.take()), ids, "taken")
+	},
+	"D5 a retried dead head goes before the blocked ones": func(c *storeCase) {
+		c.own()
+		c.send("a", "a", "a")
+		ids := c.claimAll()
+		c.settle(relay.Settlement{Hold: []relay.Hold{dead(ids[0]), dead(ids[1]), blocked(ids[2])}})
+		c.equal(c.take().Acted, false, "acted")
+		changed, err := c.out.Retry(ids...)
+		c.fatal(err, "retry")
+		c.equal(changed, 2, "changed")
+		c.equal(c.states(), []string{fmt.Sprintf("%d retrying due", ids[0]), fmt.Sprintf("%d blocked", ids[1]), fmt.Sprintf("%d blocked", ids[2])}, "held")
+		taken := c.take()
+		c.equal([]any{takenIDs(taken), taken.Messages[0].Attempts, taken.Acted}, []any{ids[:1], 1, true}, "taken")
+		c.equal(c.take().Acted, false, "acted, told once")
+		changed, err = c.out.Discard(ids[0])
+		c.fatal(err, "discard")
+		c.equal(changed, 0, "discard of one that is being sent")
+	},
+	"M11 skip and discard give the next one its turn": func(c *storeCase) {
+		c.own()
+		c.send("a", "a", "a", "a")
+		ids := c.claimAll()
+		c.settle(relay.Settlement{Hold: []relay.Hold{dead(ids[0]), dead(ids[1]), blocked(ids[2]), blocked(ids[3])}})
+		_, err := c.out.Skip(ids[0])
+		c.fatal(err, "skip")
+		c.equal(c.closed(), []string{fmt.Sprintf("a by %d dead false", ids[1])}, "closed after skip")
+		_, err = c.out.Discard(ids[1])
+		c.fatal(err, "discard")
+		taken := c.take()
+		c.equal([]any{takenIDs(taken), taken.Acted}, []any{ids[2:3], true}, "taken")
+		c.settle(relay.Settlement{AckedHeld: ids[2:3], Release: []relay.Key{key("a")}})
+		c.equal(takenIDs(c.take()), ids[3:], "taken next")
+		c.settle(relay.Settlement{AckedHeld: ids[3:], Release: []relay.Key{key("a")}})
+		c.equal(c.states(), []string{fmt.Sprintf("%d dead passed", ids[0])}, "held")
+		_, err = c.out.Retry(ids[1])
+		c.fatal(err, "retry of a discarded one")
+		taken = c.take()
+		c.equal(takenIDs(taken), ids[1:2], "taken")
+		c.equal(taken.Messages[0].Passed, true, "outside the order")
+	},
+	"F23 a locked lower row blocks the higher ones of its key": func(c *storeCase) {
+		c.own()
+		c.send("a", "a", "b")
+		ids := c.claimAll()
+		c.settle(relay.Settlement{Hold: []relay.Hold{blocked(ids[0]), blocked(ids[1]), retrying(ids[2], 0)}})
+		c.settle(relay.Settlement{Release: []relay.Key{key("a")}})
+		unlock := c.out.Lock(ids[0])
+		c.equal(takenIDs(c.take()), ids[2:], "taken beside the lock")
+		c.equal(len(c.take().Messages), 0, "taken again")
+		unlock()
+		c.equal(takenIDs(c.take()), ids[:1], "taken after the lock")
+		c.settle(relay.Settlement{AckedHeld: ids[:1], Release: []relay.Key{key("a")}})
+		c.equal(takenIDs(c.take()), ids[1:2], "taken at last")
+	},
+	"messages without a key block nobody": func(c *storeCase) {
+		c.own()
+		c.send("", "", "")
+		ids := c.claimAll()
+		c.settle(relay.Settlement{Hold: []relay.Hold{dead(ids[0]), retrying(ids[1], 0), retrying(ids[2], 0)}})
+		c.equal(len(c.closed()), 0, "closed keys")
+		c.equal(takenIDs(c.take()), ids[1:], "taken")
+	},
+}
