@@ -1,0 +1,191 @@
+// Package tcpproxy stands between a client and a server on loopback and cuts, holds or drops what passes, at a byte that the test chooses.
+//
+// It does not know any protocol: who uses it has to make the client connect to Addr instead of the server.
+package tcpproxy
+
+import (
+	"fmt"
+	"net"
+	"sync"
+)
+
+// Direction of bytes.
+type Direction int
+
+// The directions.
+const (
+	Request Direction = iota // from the client to the server
+	Answer                   // from the server to the client
+)
+
+// Proxy forwards connections to one target. Its methods may be called from any goroutine.
+type Proxy struct {
+	listener net.Listener
+	target   string
+	tasks    sync.WaitGroup
+
+	mu     sync.Mutex
+	free   *sync.Cond // signalled when held, cuts or closed change
+	links  map[*link]struct{}
+	cuts   [2]*cut
+	held   [2]bool
+	closed bool
+}
+
+// cut is armed for one direction: the connection on which byte number left passes is cut right before it.
+type cut struct {
+	left int64
+	done chan struct{}
+}
+
+// link is one connection through the proxy.
+type link struct{ client, server net.Conn }
+
+func (l *link) close() {
+	for _, c := range []net.Conn{l.client, l.server} {
+		if tcp, ok := c.(*net.TCPConn); ok {
+			_ = tcp.SetLinger(0) // a reset, as a crash gives it; nothing that is queued leaves any more
+		}
+		_ = c.Close()
+	}
+}
+
+// New starts a proxy on a free loopback port. The target need not be up.
+func New(target string) (*Proxy, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("tcpproxy: %w", err)
+	}
+	p := &Proxy{listener: l, target: target, links: map[*link]struct{}{}}
+	p.free = sync.NewCond(&p.mu)
+	p.tasks.Add(1)
+	go p.accept()
+	return p, nil
+}
+
+// Addr is where clients connect.
+func (p *Proxy) Addr() string { return p.listener.Addr().String() }
+
+// Cut lets n more bytes pass in a direction, over all connections together, and then ends the connection that carries the next one. It does so once; the
+// returned channel is closed when it has happened. A second Cut of the same direction replaces the first.
+func (p *Proxy) Cut(d Direction, n int64) <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c := &cut{left: n, done: make(chan struct{})}
+	p.cuts[d] = c
+	return c.done
+}
+
+// Hold stops forwarding in a direction without closing anything: a black hole. Release ends it, and what was held goes on.
+func (p *Proxy) Hold(d Direction)    { p.hold(d, true) }
+func (p *Proxy) Release(d Direction) { p.hold(d, false) }
+
+func (p *Proxy) hold(d Direction, on bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.held[d] = on
+	p.free.Broadcast()
+}
+
+// Drop resets all connections.
+func (p *Proxy) Drop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for l := range p.links {
+		l.close()
+	}
+}
+
+// Close resets all connections and returns when nothing runs any more.
+func (p *Proxy) Close() error {
+	p.mu.Lock()
+	p.closed = true
+	p.free.Broadcast()
+	for l := range p.links {
+		l.close()
+	}
+	p.mu.Unlock()
+	err := p.listener.Close()
+	p.tasks.Wait()
+	return err
+}
+
+func (p *Proxy) accept() {
+	defer p.tasks.Done()
+	for {
+		client, err := p.listener.Accept()
+		if err != nil {
+			return
+		}
+		server, err := net.Dial("tcp", p.target)
+		if err != nil {
+			(&link{client: client, server: client}).close()
+			continue
+		}
+		l := &link{client, server}
+		p.mu.Lock()
+		if p.closed {
+			p.mu.Unlock()
+			l.close()
+			return
+		}
+		p.links[l] = struct{}{}
+		p.tasks.Add(2)
+		p.mu.Unlock()
+		go p.forward(l, Request, client, server)
+		go p.forward(l, Answer, server, client)
+	}
+}
+
+func (p *Proxy) forward(l *link, d Direction, from, to net.Conn) {
+	defer p.tasks.Done()
+	defer func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.links, l)
+		l.close()
+	}()
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buf)
+		if n > 0 {
+			pass, cut := p.pass(d, n)
+			if _, werr := to.Write(buf[:pass]); werr != nil {
+				return
+			}
+			if cut != nil {
+				p.settle(l, cut)
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// settle ends a connection at its cut, without a reset: that could overtake, and destroy, the bytes that have passed.
+func (p *Proxy) settle(l *link, c *cut) {
+	_ = l.client.Close()
+	_ = l.server.Close()
+	close(c.done)
+}
+
+// pass says how many of n bytes may pass, waits while the direction is held, and returns the cut that is due after them.
+func (p *Proxy) pass(d Direction, n int) (int, *cut) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.held[d] && !p.closed {
+		p.free.Wait()
+	}
+	c := p.cuts[d]
+	if c == nil {
+		return n, nil
+	}
+	if int64(n) <= c.left {
+		c.left -= int64(n)
+		return n, nil
+	}
+	p.cuts[d] = nil
+	return int(c.left), c
+}

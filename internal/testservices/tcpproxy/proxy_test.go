@@ -1,0 +1,105 @@
+package tcpproxy
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// echo is a server that sends back what it reads, and counts it.
+func echo(t *testing.T) (addr string, seen func() int) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	total := 0
+	var tasks sync.WaitGroup
+	tasks.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			tasks.Go(func() {
+				defer c.Close()
+				b := make([]byte, 1024)
+				for {
+					n, err := c.Read(b)
+					mu.Lock()
+					total += n
+					mu.Unlock()
+					if _, werr := c.Write(b[:n]); err != nil || werr != nil {
+						return
+					}
+				}
+			})
+		}
+	})
+	t.Cleanup(func() { _ = l.Close(); tasks.Wait() })
+	return l.Addr().String(), func() int { mu.Lock(); defer mu.Unlock(); return total }
+}
+
+func start(t *testing.T) (*Proxy, net.Conn, func() int) {
+	t.Helper()
+	addr, seen := echo(t)
+	p, err := New(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Close() })
+	c, err := net.Dial("tcp", p.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	return p, c, seen
+}
+
+func TestCutAtEachByte(t *testing.T) {
+	for n := range 12 {
+		for _, d := range []Direction{Request, Answer} {
+			p, c, _ := start(t)
+			fired := p.Cut(d, int64(n))
+			if _, err := c.Write([]byte("hello world, twelve and more")); err != nil {
+				t.Fatal(err)
+			}
+			got, _ := io.ReadAll(c)
+			if want := []byte("hello world, twelve and more")[:n]; d == Answer && !bytes.Equal(got, want) || d == Request && !bytes.HasPrefix(want, got) {
+				t.Errorf("direction %d, cut at %d: got %q", d, n, got)
+			}
+			<-fired
+		}
+	}
+}
+
+func TestHoldAndRelease(t *testing.T) {
+	p, c, seen := start(t)
+	p.Hold(Request)
+	if _, err := c.Write([]byte("held")); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	if n, _ := c.Read(make([]byte, 4)); n != 0 || seen() != 0 {
+		t.Fatalf("%d bytes came back, the server saw %d", n, seen())
+	}
+	p.Release(Request)
+	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	b := make([]byte, 4)
+	if _, err := io.ReadFull(c, b); err != nil || string(b) != "held" {
+		t.Fatalf("%q, %v", b, err)
+	}
+	p.Drop()
+	if _, err := c.Read(b); err == nil {
+		t.Fatal("the connection survived Drop")
+	}
+}
