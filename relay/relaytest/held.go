@@ -36,8 +36,12 @@ func (s *Memory) Held(ctx context.Context, lease relay.Lease, open []string, lim
 			next.Sending, next.Attempts = true, next.Attempts+1
 			db.setHeld(id, &next)
 			s.claimed[id] = true
+			var failedFor time.Duration
+			if !next.FirstFailedAt.IsZero() {
+				failedFor = max(now.Sub(next.FirstFailedAt), 1)
+			}
 			taken.Messages = append(taken.Messages, relay.HeldMessage{
-				Message: m, State: next.State, Attempts: next.Attempts, FirstFailedAt: next.FirstFailedAt, Destination: next.Destination, Passed: next.Passed,
+				Message: m, State: next.State, Attempts: next.Attempts, FailedFor: failedFor, Destination: next.Destination, Passed: next.Passed,
 			})
 		}
 		s.synced()

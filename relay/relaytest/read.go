@@ -51,7 +51,7 @@ func (s *Memory) Read(ctx context.Context, lease relay.Lease, after relay.ID, li
 		} else {
 			s.readMain(after, limit, &page)
 		}
-		page.Incarnation = in
+		page.Incarnation, page.Listed = in, limit.Seq
 		for i := range page.Messages {
 			s.seen[page.Messages[i].ID] = in
 		}

@@ -23,8 +23,8 @@ var heldCases = map[string]func(*storeCase){
 		c.equal(takenIDs(taken), []relay.ID{ids[0], ids[3]}, "taken")
 		m := taken.Messages[0]
 		c.equal([]any{m.State, m.Attempts, m.Destination, m.Passed, string(m.Payload), m.Key}, []any{relay.Retrying, 2, "k", false, "x", "a"}, "first one")
-		if m.FirstFailedAt.IsZero() || taken.NextDue < 58*time.Minute {
-			c.t.Errorf("first failed at %v, next due in %v", m.FirstFailedAt, taken.NextDue)
+		if m.FailedFor <= 0 || taken.NextDue < 58*time.Minute {
+			c.t.Errorf("failed for %v, next due in %v", m.FailedFor, taken.NextDue)
 		}
 		c.equal(len(c.take().Messages), 0, "taken again")
 		other, err := c.store.Held(c.ctx(), c.lease, []string{"other"}, relay.HeldLimit{Rows: 10, InlineBytes: 10, Bytes: 10})
