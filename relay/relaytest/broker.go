@@ -35,7 +35,7 @@ type Broker struct {
 
 // BrokerConfig says what kind of broker it is. The zero value is one of 4 lanes a topic that dedupes nothing and fences nobody.
 type BrokerConfig struct {
-	Lanes     int           // of a topic; 0 = 4
+	Lanes     int           // of a topic; 0 = 4; negative = only topics made by Topic exist
 	Dedupes   bool          // a batch presented again by the same publisher is stored once
 	Fences    bool          // an older epoch is refused
 	NoOffsets bool          // acks do not tell the place
@@ -205,7 +205,7 @@ func (b *Broker) lanes(topic string) int {
 	case n < 0:
 		return 0
 	}
-	return b.config.Lanes
+	return max(b.config.Lanes, 0)
 }
 
 // settleLate stores the batches whose bytes have arrived meanwhile.

@@ -155,6 +155,7 @@ func (p *Publisher) check(lane relay.Lane, batch []*relay.Message) {
 	last, bytes := map[relay.Key]relay.ID{}, 0
 	for _, m := range batch {
 		key, ordered := m.OrderKey()
+		ordered = ordered && m.DeliverAfter.IsZero() // a scheduled message takes its place when it falls due
 		switch {
 		case m.Target == "":
 			broken(fmt.Sprintf("message %d has no target topic", m.ID))
@@ -165,7 +166,9 @@ func (p *Publisher) check(lane relay.Lane, batch []*relay.Message) {
 		case ordered && last[key] >= m.ID:
 			broken(fmt.Sprintf("message %d comes behind %d of its key", m.ID, last[key]))
 		}
-		last[key] = m.ID
+		if ordered {
+			last[key] = m.ID
+		}
 		bytes += m.Weight()
 	}
 	if len(batch) > 1 && bytes > config.MaxBytes {
