@@ -1,0 +1,296 @@
+package postgres
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/waybillmq/waybill/internal/kp"
+	"github.com/waybillmq/waybill/relay"
+)
+
+// What a look without locks tells: $1 epoch, $2 destinations. Due is the delay in microseconds until the next turn, null = none.
+const sqlDue = `SELECT EXISTS (SELECT FROM outbox.owner o JOIN outbox.alive a ON a.epoch = o.epoch WHERE o.epoch = $1) AS ours,
+  (SELECT (extract(epoch FROM min(l.due_at) - clock_timestamp()) * 1000000)::bigint FROM unnest($2::text[]) AS o(destination) CROSS JOIN LATERAL (
+    SELECT h.due_at FROM outbox.message_held h WHERE h.destination = o.destination AND h.due_at IS NOT NULL AND NOT h.sending
+      AND h.due_at < 'infinity' AND h.due_at > '-infinity' ORDER BY h.due_at, h.id LIMIT 1) l) AS due,
+  (SELECT coalesce(max(id), 0) FROM outbox.activity) AS last_act`
+
+// No row = fenced or reborn. Its own statement, before the others: their snapshots are younger than every settle before it.
+const sqlFence = `SELECT 1 FROM outbox.owner o WHERE o.epoch = $1 AND EXISTS (SELECT FROM outbox.alive a WHERE a.epoch = $1) FOR UPDATE OF o`
+
+// After a take whose answer was lost: what it marked and nobody has. $1 epoch, $2 ids that are being sent.
+const sqlUntake = `UPDATE outbox.message_held h SET sending = false, attempts = greatest(h.attempts - 1, 0), changed_at = now()
+WHERE h.sending AND NOT h.id = ANY ($2::bigint[]) AND EXISTS (SELECT FROM outbox.owner o WHERE o.epoch = $1)`
+
+// $1 epoch, $2 destinations that can send now (” among them), $3 rows for each destination, $4 inline limit, $5 bytes.
+const sqlTake = `WITH d AS MATERIALIZED (
+  SELECT l.* FROM unnest($2::text[]) AS o(destination) CROSS JOIN LATERAL (
+    SELECT h.id, h.topic, h.key, h.state, h.passed FROM outbox.message_held h
+    WHERE h.destination = o.destination AND h.due_at <= now() AND h.due_at IS NOT NULL AND NOT h.sending AND EXISTS (
+      SELECT FROM outbox.owner w JOIN outbox.alive a ON a.epoch = w.epoch WHERE w.epoch = $1)
+    ORDER BY h.due_at, h.id LIMIT $3 FOR UPDATE OF h SKIP LOCKED) l),
+s AS MATERIALIZED ( -- for each key: its lowest row that neither goes now nor is a released one in flight
+  SELECT d.*, CASE WHEN d.key IS NOT NULL AND NOT d.passed AND row_number() OVER (PARTITION BY d.topic, d.key, d.passed ORDER BY d.id) = 1 THEN
+    (SELECT h.id FROM outbox.message_held h WHERE h.topic = d.topic AND h.key = d.key AND h.key IS NOT NULL AND h.state <> 'scheduled' AND NOT h.passed
+       AND (NOT h.sending OR h.state <> 'blocked') AND h.id NOT IN (SELECT id FROM d) ORDER BY h.topic, h.key, h.id LIMIT 1) END AS stop FROM d),
+g AS MATERIALIZED (
+  SELECT v.id, v.passed OR v.key IS NULL OR CASE v.state WHEN 'scheduled' THEN v.stop IS NULL WHEN 'blocked' THEN v.stop IS NULL OR v.stop > v.id
+      ELSE NOT EXISTS (SELECT FROM outbox.message_held h WHERE h.topic = v.topic AND h.key = v.key AND h.key IS NOT NULL AND h.state <> 'scheduled'
+        AND NOT h.passed AND h.id < v.id AND h.state IN ('retrying', 'dead')) AND CASE WHEN EXISTS ( -- a lower row is due and locked: null = stays as it is
+        SELECT FROM outbox.message_held h WHERE h.topic = v.topic AND h.key = v.key AND h.key IS NOT NULL AND h.state <> 'scheduled' AND NOT h.passed
+          AND h.id < v.id AND h.due_at <= now() AND NOT h.sending AND h.id NOT IN (SELECT id FROM d)) THEN NULL ELSE true END END AS go
+  FROM (SELECT s.id, s.topic, s.key, s.state, s.passed, max(s.stop) OVER (PARTITION BY s.topic, s.key, s.passed) AS stop FROM s) v),
+c AS MATERIALIZED ( -- bytes: a prefix in id order, at least one
+  SELECT g.id, sum(CASE WHEN octet_length(m.payload) <= $4::int THEN octet_length(m.payload) END) OVER (ORDER BY g.id) AS bytes,
+         row_number() OVER (ORDER BY g.id) AS n
+  FROM g JOIN outbox.message_log m ON m.id = g.id WHERE g.go),
+b AS (UPDATE outbox.message_held h SET state = 'blocked', due_at = NULL, changed_at = now() FROM g WHERE h.id = g.id AND NOT g.go),
+t AS (UPDATE outbox.message_held h SET sending = true, attempts = h.attempts + 1, changed_at = now()
+      FROM c WHERE h.id = c.id AND (c.bytes IS NULL OR c.n = 1 OR c.bytes <= $5::bigint)
+      RETURNING h.id, h.state, h.attempts, h.first_failed_at, h.destination, h.passed)
+SELECT ` + sqlRow + `, octet_length(m.payload) AS size, CASE WHEN octet_length(m.payload) <= $4::int THEN m.payload END AS payload,
+  t.state, t.attempts::bigint, t.destination, t.passed, coalesce((extract(epoch FROM clock_timestamp() - t.first_failed_at) * 1000000)::bigint, 0) AS failed_for
+FROM t JOIN outbox.message_log m ON m.id = t.id ORDER BY t.id`
+
+// Columns of a taken row behind those of the log.
+const (
+	colState = colCount + iota
+	colAttempts
+	colDestination
+	colPassed
+	colFailedFor
+	colTakenCount
+)
+
+const sqlHead = `SELECT h.topic, h.key, h.id, h.state, h.due_at IS NOT NULL OR h.sending AS due`
+
+// One row for each closed key, its lowest: a skip scan, so it costs keys, not rows.
+const sqlClosed = `WITH RECURSIVE k AS (
+  (` + sqlHead + ` FROM outbox.message_held h WHERE h.key IS NOT NULL AND h.state <> 'scheduled' AND NOT h.passed
+     ORDER BY h.topic, h.key, h.id LIMIT 1)
+  UNION ALL
+  SELECT n.* FROM k CROSS JOIN LATERAL (` + sqlHead + ` FROM outbox.message_held h
+    WHERE h.key IS NOT NULL AND h.state <> 'scheduled' AND NOT h.passed AND (h.topic, h.key) > (k.topic, k.key) ORDER BY h.topic, h.key, h.id LIMIT 1) n)
+SELECT k.*, ` + sqlOrphan + ` FROM k`
+
+// The same for the given keys: $1 topics, $2 keys.
+const sqlClosedOnly = `SELECT k.*, ` + sqlOrphan + ` FROM unnest($1::text[], $2::text[]) AS a(topic, key) CROSS JOIN LATERAL (` + sqlHead + ` FROM outbox.message_held h
+  WHERE h.topic = a.topic AND h.key = a.key AND h.key IS NOT NULL AND h.state <> 'scheduled' AND NOT h.passed ORDER BY h.topic, h.key, h.id LIMIT 1) k`
+
+// A closed key without head and without anything due or in flight: an act and a take can cross. It would wait for ever.
+const sqlOrphan = `k.state = 'blocked' AND NOT k.due AND NOT EXISTS (SELECT FROM outbox.message_held h WHERE h.topic = k.topic AND h.key = k.key
+  AND h.key IS NOT NULL AND h.state <> 'scheduled' AND NOT h.passed AND (h.state <> 'blocked' OR h.due_at IS NOT NULL OR h.sending)) AS orphan`
+
+// pauseWhenStuck is the least NextDue when something is due and could not be taken: somebody holds it, or a lower message of its key must go first.
+const pauseWhenStuck = 100 * time.Millisecond
+
+// taken is what the owner is sending out of held.
+type taken struct {
+	decode  *decoder // guarded by the claimer's turn, as unsure and lastAct
+	unsure  bool     // the answer to a take was lost: it may have marked rows that nobody has
+	lastAct int64
+
+	mu  sync.Mutex
+	ids map[relay.ID]struct{}
+}
+
+func (t *taken) add(messages []relay.HeldMessage) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range messages {
+		t.ids[messages[i].ID] = struct{}{}
+	}
+}
+
+func (t *taken) remove(acked []relay.ID, held []relay.Hold) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, id := range acked {
+		delete(t.ids, id)
+	}
+	for i := range held {
+		delete(t.ids, held[i].ID)
+	}
+}
+
+func (t *taken) all() []int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	ids := make([]int64, 0, len(t.ids))
+	for id := range t.ids {
+		ids = append(ids, int64(id))
+	}
+	return ids
+}
+
+// Held implements relay.Store. It looks first, without locking anything; only when something is due it takes, in one synchronous transaction.
+func (s *Store) Held(ctx context.Context, lease relay.Lease, open []string, limit relay.HeldLimit) (relay.Taken, error) {
+	own, err := s.owner(lease)
+	if err != nil {
+		return relay.Taken{}, err
+	}
+	if open == nil {
+		open = []string{}
+	}
+	var got relay.Taken
+	marks := own.marks.last()
+	err = own.claimer.use(ctx, again, func(ctx context.Context, c *pgx.Conn) error {
+		l, err := s.look(ctx, c, own, open)
+		if err != nil {
+			return err
+		}
+		got = relay.Taken{}
+		if l.due != nil && *l.due <= 0 || own.taken.unsure {
+			if got.Messages, l, err = s.take(ctx, c, own, open, limit); err != nil {
+				return err
+			}
+		}
+		got.Acted = l.lastAct > own.taken.lastAct
+		own.taken.lastAct = max(l.lastAct, own.taken.lastAct)
+		got.NextDue = -1
+		if l.due != nil {
+			got.NextDue = time.Duration(max(*l.due, 0)) * time.Microsecond
+			if len(got.Messages) == 0 {
+				got.NextDue = max(got.NextDue, pauseWhenStuck)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return relay.Taken{}, explain("take", err)
+	}
+	if len(got.Messages) > 0 {
+		own.marks.flushed(marks)
+		own.taken.add(got.Messages)
+		own.taken.sure()
+		kp.Hit(kp.HeldTaken)
+	}
+	return got, nil
+}
+
+// look is what stands there: when the next message is due, and the last act of a person.
+type look struct {
+	due     *int64 // microseconds from now
+	lastAct int64
+}
+
+func (s *Store) look(ctx context.Context, c *pgx.Conn, own *ownership, open []string) (look, error) {
+	var l look
+	var ours bool
+	if err := c.QueryRow(ctx, s.sql(sqlDue), int64(own.epoch), open).Scan(&ours, &l.due, &l.lastAct); err != nil {
+		return l, err
+	}
+	if !ours && !kp.Planted(kp.NoFence) {
+		return l, s.whose(ctx, c, own)
+	}
+	return l, nil
+}
+
+func (s *Store) take(ctx context.Context, c *pgx.Conn, own *ownership, open []string, limit relay.HeldLimit) (messages []relay.HeldMessage, l look, err error) {
+	epoch, fence := int64(own.epoch), 0
+	b := &pgx.Batch{}
+	b.Queue(lockWait)
+	b.Queue(s.fenced(sqlFence), epoch).QueryRow(func(r pgx.Row) error { return r.Scan(&fence) })
+	if own.taken.unsure {
+		b.Queue(s.fenced(sqlUntake), epoch, own.taken.all())
+	}
+	b.Queue(s.fenced(sqlTake), epoch, open, limit.Rows, limit.InlineBytes, limit.Bytes).Query(func(rows pgx.Rows) error {
+		messages, err = own.taken.read(rows)
+		return err
+	})
+	b.Queue(s.sql(sqlDue), epoch, open).QueryRow(func(r pgx.Row) error { return r.Scan(new(bool), &l.due, &l.lastAct) })
+	own.taken.unsure = true
+	err = c.SendBatch(ctx, b).Close()
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		own.taken.unsure = false // undone: nothing was marked
+		return nil, l, s.whose(ctx, c, own)
+	case err != nil:
+		return nil, l, err
+	case fence == 0:
+		return nil, l, s.whose(ctx, c, own)
+	case len(messages) == 0:
+		own.taken.unsure = false
+	}
+	return messages, l, nil
+}
+
+// sure says that the answer of the last take has arrived, and that its COMMIT was confirmed.
+func (t *taken) sure() { t.unsure = false }
+
+// read turns taken rows into messages. Values are binary: the statement was described, and every type here is binary by preference but text and jsonb,
+// whose two forms the decoder reads alike.
+func (t *taken) read(rows pgx.Rows) ([]relay.HeldMessage, error) {
+	var out []relay.HeldMessage
+	for rows.Next() {
+		row := rows.RawValues()
+		if len(row) != colTakenCount || len(row[colAttempts]) != 8 || len(row[colFailedFor]) != 8 || len(row[colPassed]) != 1 {
+			return nil, errors.Join(errLocal, errors.New("a held row came in another shape"))
+		}
+		out = append(out, relay.HeldMessage{
+			State:       relay.HeldState(row[colState]),
+			Attempts:    int(binary.BigEndian.Uint64(row[colAttempts])),
+			FailedFor:   time.Duration(binary.BigEndian.Uint64(row[colFailedFor])) * time.Microsecond,
+			Destination: string(row[colDestination]),
+			Passed:      row[colPassed][0] == 1,
+		})
+		if err := t.decode.message(&out[len(out)-1].Message, row[:colCount]); err != nil {
+			return nil, err
+		}
+	}
+	return out, rows.Err()
+}
+
+// Closed implements relay.Store.
+func (s *Store) Closed(ctx context.Context, lease relay.Lease, only ...relay.Key) ([]relay.Head, error) {
+	own, err := s.owner(lease)
+	if err != nil {
+		return nil, err
+	}
+	var heads []relay.Head
+	var orphans []relay.Key
+	err = own.read.session.use(ctx, again, func(ctx context.Context, c *pgx.Conn) error {
+		heads, orphans = nil, nil
+		if err := s.whose(ctx, c, own); !errors.Is(err, relay.ErrReborn) { // of a zombie no decision may rest on what it sees
+			return err
+		}
+		rows, err := s.closedRows(ctx, c, only)
+		if err != nil {
+			return err
+		}
+		var h relay.Head
+		var orphan bool
+		_, err = pgx.ForEachRow(rows, []any{&h.Key.Topic, &h.Key.Key, (*int64)(&h.ID), (*string)(&h.State), &h.Due, &orphan}, func() error {
+			if orphan {
+				h.Due = true // by the release below
+				orphans = append(orphans, h.Key)
+			}
+			heads = append(heads, h)
+			return nil
+		})
+		return err
+	})
+	if err == nil && len(orphans) > 0 {
+		_, err = s.Settle(ctx, lease, relay.Settlement{Release: orphans})
+	}
+	if err != nil {
+		return nil, explain("closed keys", err)
+	}
+	return heads, nil
+}
+
+func (s *Store) closedRows(ctx context.Context, c *pgx.Conn, only []relay.Key) (pgx.Rows, error) {
+	if len(only) == 0 {
+		return c.Query(ctx, s.sql(sqlClosed))
+	}
+	topics, keys := make([]string, len(only)), make([]string, len(only))
+	for i, k := range only {
+		topics[i], keys[i] = k.Topic, k.Key
+	}
+	return c.Query(ctx, s.sql(sqlClosedOnly), topics, keys)
+}

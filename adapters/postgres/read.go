@@ -1,0 +1,459 @@
+package postgres
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/waybillmq/waybill/internal/kp"
+	"github.com/waybillmq/waybill/relay"
+)
+
+// xmin, server incarnation, holes and tail, all in one snapshot. $1 epoch, $2,$3 holes, $4 position, $5 most ids.
+const sqlIDs = `SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin, (SELECT a.incarnation FROM outbox.alive a WHERE a.epoch = $1::bigint) AS incarnation,
+  ARRAY(SELECT s.id FROM (
+          SELECT p.id FROM unnest($2::bigint[], $3::bigint[]) AS h(lo, hi)
+          CROSS JOIN LATERAL (SELECT q.id FROM outbox.message_pending q WHERE q.id BETWEEN h.lo AND h.hi ORDER BY q.id LIMIT $5::bigint) p
+          UNION ALL
+          (SELECT q.id FROM outbox.message_pending q WHERE q.id > $4::bigint ORDER BY q.id LIMIT $5::bigint) ) s
+        ORDER BY s.id LIMIT $5::bigint) AS ids`
+
+const sqlRow = `m.id, m.created_at, m.deliver_after, m.topic, m.key, m.type, m.content_type, m.message_id, m.traceparent, m.tracestate, m.headers`
+
+// Log rows whose ids lie close together: $1 first, $2 last, $3 inline payload limit, $4 inline bytes of a page. Up to and with the row that fills the page.
+const sqlDense = `SELECT r.id, r.created_at, r.deliver_after, r.topic, r.key, r.type, r.content_type, r.message_id, r.traceparent, r.tracestate, r.headers, r.size,
+       CASE WHEN r.size <= $3::int THEN r.payload END AS payload
+FROM ( SELECT m.*, octet_length(m.payload) AS size,
+              sum(CASE WHEN octet_length(m.payload) <= $3::int THEN octet_length(m.payload) ELSE 0 END) OVER (ORDER BY m.id ROWS UNBOUNDED PRECEDING) AS bytes
+       FROM outbox.message_log m WHERE m.id BETWEEN $1::bigint AND $2::bigint ) r
+WHERE r.bytes - CASE WHEN r.size <= $3::int THEN r.size ELSE 0 END < $4::bigint
+ORDER BY r.id`
+
+// The same for ids far apart: $5 the ids. The join is pruned for each row; = ANY would search every partition in between.
+const sqlSparse = `SELECT r.id, r.created_at, r.deliver_after, r.topic, r.key, r.type, r.content_type, r.message_id, r.traceparent, r.tracestate, r.headers, r.size,
+       CASE WHEN r.size <= $3::int THEN r.payload END AS payload
+FROM ( SELECT m.*, octet_length(m.payload) AS size,
+              sum(CASE WHEN octet_length(m.payload) <= $3::int THEN octet_length(m.payload) ELSE 0 END) OVER (ORDER BY w.n ROWS UNBOUNDED PRECEDING) AS bytes
+       FROM unnest($5::bigint[]) WITH ORDINALITY AS w(id, n) JOIN outbox.message_log m ON m.id = w.id AND m.id BETWEEN $1::bigint AND $2::bigint ) r
+WHERE r.bytes - CASE WHEN r.size <= $3::int THEN r.size ELSE 0 END < $4::bigint
+ORDER BY r.id`
+
+// The two halves of the probe are two transactions, in this order: a sequence is read in place, not by snapshot, and the xid must be drawn after it.
+const (
+	sqlLast = `SELECT last_value FROM outbox.message_id_seq`
+	sqlXid  = `SELECT pg_current_xact_id()::text::bigint`
+)
+
+const sqlIncarnation = `SELECT incarnation FROM outbox.alive WHERE epoch = $1`
+
+// probeEvery is how often holes are asked about.
+const probeEvery = 100 * time.Millisecond
+
+// reader is the memory of one ownership about what was read: owned by whoever holds the turn of its session.
+type reader struct {
+	session *session
+	decode  *decoder
+	made    int // connections of the session seen so far: another one has lost the waiting ids
+
+	incarnation relay.Incarnation // everything listed was listed in it
+	reset       bool              // the next Read must start from 0
+	holes       holes
+	probe       probe
+	probedAt    time.Time
+	highest     relay.ID // highest position of the sequence seen
+	resetAt     relay.ID // ids above the sequence up to here were already answered by a reset
+	missing     relay.ID // id without a log row, met once
+	main        feed
+	catchUp     feed
+
+	statements map[string]*pgconn.StatementDescription
+}
+
+// feed is the waiting list of one reader: ids listed, rows not read yet.
+type feed struct {
+	now     []relay.ID // ascending; a page is a prefix of it
+	next    []relay.ID // the answer after that one, ascending for itself
+	nowSeq  int64      // of the calls whose answers these are
+	nextSeq int64
+	listed  relay.ID // catch-up only: position of the last answer
+	handed  relay.ID // After of the last page
+}
+
+// advance takes n ids off, and goes on to the next answer when this one is done.
+func (f *feed) advance(n int) {
+	if f.now = f.now[n:]; len(f.now) == 0 {
+		f.now, f.next, f.nowSeq = f.next, nil, f.nextSeq
+	}
+}
+
+func newReader(s *session, in relay.Incarnation, g []relay.Generation) *reader {
+	return &reader{session: s, decode: newDecoder(g), incarnation: in, reset: true}
+}
+
+// Read implements relay.Store.
+func (s *Store) Read(ctx context.Context, lease relay.Lease, after relay.ID, limit relay.ReadLimit) (relay.Page, error) {
+	own, err := s.owner(lease)
+	if err != nil {
+		return relay.Page{}, err
+	}
+	var page relay.Page
+	err = own.read.session.use(ctx, again, func(ctx context.Context, c *pgx.Conn) (err error) {
+		page, err = s.read(ctx, c, own, after, limit)
+		return err
+	})
+	return page, explain("read", err)
+}
+
+func (s *Store) read(ctx context.Context, c *pgx.Conn, own *ownership, after relay.ID, limit relay.ReadLimit) (relay.Page, error) {
+	r := own.read
+	if err := r.prepare(ctx, c, s); err != nil {
+		return relay.Page{}, err
+	}
+	f := &r.main
+	if limit.CatchUp {
+		f = &r.catchUp
+	}
+	switch {
+	case after == 0 && !limit.CatchUp && (r.reset || r.holes.after != 0):
+		if err := s.restart(ctx, c, own); err != nil {
+			return relay.Page{}, err
+		}
+	case r.reset:
+		return relay.Page{}, relay.ErrReborn
+	case (after != f.handed || limit.Restart) && limit.CatchUp:
+		*f = feed{listed: after, handed: after}
+	case after != f.handed || limit.Restart:
+		r.unlist()
+		r.holes.restart(after, time.Now())
+		f.handed = after
+	}
+	for {
+		seq := f.nowSeq
+		msgs, err := r.roundTrip(ctx, c, own, f, limit)
+		if errors.Is(err, relay.ErrReborn) {
+			r.reset = true
+			if errors.Is(s.whose(ctx, c, own), relay.ErrFenced) {
+				err = relay.ErrFenced
+			}
+		}
+		if err != nil {
+			return relay.Page{}, err
+		}
+		if len(msgs) > 0 {
+			return r.page(f, msgs, seq, limit), nil
+		}
+		if len(f.now) == 0 {
+			return r.page(f, nil, limit.Seq, limit), nil
+		}
+	} // at most twice: the second round trip brings a row, or an error
+}
+
+// prepare makes the statements of a new connection, and forgets the lists of the old one: their ids become holes, so that they are listed again.
+func (r *reader) prepare(ctx context.Context, c *pgx.Conn, s *Store) error {
+	if r.made == r.session.made {
+		return nil
+	}
+	r.unlist()
+	r.statements = map[string]*pgconn.StatementDescription{}
+	for name, sql := range map[string]string{"ids": sqlIDs, "dense": sqlDense, "sparse": sqlSparse, "last": sqlLast, "xid": sqlXid} {
+		d, err := c.Prepare(ctx, "waybill_"+name, s.sql(sql))
+		if err != nil {
+			return err
+		}
+		r.statements[name] = d
+	}
+	r.made = r.session.made
+	return nil
+}
+
+// unlist drops both waiting lists without losing an id.
+func (r *reader) unlist() {
+	now := time.Now()
+	r.holes.putBack(r.main.now, now)
+	r.holes.putBack(r.main.next, now)
+	r.main.now, r.main.next = nil, nil
+	r.catchUp = feed{listed: r.catchUp.handed, handed: r.catchUp.handed}
+	r.probe = probe{}
+}
+
+// restart begins a session at 0. A server that crashed since is brought to life first, and gets again the settles that it may have lost, so that their
+// messages are not read a second time.
+func (s *Store) restart(ctx context.Context, c *pgx.Conn, own *ownership) error {
+	r := own.read
+	var in relay.Incarnation
+	err := c.QueryRow(ctx, s.sql(sqlIncarnation), own.epoch).Scan((*[16]byte)(&in))
+	if errors.Is(err, pgx.ErrNoRows) {
+		if err := s.whose(ctx, c, own); !errors.Is(err, relay.ErrReborn) {
+			return err
+		}
+		in, err = s.revive(ctx, c, own)
+	}
+	if err != nil {
+		return err
+	}
+	if in != r.incarnation || own.marks.pending() {
+		if err := s.settleAgain(ctx, own); err != nil {
+			return err
+		}
+	}
+	*r = reader{session: r.session, decode: r.decode, made: r.made, statements: r.statements, incarnation: in, resetAt: r.resetAt, missing: r.missing}
+	return nil
+}
+
+// roundTrip asks for the ids of the next page and the rows of this one, and takes in what comes.
+func (r *reader) roundTrip(ctx context.Context, c *pgx.Conn, own *ownership, f *feed, limit relay.ReadLimit) ([]relay.Message, error) {
+	rows := f.now[:min(len(f.now), max(limit.Rows, 1))]
+	ask := len(f.now) == len(rows) && len(f.next) == 0 && (!limit.CatchUp || len(rows) == 0)
+	probing := ask && !limit.CatchUp && !r.probe.asked && len(r.holes.ranges) > 0 && time.Since(r.probedAt) >= probeEvery
+	p := c.PgConn().StartPipeline(ctx)
+	if probing {
+		p.SendQueryPrepared(r.statements["last"].Name, nil, nil, binaryFormat)
+		p.SendPipelineSync()
+		p.SendQueryPrepared(r.statements["xid"].Name, nil, nil, binaryFormat)
+		p.SendPipelineSync()
+	}
+	var most int64
+	if ask {
+		most = r.sendIDs(p, own.epoch, f, limit)
+	}
+	if len(rows) > 0 {
+		r.sendRows(p, rows, limit)
+	}
+	err := p.Sync()
+	in := incoming{p: p}
+	if err == nil && probing {
+		err = r.takeProbe(&in)
+	}
+	var a answer
+	if err == nil && ask {
+		a, err = r.takeIDs(&in, most)
+	}
+	var msgs []relay.Message
+	if err == nil && len(rows) > 0 {
+		msgs, err = r.takeRows(&in, rows, limit)
+	}
+	if closeErr := p.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil && probing {
+		err = r.checkSequence()
+	}
+	if err != nil {
+		return nil, err
+	}
+	f.advance(len(msgs))
+	if ask {
+		r.list(f, a, limit)
+	}
+	return msgs, nil
+}
+
+func (r *reader) sendIDs(p *pgconn.Pipeline, epoch relay.Epoch, f *feed, limit relay.ReadLimit) (most int64) {
+	position := r.holes.after
+	if limit.CatchUp {
+		position = f.listed
+	}
+	lo, hi, seen := r.holes.ask(maxHoleRanges, position)
+	if kp.Planted(kp.CursorIsLast) {
+		lo, hi, seen = nil, nil, 0
+	}
+	most = int64(max(limit.Rows, 1)) + seen
+	p.SendQueryPrepared(r.statements["ids"].Name, [][]byte{bigint(int64(epoch)), bigints(lo), bigints(hi), bigint(int64(position)), bigint(most)}, binaryFormat, binaryFormat)
+	return most
+}
+
+func (r *reader) sendRows(p *pgconn.Pipeline, ids []relay.ID, limit relay.ReadLimit) {
+	first, last := ids[0], ids[len(ids)-1]
+	inline, bytes := min(max(limit.InlineBytes, 0), math.MaxInt32), max(limit.PageBytes, 1)
+	args := [][]byte{bigint(int64(first)), bigint(int64(last)), integer(int32(inline)), bigint(int64(bytes))}
+	if int64(last-first) < 4*int64(len(ids)) {
+		p.SendQueryPrepared(r.statements["dense"].Name, args, binaryFormat, binaryFormat)
+		return
+	}
+	list := make([]int64, len(ids))
+	for i, id := range ids {
+		list[i] = int64(id)
+	}
+	p.SendQueryPrepared(r.statements["sparse"].Name, append(args, bigints(list)), binaryFormat, binaryFormat)
+}
+
+func (r *reader) takeProbe(in *incoming) error {
+	last, err := in.number()
+	if err != nil {
+		return err
+	}
+	if err := in.sync(); err != nil {
+		return err
+	}
+	xid, err := in.number()
+	if err != nil {
+		return err
+	}
+	r.probe = probe{asked: true, last: relay.ID(last), xid: xid}
+	r.probedAt = time.Now()
+	return in.sync()
+}
+
+// checkSequence notices that somebody set the sequence back: its next ids lie below our position and in no hole. Everything is read again then, once for
+// the same position: an id that was written by hand above the sequence stays there.
+func (r *reader) checkSequence() error {
+	if r.probe.last < r.highest || r.probe.last < r.holes.after && r.holes.after > r.resetAt {
+		r.resetAt = r.holes.after
+		return relay.ErrReborn
+	}
+	r.highest = r.probe.last
+	return nil
+}
+
+func (r *reader) takeIDs(in *incoming, most int64) (answer, error) {
+	row, err := in.row()
+	if err != nil {
+		return answer{}, err
+	}
+	a := answer{xmin: int64(binary.BigEndian.Uint64(row[0]))}
+	if len(row[1]) != 16 || relay.Incarnation(row[1]) != r.incarnation {
+		if !kp.Planted(kp.ClaimAnyIncarnation) {
+			return a, relay.ErrReborn
+		}
+	}
+	if a.ids, err = idArray(row[2]); err != nil {
+		return a, err
+	}
+	a.full = int64(len(a.ids)) >= most
+	return a, in.end()
+}
+
+// takeRows merges the rows with the ids asked for: rows that are not on the list were settled or are new, and are skipped. An id without a row is never
+// passed over.
+func (r *reader) takeRows(in *incoming, ids []relay.ID, limit relay.ReadLimit) ([]relay.Message, error) {
+	result, err := in.result()
+	if err != nil {
+		return nil, err
+	}
+	msgs, bytes := make([]relay.Message, 0, len(ids)), 0
+	for result.NextRow() {
+		row := result.Values()
+		if len(row) != colCount || len(row[colID]) != 8 {
+			return nil, fmt.Errorf("%w: a log row came in another shape", errLocal)
+		}
+		bytes += len(row[colPayload])
+		id := relay.ID(binary.BigEndian.Uint64(row[colID]))
+		if len(msgs) == len(ids) || id < ids[len(msgs)] {
+			continue
+		}
+		if id > ids[len(msgs)] {
+			return nil, r.lost(ids[len(msgs)])
+		}
+		msgs = msgs[:len(msgs)+1]
+		if err := r.decode.message(&msgs[len(msgs)-1], row); err != nil {
+			return nil, err
+		}
+	}
+	if _, err := result.Close(); err != nil {
+		return nil, err
+	}
+	if len(msgs) < len(ids) && bytes < max(limit.PageBytes, 1) {
+		return nil, r.lost(ids[len(msgs)])
+	}
+	return msgs, nil
+}
+
+// lost answers a pending id without a log row: read once more from a reset, then stop.
+func (r *reader) lost(id relay.ID) error {
+	if r.missing != id {
+		r.missing = id
+		return relay.ErrReborn
+	}
+	return &relay.RefusedError{Text: fmt.Sprintf("postgres: message %d is pending and has no row in message_log: somebody deleted it by hand, or the table is damaged. "+
+		"It is not passed over. Restore the row, or delete the id from message_pending when the message is known to be unwanted", id)}
+}
+
+// list takes an answer in.
+func (r *reader) list(f *feed, a answer, limit relay.ReadLimit) {
+	if !limit.CatchUp {
+		f.next, f.nextSeq = r.holes.apply(a, &r.probe, time.Now()), limit.Seq
+		f.advance(0)
+		return
+	}
+	f.nowSeq = limit.Seq
+	for _, id := range a.ids {
+		if id > r.main.handed {
+			break // the main reader's
+		}
+		if id > f.listed || r.holes.has(id) {
+			if limit.Skip == nil || !limit.Skip(id) {
+				f.now = append(f.now, id)
+			}
+		}
+	}
+	if a.full {
+		f.listed = max(f.listed, min(a.ids[len(a.ids)-1], r.main.handed))
+	} else {
+		f.listed = max(f.listed, r.main.handed)
+	}
+}
+
+func (r *reader) page(f *feed, msgs []relay.Message, listed int64, limit relay.ReadLimit) relay.Page {
+	if n := len(msgs); n > 0 {
+		f.handed = max(f.handed, msgs[n-1].ID)
+	}
+	more := len(f.now) > 0
+	if limit.CatchUp && !more {
+		f.handed = max(f.handed, f.listed)
+		more = f.handed < r.main.handed
+	}
+	p := relay.Page{Messages: msgs, Incarnation: r.incarnation, Listed: listed, After: f.handed, More: more, Holes: len(r.holes.ranges)}
+	if p.Holes > 0 {
+		p.FirstHole, p.OldestHole = r.holes.ranges[0].lo, r.holes.oldest()
+	}
+	for _, waiting := range [][]relay.ID{r.main.now, r.main.next} { // listed out of a hole and not handed over yet: still unseen for the engine
+		if len(waiting) > 0 && waiting[0] <= r.main.handed && (p.FirstHole == 0 || waiting[0] < p.FirstHole) {
+			p.FirstHole = waiting[0]
+		}
+	}
+	return p
+}
+
+// Fetch implements relay.Store.
+func (s *Store) Fetch(ctx context.Context, lease relay.Lease, ids []relay.ID) ([]*relay.Message, error) {
+	own, err := s.owner(lease)
+	if err != nil || len(ids) == 0 {
+		return nil, err
+	}
+	list, first, last := make([]int64, len(ids)), ids[0], ids[0]
+	for i, id := range ids {
+		list[i], first, last = int64(id), min(first, id), max(last, id)
+	}
+	found := make(map[relay.ID]*relay.Message, len(ids))
+	err = own.read.session.use(ctx, again, func(ctx context.Context, c *pgx.Conn) error {
+		rows, err := c.Query(ctx, s.sql(sqlSparse), int64(first), int64(last), math.MaxInt32, int64(math.MaxInt64), list)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			m := &relay.Message{}
+			if err := own.read.decode.message(m, rows.RawValues()); err != nil {
+				return err
+			}
+			found[m.ID] = m
+		}
+		return rows.Err()
+	})
+	if err != nil {
+		return nil, explain("fetch", err)
+	}
+	out := make([]*relay.Message, len(ids))
+	for i, id := range ids {
+		if out[i] = found[id]; out[i] == nil {
+			return nil, fmt.Errorf("postgres: fetch: message %d has no row in message_log", id)
+		}
+	}
+	return out, nil
+}

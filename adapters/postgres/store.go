@@ -1,0 +1,238 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/waybillmq/waybill/relay"
+)
+
+// Config says which outbox a Store is.
+type Config struct {
+	// URL is the connection string of the database that the producers write to. It must reach the primary; several hosts may be named, the one that is
+	// not a standby is taken.
+	URL string
+
+	// DirectURL reaches the same server without a transaction pooler, for LISTEN and the lease. Default: URL.
+	DirectURL string
+
+	// Schema is the outbox: one schema, one owner. Lower-case letters, digits and underscores. Default: outbox.
+	Schema string
+
+	// ConnectTimeout bounds the making of one connection. Default: 5 s.
+	ConnectTimeout time.Duration
+
+	// StatementTimeout bounds each statement of reader and settler, on the server. Lease (2 s) and claim (5 s) have their own, never above this one.
+	// Default: 10 s. Too small: large pages fail under load; too large: a stuck statement is noticed late.
+	StatementTimeout time.Duration
+
+	// MaxUnsent is the brake: publish fails with OB006 above so many ids after the low-water mark, also while no relay runs. 0 = no brake.
+	MaxUnsent int64
+}
+
+// Store is one outbox in PostgreSQL. It implements relay.Store and relay.Waker. It opens a connection for each kind of work when that is first asked for,
+// and mends it by itself. Methods are safe for concurrent use; calls that share a connection wait for each other.
+type Store struct {
+	cfg    Config
+	sql    func(string) string // puts the schema's name in
+	lease  *session
+	keeper *session // housekeeping; no lease is needed for it
+
+	mu     sync.Mutex
+	owned  *ownership // the last Acquire; nil before, and after Release
+	closed bool
+	wakers sync.WaitGroup // the listening goroutines
+	stop   context.CancelFunc
+	live   context.Context // ends with Close
+}
+
+// ownership is what belongs to one Acquire: its connections, and everything in memory that a newer owner must not inherit.
+type ownership struct {
+	epoch       relay.Epoch
+	here        here
+	generations []relay.Generation
+
+	read    *reader
+	claimer *session
+	settler *session
+	marks   recent // settles that a crash may take back
+	marksOn int    // the settler's connection on which they are known to be repeated; guarded by its turn
+	taken   taken  // held messages being sent
+	moved   moved
+}
+
+// moved is set once a connection met another server history.
+type moved struct {
+	mu  sync.Mutex
+	yes bool
+}
+
+func (m *moved) set() {
+	m.mu.Lock()
+	m.yes = true
+	m.mu.Unlock()
+}
+
+func (m *moved) is() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.yes
+}
+
+var schemaName = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,62}$`)
+
+// Open checks cfg and that a PostgreSQL 15 or later with the outbox's schema answers there. A *relay.ConfigError names what a person must change; any other
+// error means that the server cannot be reached now. A standby is opened: Acquire refuses it.
+func Open(ctx context.Context, cfg Config) (*Store, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	s := &Store{cfg: cfg, sql: func(q string) string { return strings.ReplaceAll(q, "outbox.", cfg.Schema+".") }}
+	s.live, s.stop = context.WithCancel(context.Background())
+	s.lease, s.keeper = s.newSession("lease", 0), s.newSession("housekeeper", 0)
+	if err := s.checkServer(ctx); err != nil {
+		s.stop()
+		return nil, explain("open", err)
+	}
+	return s, nil
+}
+
+func (c *Config) complete() error {
+	if c.URL == "" {
+		return &relay.ConfigError{Class: relay.ClassInvalid, Text: "database.url is empty; give the connection string of the database that the producers write to"}
+	}
+	if c.DirectURL == "" {
+		c.DirectURL = c.URL
+	}
+	if c.Schema == "" {
+		c.Schema = "outbox"
+	}
+	if !schemaName.MatchString(c.Schema) {
+		return &relay.ConfigError{Class: relay.ClassInvalid, Text: "database.schema " + c.Schema + ": only lower-case letters, digits and underscores, not beginning with a digit"}
+	}
+	if c.ConnectTimeout <= 0 {
+		c.ConnectTimeout = 5 * time.Second
+	}
+	if c.StatementTimeout <= 0 {
+		c.StatementTimeout = 10 * time.Second
+	}
+	for _, role := range []string{"lease", "reader"} {
+		if _, err := c.ConnConfig(role); err != nil {
+			return &relay.ConfigError{Class: relay.ClassInvalid, Text: err.Error()}
+		}
+	}
+	return nil
+}
+
+// ConnConfig returns how a connection for one kind of work is made: "lease", "reader", "claimer", "settler", "listener", "housekeeper", each with its
+// timeouts, planner settings and level of synchronous_commit. The password is not part of any error.
+func (c Config) ConnConfig(role string) (*pgx.ConnConfig, error) {
+	url := c.URL
+	if role == "lease" || role == "listener" {
+		url = c.DirectURL
+	}
+	pc, err := pgx.ParseConfig(url)
+	if err != nil {
+		return nil, errors.New("the database URL cannot be read: it must look like postgres://user:password@host:5432/database?sslmode=verify-full")
+	}
+	pc.ConnectTimeout = c.ConnectTimeout
+	for k, v := range settings(role, c.StatementTimeout) {
+		pc.RuntimeParams[k] = v
+	}
+	return pc, nil
+}
+
+// settings of each connection. The planner is told to walk indexes because the tables are never analyzed at their usual size; generic plans because a plan
+// for each call costs more than it saves.
+func settings(role string, most time.Duration) map[string]string {
+	m := map[string]string{
+		"application_name":                    "waybill/0/" + role,
+		"default_transaction_isolation":       "read committed",
+		"default_transaction_read_only":       "off",
+		"idle_in_transaction_session_timeout": "10s",
+		"statement_timeout":                   millis(most),
+		"jit":                                 "off",
+	}
+	switch role {
+	case "lease":
+		m["statement_timeout"], m["synchronous_commit"] = millis(min(most, 2*time.Second)), "on"
+	case "claimer":
+		m["statement_timeout"], m["synchronous_commit"] = millis(min(most, 5*time.Second)), "on"
+	case "reader", "settler":
+		m["synchronous_commit"] = "off"
+	case "housekeeper":
+		m["statement_timeout"], m["lock_timeout"] = "60000", "200"
+	}
+	switch role {
+	case "reader", "claimer", "settler":
+		m["plan_cache_mode"], m["random_page_cost"] = "force_generic_plan", "1.1"
+		for _, off := range []string{"enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_bitmapscan"} {
+			m[off] = "off"
+		}
+	}
+	return m
+}
+
+func millis(d time.Duration) string { return fmt.Sprint(max(d.Milliseconds(), 1)) }
+
+func (s *Store) checkServer(ctx context.Context) error {
+	var version int
+	var there bool
+	err := s.lease.use(ctx, again, func(ctx context.Context, c *pgx.Conn) error {
+		return c.QueryRow(ctx, `SELECT current_setting('server_version_num')::int, to_regclass($1) IS NOT NULL`, s.cfg.Schema+".message_pending").Scan(&version, &there)
+	})
+	switch {
+	case err != nil && (sqlState(err) == stateBadPassword || sqlState(err) == stateBadLogin || sqlState(err) == stateNoDatabase):
+		return &relay.ConfigError{Class: relay.ClassAuth, Text: explain("open", err).Error()}
+	case err != nil:
+		return err
+	case version < 150000:
+		return &relay.ConfigError{Class: relay.ClassInvalid, Text: fmt.Sprintf("PostgreSQL %d is too old for the outbox; it needs 15 to 18", version/10000)}
+	case !there:
+		return &relay.ConfigError{Class: relay.ClassInvalid, Text: fmt.Sprintf("schema %q has no outbox; run: waybill migrate up", s.cfg.Schema)}
+	}
+	return nil
+}
+
+// Close ends every connection and waits for the listening goroutines. It releases no lease: that is the engine's decision, because answers may be open.
+func (s *Store) Close() {
+	s.mu.Lock()
+	own := s.owned
+	s.owned, s.closed = nil, true
+	s.mu.Unlock()
+	s.stop()
+	if own != nil {
+		own.close()
+	}
+	s.lease.close()
+	s.keeper.close()
+	s.wakers.Wait()
+}
+
+// owner returns what belongs to the lease, or why there is nothing.
+func (s *Store) owner(lease relay.Lease) (*ownership, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+		return nil, relay.ErrClosed
+	case s.owned == nil || s.owned.epoch != lease.Epoch:
+		return nil, relay.ErrFenced
+	case s.owned.moved.is():
+		return nil, relay.ErrMoved
+	}
+	return s.owned, nil
+}
+
+func (o *ownership) close() {
+	o.read.session.close()
+	o.claimer.close()
+	o.settler.close()
+}
