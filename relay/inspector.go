@@ -79,6 +79,7 @@ type Overview struct {
 	ReadUpTo ID
 	Claimed  ID // highest id that may lie at a broker
 	LastID   ID // highest id drawn
+	FirstID  ID // lowest id whose row still exists; what is below was dropped by retention, or never committed. 0 = there is none
 
 	Pending  Count     // still to send, held ones not among them
 	OldestAt time.Time // when the oldest of those was written; zero = none

@@ -1,0 +1,211 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/waybillmq/waybill/relay"
+)
+
+// Inspector answers people's questions over a pool of its own, read only and under a short statement timeout: no viewer can slow or harm delivery. It
+// implements relay.Inspector. Safe for concurrent use.
+type Inspector struct {
+	pool   *pgxpool.Pool
+	sql    func(string) string
+	schema string
+}
+
+// inspectorConnections bounds what all viewers of one process cost the server.
+const inspectorConnections = 3
+
+// inspectorTimeout is the server's limit on one question unless Config.StatementTimeout says otherwise.
+const inspectorTimeout = 2 * time.Second
+
+// OpenInspector makes the pool; it connects with the first question. Of cfg it uses URL, Schema, ConnectTimeout and StatementTimeout (default 2 s). The login
+// needs what role outbox_viewer or outbox_relay may; a login that is a member without inheriting takes the role.
+func OpenInspector(cfg Config) (*Inspector, error) {
+	if cfg.StatementTimeout <= 0 {
+		cfg.StatementTimeout = inspectorTimeout
+	}
+	pool, err := peoplePool(cfg, "inspector", "viewer", inspectorConnections, map[string]string{
+		"default_transaction_read_only": "on", "statement_timeout": millis(cfg.StatementTimeout), "idle_in_transaction_session_timeout": "10s"})
+	if err != nil {
+		return nil, err
+	}
+	return &Inspector{pool: pool.pool, sql: pool.sql, schema: pool.schema}, nil
+}
+
+// Close ends the connections after running questions have ended.
+func (i *Inspector) Close() { i.pool.Close() }
+
+type people struct {
+	pool   *pgxpool.Pool
+	sql    func(string) string
+	schema string
+}
+
+// peoplePool makes a pool whose connections act with the rights of <schema>_<role> where the login has to take them.
+func peoplePool(cfg Config, name, role string, most int32, settings map[string]string) (people, error) {
+	if err := cfg.complete(); err != nil {
+		return people{}, err
+	}
+	pc, err := pgxpool.ParseConfig(cfg.URL)
+	if err != nil { // the error of the parser may contain the password
+		return people{}, &relay.ConfigError{Class: relay.ClassInvalid,
+			Text: "database.url cannot be read: it must look like postgres://user:password@host:5432/database?sslmode=verify-full"}
+	}
+	pc.MaxConns, pc.MinConns, pc.MaxConnLifetimeJitter = most, 0, time.Minute
+	pc.ConnConfig.ConnectTimeout = cfg.ConnectTimeout
+	p := pc.ConnConfig.RuntimeParams
+	p["application_name"], p["jit"], p["random_page_cost"] = "waybill/0/"+name, "off", "1.1"
+	for k, v := range settings {
+		p[k] = v
+	}
+	role = cfg.Schema + "_" + role
+	pc.AfterConnect = func(ctx context.Context, c *pgx.Conn) error { return takeRole(ctx, c, role) }
+	pool, err := pgxpool.NewWithConfig(context.Background(), pc)
+	if err != nil {
+		return people{}, fmt.Errorf("postgres: %s: %w", name, err)
+	}
+	return people{pool: pool, schema: cfg.Schema, sql: func(q string) string { return strings.ReplaceAll(q, "outbox.", cfg.Schema+".") }}, nil
+}
+
+// takeRole sets the role when the login is a member that does not inherit: one login for everything is a set-up that STORE allows small teams.
+func takeRole(ctx context.Context, c *pgx.Conn, role string) error {
+	var member bool
+	err := c.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = $1 AND pg_has_role(r.oid, 'MEMBER') AND NOT pg_has_role(r.oid, 'USAGE'))`, role).Scan(&member)
+	if err != nil || !member {
+		return err
+	}
+	_, err = c.Exec(ctx, "SET ROLE "+pgx.Identifier{role}.Sanitize())
+	return err
+}
+
+// personError says what failed and what to do. A missing right becomes relay.ErrDenied, a missing schema a *relay.ConfigError.
+func personError(op, schema, role string, err error) error {
+	switch sqlState(err) {
+	case stateDenied:
+		return fmt.Errorf("%w: %s: the database login lacks a right; grant it role %s_%s", relay.ErrDenied, op, schema, role)
+	case stateNoTable, stateNoSchema, stateNoFunction:
+		return &relay.ConfigError{Class: relay.ClassInvalid, Text: fmt.Sprintf("%s: schema %q is missing or older than this program; run: waybill migrate up", op, schema)}
+	case stateBadPassword, stateBadLogin, stateNoDatabase:
+		return &relay.ConfigError{Class: relay.ClassAuth, Text: explain(op, err).Error()}
+	}
+	return explain(op, err)
+}
+
+func (i *Inspector) failed(op string, err error) error {
+	if errors.Is(err, relay.ErrNotFound) {
+		return err
+	}
+	return personError(op, i.schema, "viewer", err)
+}
+
+// Version returns the version of the schema, 0 when there is none.
+func (i *Inspector) Version(ctx context.Context) (int, error) {
+	var v int
+	err := i.pool.QueryRow(ctx, i.sql(`SELECT outbox.version()`)).Scan(&v)
+	if state := sqlState(err); state == stateNoSchema || state == stateNoFunction {
+		return 0, nil
+	}
+	return v, i.failed("version", err)
+}
+
+// Every count ends at one above the cap, and starts from an index.
+const (
+	sqlOverview = `SELECT clock_timestamp(), o.epoch, coalesce(o.owner, ''), coalesce(o.address, ''), o.acquired_at,
+  CASE WHEN isfinite(o.lease_until) THEN o.lease_until END, o.alive, o.released, o.quiet_until, o.low_water, o.read_up_to, o.claimed, o.last_id,
+  coalesce((SELECT min(id) FROM outbox.message_safe), 0) FROM outbox.overview o`
+	sqlPending = `SELECT count(*), (SELECT m.created_at FROM outbox.message_safe m WHERE m.id = (SELECT min(p.id) FROM outbox.message_pending p))
+FROM (SELECT FROM outbox.message_pending LIMIT $1) x`
+	sqlHeldCounts = `SELECT s.state, (SELECT count(*) FROM (SELECT FROM outbox.message_held h WHERE h.state = s.state LIMIT $1) x)
+FROM unnest(ARRAY['retrying', 'blocked', 'scheduled', 'dead']) AS s(state)`
+	sqlClosedCount = `WITH RECURSIVE k AS (
+  (SELECT topic, key FROM outbox.message_held WHERE key IS NOT NULL AND state <> 'scheduled' AND NOT passed ORDER BY topic, key, id LIMIT 1)
+  UNION ALL
+  SELECT n.* FROM k CROSS JOIN LATERAL (SELECT h.topic, h.key FROM outbox.message_held h WHERE h.key IS NOT NULL AND h.state <> 'scheduled' AND NOT h.passed
+    AND (h.topic, h.key) > (k.topic, k.key) ORDER BY h.topic, h.key, h.id LIMIT 1) n)
+SELECT count(*) FROM (SELECT FROM k LIMIT $1) x`
+	sqlRelays = `SELECT instance, started_at, seen_at, version, coalesce(address, ''), checks FROM outbox.relay
+WHERE seen_at > clock_timestamp() - interval '15 s' ORDER BY instance LIMIT 200`
+)
+
+// Overview implements relay.Inspector.
+func (i *Inspector) Overview(ctx context.Context) (relay.Overview, error) {
+	o := relay.Overview{Held: map[relay.HeldState]relay.Count{}}
+	b := &pgx.Batch{}
+	b.Queue(i.sql(sqlOverview)).QueryRow(func(r pgx.Row) error {
+		return r.Scan(&o.Now, &o.Epoch, &o.Owner, &o.Address, opt(&o.AcquiredAt), opt(&o.LeaseUntil), &o.Alive, &o.Released, &o.QuietUntil,
+			&o.LowWater, &o.ReadUpTo, &o.Claimed, &o.LastID, &o.FirstID)
+	})
+	b.Queue(i.sql(sqlPending), relay.CountCap+1).QueryRow(func(r pgx.Row) error { return r.Scan(&o.Pending, opt(&o.OldestAt)) })
+	b.Queue(i.sql(sqlHeldCounts), relay.CountCap+1).Query(func(rows pgx.Rows) error {
+		var state relay.HeldState
+		var n relay.Count
+		_, err := pgx.ForEachRow(rows, []any{&state, &n}, func() error { o.Held[state] = n; return nil })
+		return err
+	})
+	b.Queue(i.sql(sqlClosedCount), relay.CountCap+1).QueryRow(func(r pgx.Row) error { return r.Scan(&o.Closed) })
+	b.Queue(i.sql(sqlRelays)).Query(func(rows pgx.Rows) (err error) {
+		o.Relays, err = pgx.CollectRows(rows, scanRelay)
+		return err
+	})
+	if err := i.pool.SendBatch(ctx, b).Close(); err != nil {
+		return relay.Overview{}, i.failed("overview", err)
+	}
+	o.Now, o.QuietUntil = o.Now.UTC(), o.QuietUntil.UTC()
+	return o, nil
+}
+
+func scanRelay(r pgx.CollectableRow) (n relay.RelayInfo, err error) {
+	var checks []byte
+	if err = r.Scan(&n.Instance, &n.StartedAt, &n.SeenAt, &n.Version, &n.Address, &checks); err != nil {
+		return n, err
+	}
+	n.StartedAt, n.SeenAt = n.StartedAt.UTC(), n.SeenAt.UTC()
+	var body struct {
+		Destinations map[string]relay.DestinationStatus `json:"destinations"`
+	}
+	if json.Unmarshal(checks, &body) == nil { // a relay of another version may report in another form: then there is nothing to show
+		n.Destinations = body.Destinations
+	}
+	return n, nil
+}
+
+// optional scans null as the zero time, and gives UTC.
+type optional struct{ t *time.Time }
+
+func opt(t *time.Time) optional { return optional{t} }
+
+// Scan implements sql.Scanner.
+func (o optional) Scan(src any) error {
+	switch v := src.(type) {
+	case nil:
+		*o.t = time.Time{}
+	case time.Time:
+		*o.t = v.UTC()
+	default:
+		return fmt.Errorf("postgres: a time arrived as %T", src)
+	}
+	return nil
+}
+
+// pageSize brings a wish into 1 to MaxPage.
+func pageSize(limit int) int {
+	if limit <= 0 {
+		return relay.DefaultPage
+	}
+	return min(limit, relay.MaxPage)
+}
+
+var heldStates = []string{string(relay.Retrying), string(relay.Blocked), string(relay.Scheduled), string(relay.Dead)}
+
+func isHeldState(s string) bool { return slices.Contains(heldStates, s) }

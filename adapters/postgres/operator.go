@@ -1,0 +1,92 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/waybillmq/waybill/relay"
+)
+
+// Operator carries out people's acts by the functions of the schema, each in a transaction of its own and under the limits that let no act hold a message for
+// longer than a second. It implements relay.Operator. Safe for concurrent use.
+type Operator struct {
+	pool   *pgxpool.Pool
+	sql    func(string) string
+	schema string
+}
+
+const (
+	actTries = 3
+	actPause = 500 * time.Millisecond // the tries of one act end within 5 s: each waits 500 ms for a lock and runs 1 s at most
+	actLimit = 5 * time.Second
+)
+
+// OpenOperator makes the connection at the first act. Of cfg it uses URL, Schema and ConnectTimeout. The login needs what role outbox_operator may; a login
+// that is a member without inheriting takes the role.
+func OpenOperator(cfg Config) (*Operator, error) {
+	p, err := peoplePool(cfg, "operator", "operator", 1, map[string]string{
+		"statement_timeout": "1000", "lock_timeout": "500", "idle_in_transaction_session_timeout": "1000", "synchronous_commit": "on"})
+	if err != nil {
+		return nil, err
+	}
+	return &Operator{pool: p.pool, sql: p.sql, schema: p.schema}, nil
+}
+
+// Close ends the connection after a running act has ended.
+func (o *Operator) Close() { o.pool.Close() }
+
+// Retry implements relay.Operator.
+func (o *Operator) Retry(ctx context.Context, ids []relay.ID, act relay.Act) (relay.Acted, error) {
+	return o.act(ctx, "retry", ids, act)
+}
+
+// Skip implements relay.Operator.
+func (o *Operator) Skip(ctx context.Context, ids []relay.ID, act relay.Act) (relay.Acted, error) {
+	return o.act(ctx, "skip", ids, act)
+}
+
+// Discard implements relay.Operator.
+func (o *Operator) Discard(ctx context.Context, ids []relay.ID, act relay.Act) (relay.Acted, error) {
+	return o.act(ctx, "discard", ids, act)
+}
+
+// act calls one function, again when it met somebody's lock: then the database undid everything.
+func (o *Operator) act(ctx context.Context, name string, ids []relay.ID, act relay.Act) (relay.Acted, error) {
+	if n := len(ids); n < 1 || n > relay.MaxActed {
+		return relay.Acted{}, fmt.Errorf("%s: %d messages: one act takes 1 to %d", name, n, relay.MaxActed)
+	}
+	ctx, cancel := context.WithTimeout(ctx, actLimit)
+	defer cancel()
+	for try := 1; ; try++ {
+		acted, err := o.once(ctx, name, ids, act)
+		if state := sqlState(err); state != stateLockWait && state != stateCanceled {
+			return acted, personError(name, o.schema, "operator", err)
+		}
+		if try == actTries {
+			return relay.Acted{}, fmt.Errorf("%s: %w", name, relay.ErrBusy)
+		}
+		select {
+		case <-time.After(actPause):
+		case <-ctx.Done():
+			return relay.Acted{}, fmt.Errorf("%s: %w", name, relay.ErrBusy)
+		}
+	}
+}
+
+func (o *Operator) once(ctx context.Context, name string, ids []relay.ID, act relay.Act) (a relay.Acted, err error) {
+	var reason, address *string
+	if act.Reason != "" {
+		reason = &act.Reason
+	}
+	if act.Address != "" {
+		address = &act.Address
+	}
+	err = o.pool.QueryRow(ctx, o.sql(`SELECT activity_id, requested, changed, sending, other, missing, unchanged FROM outbox.`+name+`($1::bigint[], $2, $3, $4, $5)`),
+		ids, act.Actor, reason, act.Via, address).Scan(&a.Activity, &a.Requested, &a.Changed, &a.Sending, &a.Other, &a.Missing, &a.Unchanged)
+	return a, err
+}
+
+var _ relay.Operator = (*Operator)(nil)
