@@ -1,0 +1,82 @@
+package lint
+
+// Imports says what the packages at and below Package may import of this module; the longest Package that fits counts. An entry of May covers what lies
+// below it. A package may always import what lies below its own line.
+type Imports struct {
+	Package  string
+	May      []string
+	Standard bool // no library either: the standard library alone
+	TestOnly bool // for tests and programs around them: no other package imports it, and only here may files that are no tests import "testing"
+}
+
+// everything of this module that is not for tests only.
+var everything = []string{"."}
+
+var importTable = []Imports{
+	{Package: "cmd", May: []string{"internal/app"}},
+	{Package: "internal/app", May: everything},
+
+	{Package: "outbox", Standard: true},
+	{Package: "outbox/outboxtest", May: []string{"outbox"}, Standard: true, TestOnly: true},
+	{Package: "relay", May: []string{"outbox", "internal/kp"}},
+	{Package: "relay/relaytest", May: []string{"relay", "outbox", "internal/kp"}, TestOnly: true},
+	{Package: "adapters", May: []string{"relay", "outbox", "internal/kp"}},
+	{Package: "adapters/waybillbroker", May: []string{"relay", "outbox", "internal/kp", "internal/broker"}},
+	{Package: "migrations"},
+
+	{Package: "internal/audit", May: []string{"relay", "outbox"}},
+	{Package: "internal/bench", May: everything},
+	{Package: "internal/broker", May: []string{"internal/kp"}},
+	{Package: "internal/child", Standard: true},
+	{Package: "internal/config"},
+	{Package: "internal/dashboard", May: []string{"relay", "outbox"}},
+	{Package: "internal/embedded", May: []string{"internal/child"}, Standard: true},
+	{Package: "internal/kp", Standard: true},
+	{Package: "internal/spool", May: []string{"relay", "internal/broker/commitlog"}},
+	{Package: "internal/telemetry", May: []string{"relay", "internal/broker"}},
+
+	{Package: "internal/checker", May: []string{".", "relay/relaytest", "outbox/outboxtest", "internal/testservices"}, TestOnly: true},
+	{Package: "internal/lint", Standard: true, TestOnly: true},
+	{Package: "internal/testservices", May: []string{"internal/child", "internal/embedded"}, TestOnly: true},
+}
+
+// Dependency is a library that this module imports itself.
+type Dependency struct {
+	Module string
+	Reason string
+	In     []string // packages that may import it, with what lies below them; tests may import it everywhere
+}
+
+var dependencies = []Dependency{
+	{"github.com/jackc/pgx/v5", "the PostgreSQL driver: COPY, LISTEN, pipelines and typed error codes that database/sql hides",
+		[]string{"adapters/postgres", "migrations", "internal/app", "internal/bench"}},
+	{"github.com/go-co-op/gocron/v2", "the fallback scan, housekeeping and retention run at intervals and never twice at once",
+		[]string{"internal/app", "relay"}},
+	{"github.com/segmentio/kafka-go", "Kafka's wire protocol and connections; the idempotent batches on top are ours",
+		[]string{"adapters/kafka", "internal/app", "internal/audit", "internal/bench"}},
+	{"github.com/pressly/goose/v3", "applies the numbered SQL files under a lock and records them", []string{"migrations"}},
+	{"github.com/spf13/cobra", "commands, flags and help", []string{"cmd"}},
+	{"go.yaml.in/yaml/v3", "config.yaml with line and column of each node", []string{"internal/config"}},
+	{"github.com/prometheus/client_golang", "counters and histograms behind /metrics", []string{"internal/telemetry", "internal/app"}},
+
+	{"github.com/rogpeppe/go-internal", "tests: scripts of commands with their output", nil},
+	{"github.com/twmb/franz-go", "tests: a second Kafka client, to check what the first one wrote", nil},
+	{"github.com/twmb/franz-go/pkg/kfake", "tests: Kafka's faults that no real server gives on demand", nil},
+	{"github.com/twmb/franz-go/pkg/kmsg", "tests: Kafka's requests and answers as types", nil},
+	{"go.uber.org/goleak", "tests: every goroutine is awaited", nil},
+
+	{"golang.org/x/perf", "tool: benchstat compares rounds of figures", nil},
+	{"golang.org/x/vuln", "tool: known vulnerabilities in what we import", nil},
+	{"honnef.co/go/tools", "tool: staticcheck", nil},
+}
+
+// topLevel is what may lie in the root folder, besides names that begin with a dot.
+var topLevel = []string{"adapters", "cmd", "deploy", "docs", "internal", "migrations", "outbox", "relay", "CHANGELOG.md", "LICENSE", "README.md",
+	"config.yaml", "docker-compose.yml", "go.mod", "go.sum"}
+
+// bannedNames say nothing about what is in a package.
+var bannedNames = []string{"base", "common", "core", "helper", "helpers", "lib", "misc", "model", "models", "pkg", "service", "services", "shared", "types",
+	"util", "utils"}
+
+// maxLines of a file that is no test. A conformance suite, a flat list of cases in a test-only package, may be longer: its file begins with suite.
+const maxLines = 400
