@@ -18,6 +18,7 @@ type flow struct {
 	pages  livePages
 	keys   keyset
 	out    *group
+	taken  map[ID]bool // held messages in the engine's hands, until their outcome is settled
 
 	ahead      int // rows placed and not yet acked or settled as held
 	aheadBytes int
@@ -102,7 +103,7 @@ func (f *flow) laneOf(m *Message, late bool) *lane {
 	if !m.DeliverAfter.IsZero() && m.held == nil {
 		// The database decides when it is due, not this process's clock.
 		f.enter(m)
-		f.hold(m, Hold{State: Scheduled, Destination: d.Name})
+		f.hold(m, Hold{State: Scheduled, Due: true, Destination: d.Name})
 		return nil
 	}
 	if !d.opened {
@@ -175,6 +176,7 @@ func (f *flow) placeHeld(taken []HeldMessage) {
 	for i := range taken {
 		h := &taken[i]
 		m := &h.Message
+		f.taken[m.ID] = true
 		m.held = &heldPlace{HeldMessage: HeldMessage{State: h.State, Attempts: h.Attempts, FailedFor: h.FailedFor, Destination: h.Destination, Passed: h.Passed}}
 		if k, keyed := m.OrderKey(); keyed && !h.Passed {
 			c := f.keys.get(k)

@@ -3,6 +3,8 @@ package relay
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/waybillmq/waybill/internal/kp"
@@ -17,6 +19,7 @@ var heldLimit = HeldLimit{Rows: 500, InlineBytes: 64 << 10, Bytes: 8 << 20}
 func (s *session) runHeld(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	unsure := false // a take may have happened whose answer was lost
 	for fails := 0; ; {
 		select {
 		case <-ctx.Done():
@@ -25,7 +28,19 @@ func (s *session) runHeld(ctx context.Context) error {
 		case <-timer.C:
 		}
 		s.r.beats.beat("held")
-		wait, err := s.takeHeld(ctx)
+		if s.again {
+			s.again = s.askClosed(ctx, nil) != nil
+		}
+		wait, err := heldEvery, error(nil)
+		if open, have, lease, ok := s.openDestinations(); ok {
+			limit := heldLimit
+			limit.Recover = unsure
+			if unsure {
+				limit.Have = have
+			}
+			wait, err = s.takeHeld(ctx, lease, open, limit)
+			unsure = err != nil
+		}
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -46,13 +61,9 @@ func (s *session) runHeld(ctx context.Context) error {
 }
 
 // takeHeld takes what is due once, and says when to look again.
-func (s *session) takeHeld(ctx context.Context) (time.Duration, error) {
-	open, lease, ok := s.openDestinations()
-	if !ok {
-		return heldEvery, nil
-	}
+func (s *session) takeHeld(ctx context.Context, lease Lease, open []string, limit HeldLimit) (time.Duration, error) {
 	call, cancel := context.WithTimeout(ctx, 10*time.Second)
-	taken, err := s.store.Held(call, lease, open, heldLimit)
+	taken, err := s.store.Held(call, lease, open, limit)
 	cancel()
 	if err != nil {
 		return 0, err
@@ -60,19 +71,22 @@ func (s *session) takeHeld(ctx context.Context) (time.Duration, error) {
 	if len(taken.Messages) > 0 {
 		kp.Hit(kp.HeldTaken)
 	}
-	if taken.Acted {
-		err = s.askClosed(ctx, nil)
-	} else if odd := s.behindHead(taken.Messages); len(odd) > 0 {
-		err = s.askClosed(ctx, odd)
+	if odd := s.behindHead(taken.Messages); taken.Acted || len(odd) > 0 {
+		if taken.Acted {
+			odd = nil
+		}
+		// The messages are ours already: they are placed whatever the answer.
+		if err := s.askClosed(ctx, odd); err != nil {
+			s.r.failed("closed keys", err)
+			s.again = true
+		}
 	}
 	s.mu.Lock()
 	s.flow.placeHeld(taken.Messages)
 	s.mu.Unlock()
 	poke(s.wakeOut)
 	switch {
-	case err != nil:
-		return 0, err
-	case len(taken.Messages) >= heldLimit.Rows:
+	case len(taken.Messages) >= limit.Rows:
 		return 0, nil
 	case taken.NextDue >= 0:
 		return min(max(taken.NextDue, time.Millisecond), heldEvery), nil
@@ -80,15 +94,14 @@ func (s *session) takeHeld(ctx context.Context) (time.Duration, error) {
 	return heldEvery, nil
 }
 
-// openDestinations are those that held messages may be taken for now, "" (to be routed) among them.
-func (s *session) openDestinations() ([]string, Lease, bool) {
+// openDestinations are those that held messages may be taken for now, "" (to be routed) among them; have is what was taken and is not settled.
+func (s *session) openDestinations() (open []string, have []ID, lease Lease, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
 	if !now.Before(s.until) || s.flow.full() {
-		return nil, Lease{}, false
+		return nil, nil, Lease{}, false
 	}
-	var open []string
 	for _, d := range s.flow.dests {
 		if d.sendable(now) || d.breaker.open && d.opened && d.active() == 0 {
 			open = append(open, d.Name)
@@ -97,7 +110,7 @@ func (s *session) openDestinations() ([]string, Lease, bool) {
 	if len(open) > 0 {
 		open = append(open, "")
 	}
-	return open, s.lease, true
+	return open, slices.Collect(maps.Keys(s.flow.taken)), s.lease, true
 }
 
 // behindHead names the keys of released messages that stand behind a head which the store does not know of, or no longer has: only a person's act or a

@@ -32,6 +32,7 @@ type session struct {
 	wakeDrain chan struct{} // something was resolved or settled while stopping
 	flush     chan struct{} // closed when stopping: settle without waiting for more
 
+	again    bool       // the closed keys could not be asked for; the held loop's own
 	fetching sync.Mutex // one Fetch at a time
 	waiting  bool       // the reader waits for room; guarded by mu
 	settling bool       // a settlement is on its way, or waits for a person's lock; guarded by mu
@@ -57,7 +58,7 @@ func newSession(r *Relay, lease Lease) *session {
 		pages: make(chan readPage, 3), wakeRead: make(chan struct{}, 1), wakeHeld: make(chan struct{}, 1), wakeOut: make(chan struct{}, 1),
 		wakeDrain: make(chan struct{}, 1), flush: make(chan struct{}),
 	}
-	s.flow = flow{opt: &r.opt, router: r.router, byName: map[string]*destination{}, out: &group{}, repeats: map[string]int{}}
+	s.flow = flow{opt: &r.opt, router: r.router, byName: map[string]*destination{}, out: &group{}, taken: map[ID]bool{}, repeats: map[string]int{}}
 	if lease.Takeover {
 		s.flow.claimedTo = lease.Claimed
 	}

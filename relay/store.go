@@ -184,6 +184,8 @@ type Settled struct {
 
 // HeldLimit bounds one Held call.
 type HeldLimit struct {
+	Recover     bool // a Held before failed and may have taken rows unseen: those that are being sent and not among Have are given back first
+	Have        []ID
 	Rows        int // for each destination
 	InlineBytes int
 	Bytes       int

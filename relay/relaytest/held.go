@@ -18,6 +18,15 @@ func (s *Memory) Held(ctx context.Context, lease relay.Lease, open []string, lim
 			return err
 		}
 		now := db.now()
+		if limit.Recover {
+			for id, h := range db.held {
+				if h.Sending && !slices.Contains(limit.Have, id) {
+					next := *h
+					next.Sending, next.Attempts = false, max(next.Attempts-1, 0)
+					db.setHeld(id, &next)
+				}
+			}
+		}
 		t := taking{db: db, now: now, due: map[relay.ID]*HeldRow{}}
 		for _, destination := range open {
 			t.collect(destination, limit.Rows)
