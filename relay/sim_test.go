@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -132,7 +133,8 @@ func simulate(t *testing.T, seed int64) {
 		w.start()
 	}
 	rewinds := 1
-	w.broker.Script(w.mischief(&rewinds))
+	var ambiguous atomic.Int64
+	w.broker.Script(mischief(rand.New(rand.NewPCG(uint64(seed), 18)), &ambiguous))
 	steps := 30 + rnd.IntN(60)
 	var open []*relaytest.Tx
 	for n := range steps {
@@ -150,7 +152,7 @@ func simulate(t *testing.T, seed int64) {
 	w.awaitDrained(20 * time.Minute)
 	w.stopAll()
 	// A database that crashes together with its owner forgets what was settled in the last moments, too.
-	relaytest.Check(t, relaytest.Bounds{Q: config.MaxBatch*5 + 50, Rewinds: rewinds, Placed: true}, w.db, w.broker)
+	relaytest.Check(t, relaytest.Bounds{Q: config.MaxBatch*5 + 50, Rewinds: rewinds + int(ambiguous.Load()), Placed: true}, w.db, w.broker)
 }
 
 // business writes messages: keys without overlap inside one goroutine, some transactions left open for a while, some rolled back.
@@ -222,18 +224,18 @@ func (w *world) fault() int {
 }
 
 // mischief answers some calls with an ambiguous answer or a refusal.
-func (w *world) mischief(rewinds *int) relaytest.Script {
-	return func(relaytest.Call) relaytest.Answer {
-		switch w.rand.IntN(12) {
+func mischief(rnd *rand.Rand, ambiguous *atomic.Int64) relaytest.Script {
+	return func(relaytest.Call) relaytest.Answer { // under the broker's lock
+		switch rnd.IntN(12) {
 		case 0:
-			*rewinds++
+			ambiguous.Add(1)
 			return relaytest.LoseAnswer()
 		case 1:
 			return relaytest.LoseBatch()
 		case 2:
 			return relaytest.Refuse(relaytest.LaneGone)
 		case 3:
-			if w.rand.IntN(4) == 0 {
+			if rnd.IntN(4) == 0 {
 				return relaytest.Refuse(relaytest.NoTopic)
 			}
 		}
