@@ -35,6 +35,7 @@ func (e *dialError) Unwrap() error { return e.err }
 // held across a call.
 type dialer struct {
 	cfg Config
+	via func(addr string) string // where to connect instead, through a test's proxy; nil = there
 
 	mu       sync.Mutex
 	closed   bool
@@ -61,7 +62,11 @@ func (d *dialer) dial(ctx context.Context, network, addr string, trust func() bo
 		return nil, &dialError{addr, errors.New("it did not answer a moment ago, another broker is asked")}
 	}
 	nd := net.Dialer{Timeout: d.cfg.Timeouts.Connect, KeepAlive: keepAlive, Control: userTimeout(d.cfg.TCPUserTimeout)}
-	raw, err := nd.DialContext(ctx, network, addr)
+	to := addr
+	if d.via != nil {
+		to = d.via(addr)
+	}
+	raw, err := nd.DialContext(ctx, network, to)
 	if err != nil {
 		return nil, &dialError{addr, err}
 	}

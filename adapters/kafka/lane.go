@@ -50,10 +50,10 @@ func (l *lane) run(ctx context.Context, batch []*relay.Message, out []relay.Outc
 type call struct {
 	batch []*relay.Message
 	out   []relay.Outcome
-	next  int                 // batch[:next] is decided
-	after int                 // what next becomes when the open batch is decided
-	most  int                 // records of one batch, halved to find the culprit
-	shut  map[string]struct{} // keys of rejected messages: their later ones are not sent
+	next  int            // batch[:next] is decided
+	after int            // what next becomes when the open batch is decided
+	most  int            // records of one batch, halved to find the culprit
+	shut  map[string]int // keys of rejected messages, with the index of the first: later ones are not sent
 }
 
 // decided says whether message i has its outcome already. Acked ones are always below next.
@@ -73,9 +73,12 @@ func (c *call) reject(i int, o relay.Outcome) {
 	c.out[i] = o
 	if key := c.batch[i].Key; key != "" {
 		if c.shut == nil {
-			c.shut = map[string]struct{}{}
+			c.shut = map[string]int{}
 		}
-		c.shut[c.batch[i].Topic+"\x00"+key] = struct{}{}
+		key = c.batch[i].Topic + "\x00" + key
+		if first, shut := c.shut[key]; !shut || i < first {
+			c.shut[key] = i
+		}
 	}
 }
 
@@ -88,7 +91,7 @@ func (c *call) skip(i int) bool {
 	if len(c.shut) == 0 || m.Key == "" {
 		return false
 	}
-	if _, shut := c.shut[m.Topic+"\x00"+m.Key]; !shut {
+	if first, shut := c.shut[m.Topic+"\x00"+m.Key]; !shut || i < first {
 		return false
 	}
 	c.out[i] = relay.Outcome{Kind: relay.Unavailable, Scope: relay.ScopeKey, Class: relay.ClassRefused, Detail: "not sent: an earlier message of its key was rejected"}

@@ -176,7 +176,10 @@ func (p *Publisher) Publish(ctx context.Context, at relay.Lane, batch []*relay.M
 	out := make([]relay.Outcome, len(batch))
 	ctx, done, err := p.enter(ctx)
 	if err != nil {
-		fill(out, relay.Outcome{Kind: p.ifOpen(at, relay.Unavailable), Class: relay.ClassUnreachable, Code: "kafka/closed", Detail: "the publisher was closed"})
+		o := relay.Outcome{Kind: relay.Unavailable, Class: relay.ClassUnreachable, Code: "kafka/closed", Detail: "the publisher was closed"}
+		fill(out, o)
+		o.Kind = relay.Unknown
+		fill(out[:p.unsure(at, batch)], o)
 		return out
 	}
 	defer done()
@@ -200,24 +203,23 @@ func (p *Publisher) Publish(ctx context.Context, at relay.Lane, batch []*relay.M
 	return out
 }
 
-// ifOpen is Unknown while the lane has a batch that may be stored, else kind. Only after enter failed: then no Publish changes the lane any more, except
-// one that is still running and gives its own outcomes.
-func (p *Publisher) ifOpen(at relay.Lane, kind relay.Kind) relay.Kind {
+// unsure says how many messages at the head of batch may be stored by an earlier try, once the publisher is closed and nothing changes the lane any more.
+func (p *Publisher) unsure(at relay.Lane, batch []*relay.Message) int {
 	pins := p.pins.Load()
 	if pins == nil || at.Index < 0 {
-		return kind
+		return 0
 	}
 	t := (*pins)[at.Topic]
 	if t == nil || int(at.Index) >= len(t.lanes) {
-		return kind
+		return 0
 	}
 	l := t.lanes[at.Index]
 	l.enter()
 	defer l.leave()
-	if l.open.unsure {
-		return relay.Unknown
+	if l.open.unsure && l.open.leads(batch) {
+		return len(l.open.ids)
 	}
-	return kind
+	return 0
 }
 
 func fill(out []relay.Outcome, o relay.Outcome) {
