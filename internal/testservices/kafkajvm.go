@@ -57,7 +57,7 @@ func copyJars(ctx context.Context, dir string) error {
 	if err := os.WriteFile(pom, kafkaPOM, 0o644); err != nil {
 		return err
 	}
-	return run(exec.CommandContext(ctx, mvn, "-B", "-q", "-f", pom, "-Dkafka.version="+kafkaVersion,
+	return run(exec.CommandContext(ctx, mvn, "-B", "-q", "-Dstyle.color=never", "-f", pom, "-Dkafka.version="+kafkaVersion,
 		"org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies", "-DincludeScope=runtime", "-DoutputDirectory="+dir))
 }
 

@@ -2,6 +2,7 @@
 //
 //	go run ./internal/testservices/serve postgres --major 18
 //	go run ./internal/testservices/serve kafka --nodes 3
+//	go run ./internal/testservices/serve install
 package main
 
 import (
@@ -20,6 +21,7 @@ import (
 
 const usage = `usage: serve postgres [--major 15|18] [--fsync]
        serve kafka [--nodes 1|3]
+       serve install             what is missing of both, and nothing else
 It prints one line, the URL or the bootstrap list, when the server is up, and runs until Ctrl-C.
 `
 
@@ -58,6 +60,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	switch kind {
 	case "postgres":
 		address, err = postgres(ctx, *major, *fsync)
+	case "install":
+		return testservices.Install(ctx)
 	case "kafka":
 		address, err = kafka(ctx, *nodes)
 	default:
