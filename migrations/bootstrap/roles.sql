@@ -17,16 +17,17 @@ BEGIN
   -- the migrator becomes the owner by SET ROLE only; an operator sees what a viewer sees; who runs this may migrate
   FOR m IN SELECT * FROM (VALUES ('outbox_owner', 'outbox_migrator'), ('outbox_viewer', 'outbox_operator'), ('pg_monitor', 'outbox_monitor'),
       ('outbox_migrator', current_user::text)) AS v(granted, member) LOOP
-    IF NOT EXISTS (SELECT FROM pg_auth_members a WHERE a.roleid = to_regrole(m.granted) AND a.member = to_regrole(quote_ident(m.member)))
-        AND NOT (m.member = current_user AND pg_has_role(current_user, m.granted, 'MEMBER')) THEN
-      BEGIN
-        EXECUTE format('GRANT %I TO %I', m.granted, m.member);
-      EXCEPTION
-        WHEN unique_violation THEN NULL;
-        WHEN insufficient_privilege THEN
-          IF m.granted <> 'pg_monitor' THEN RAISE; END IF; -- the doctor says what cannot be seen without it
-          RAISE NOTICE 'outbox: may not grant pg_monitor to outbox_monitor: an administrator has to';
-      END;
-    END IF;
+    CONTINUE WHEN CASE m.member WHEN current_user
+        -- who makes a role may grant it from PostgreSQL 16 on, but not yet use it
+        THEN pg_has_role(current_user, 'outbox_owner', CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END)
+        ELSE EXISTS (SELECT FROM pg_auth_members a WHERE a.roleid = to_regrole(m.granted) AND a.member = to_regrole(m.member)) END;
+    BEGIN
+      EXECUTE format('GRANT %I TO %I', m.granted, m.member);
+    EXCEPTION
+      WHEN unique_violation THEN NULL;
+      WHEN insufficient_privilege THEN
+        IF m.granted <> 'pg_monitor' THEN RAISE; END IF; -- the doctor says what cannot be seen without it
+        RAISE NOTICE 'outbox: may not grant pg_monitor to outbox_monitor: an administrator has to';
+    END;
   END LOOP;
 END $$;
