@@ -1,0 +1,102 @@
+package migrations
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// A2: with the key lock, inside a key the order of ids is the order of commits; without it the race shows, which proves that this test can see it.
+func TestKeyOrderIsCommitOrder(t *testing.T) {
+	const writers, keys, rounds = 8, 4, 60
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	eachOutbox(t, func(t *testing.T, url string, conn *pgx.Conn) {
+		// commit order of a key, as its transactions see it: the last thing each does under the row lock of its key
+		do(t, conn, "CREATE TABLE turn (key text PRIMARY KEY, n int NOT NULL); CREATE TABLE seen (key text, n int, id bigint)")
+		do(t, conn, "INSERT INTO turn SELECT 'k' || i, 0 FROM generate_series(0, $1) i", keys-1)
+		inverted := func(publish string) int {
+			do(t, conn, "TRUNCATE seen; UPDATE turn SET n = 0")
+			var wg sync.WaitGroup
+			for w := range writers {
+				c := connect(t, url)
+				wg.Go(func() {
+					random := rand.New(rand.NewPCG(seed, uint64(w)))
+					for range rounds {
+						key := fmt.Sprintf("k%d", random.IntN(keys))
+						err := pgx.BeginFunc(t.Context(), c, func(tx pgx.Tx) error {
+							var id int64
+							if err := tx.QueryRow(t.Context(), publish, key).Scan(&id); err != nil {
+								return err
+							}
+							_, err := tx.Exec(t.Context(), "WITH u AS (UPDATE turn SET n = n + 1 WHERE key = $1 RETURNING n) INSERT INTO seen SELECT $1, n, $2 FROM u", key, id)
+							return err
+						})
+						if err != nil {
+							t.Error(err)
+							return
+						}
+					}
+				})
+			}
+			wg.Wait()
+			return ask[int](t, conn, "SELECT count(*)::int FROM (SELECT id < lag(id) OVER (PARTITION BY key ORDER BY n) AS back FROM seen) s WHERE back")
+		}
+		const id = "SELECT split_part(outbox.publish('t', '{}', $1%s), '-', 6)::bigint"
+		if n := inverted(fmt.Sprintf(id, "")); n != 0 {
+			t.Errorf("%d messages out of the order of their commits", n)
+		}
+		eventually(t, "without the lock the order breaks", func() bool { return inverted(fmt.Sprintf(id, ", ordered => false")) > 0 })
+	})
+}
+
+// Batches take their locks in one order, so two that name the same keys the other way round cannot deadlock.
+func TestBatchesDoNotDeadlock(t *testing.T) {
+	eachOutbox(t, func(t *testing.T, url string, conn *pgx.Conn) {
+		var wg sync.WaitGroup
+		for _, keys := range []string{"{a,b,c,d,e}", "{e,d,c,b,a}", "{c,a,e,b,d}"} {
+			c := connect(t, url)
+			wg.Go(func() {
+				for range 50 {
+					if code, message := try(t.Context(), c, "SELECT outbox.publish_batch('{t,t,t,t,t}', '{1,2,3,4,5}', $1)", keys); code != "" {
+						t.Errorf("%s %s", code, message)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+	})
+}
+
+// A4: the id is drawn after the transaction id, so whoever owns an id is visible as a running transaction.
+func TestTransactionIDComesBeforeID(t *testing.T) {
+	eachOutbox(t, func(t *testing.T, url string, conn *pgx.Conn) {
+		writer := connect(t, url)
+		do(t, writer, "BEGIN")
+		do(t, writer, "SELECT outbox.next_id()")
+		if xid := ask[*string](t, writer, "SELECT pg_current_xact_id_if_assigned()::text"); xid == nil {
+			t.Error("an id without a transaction id")
+		}
+		if held := ask[bool](t, conn, "SELECT pg_snapshot_xmin(pg_current_snapshot()) < pg_current_xact_id()"); !held {
+			t.Error("xmin passed over the owner of an id")
+		}
+		do(t, writer, "ROLLBACK")
+		do(t, writer, "BEGIN")
+		do(t, writer, "SELECT nextval('outbox.message_id_seq')")
+		if xid := ask[*string](t, writer, "SELECT pg_current_xact_id_if_assigned()::text"); xid != nil {
+			t.Error("this test cannot tell: a bare nextval has a transaction id too")
+		}
+		do(t, writer, "ROLLBACK")
+		if cache := ask[int](t, conn, "SELECT seqcache::int FROM pg_sequence WHERE seqrelid = 'outbox.message_id_seq'::regclass"); cache != 1 {
+			t.Errorf("CACHE %d hands out blocks and breaks the order", cache)
+		}
+		if def := ask[string](t, conn, `SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef JOIN pg_attribute a ON (a.attrelid, a.attnum) = (adrelid, adnum)
+			WHERE adrelid = 'outbox.message_log'::regclass AND a.attname = 'id'`); def != "outbox.next_id()" {
+			t.Errorf("the default of id is %s", def)
+		}
+	})
+}
