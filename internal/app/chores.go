@@ -1,0 +1,175 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/go-co-op/gocron/v2"
+
+	"github.com/waybillmq/waybill/adapters/postgres"
+	"github.com/waybillmq/waybill/relay"
+)
+
+// How often the chores run.
+const (
+	registerEvery = 5 * time.Second
+	scanEvery     = time.Minute
+	keepEvery     = 5 * time.Minute
+	checkEvery    = 10 * time.Minute
+	oldWriter     = time.Minute // a writer's transaction older than this is worth a line: it keeps holes open
+)
+
+// chores are what runs by the clock beside the engine: registration, the fallback scan, partitions and retention, the brokers' settings. All but the
+// registration are the owner's.
+type chores struct {
+	e       *engine
+	log     *slog.Logger
+	version string
+	started time.Time
+	ctx     context.Context
+	cancel  context.CancelFunc
+	cron    gocron.Scheduler
+	running sync.Map // name → struct{}: gocron's own singleton mode has let runs overlap
+	wg      sync.WaitGroup
+	ahead   chan struct{} // closed after the first registration
+}
+
+func startChores(e *engine, log *slog.Logger, version string) (*chores, error) {
+	cron, err := gocron.NewScheduler(gocron.WithStopTimeout(5 * time.Second))
+	if err != nil {
+		return nil, fmt.Errorf("scheduler: %w", err)
+	}
+	c := &chores{e: e, log: log, version: version, started: time.Now(), cron: cron}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	for _, job := range []struct {
+		name  string
+		every time.Duration
+		owner bool
+		do    func(context.Context) error
+	}{
+		{"register", registerEvery, false, c.register},
+		{"fallback scan", scanEvery, true, c.scan},
+		{"partitions and retention", keepEvery, true, c.keep},
+		{"broker settings", checkEvery, true, c.brokers},
+	} {
+		run := gocron.NewTask(func() { c.run(job.name, job.owner, job.do) })
+		if _, err := cron.NewJob(gocron.DurationJob(job.every), run, gocron.WithName(job.name), gocron.WithStartAt(gocron.WithStartImmediately())); err != nil {
+			return nil, fmt.Errorf("schedule %s: %w", job.name, err)
+		}
+	}
+	cron.Start()
+	return c, nil
+}
+
+// run runs one chore unless it still runs, or is the owner's and this relay is not.
+func (c *chores) run(name string, owner bool, do func(context.Context) error) {
+	if owner && !c.e.relay.Status().Owner || c.ctx.Err() != nil {
+		return
+	}
+	if _, busy := c.running.LoadOrStore(name, struct{}{}); busy {
+		return
+	}
+	defer c.running.Delete(name)
+	c.wg.Add(1)
+	defer c.wg.Done()
+	ctx, cancel := context.WithTimeout(c.ctx, time.Minute)
+	defer cancel()
+	if err := do(ctx); err != nil && c.ctx.Err() == nil {
+		c.log.Warn("a chore failed and runs again later", "op", name, "err", err)
+	}
+}
+
+// stop ends the scheduler and waits for what runs.
+func (c *chores) stop() {
+	c.cancel()
+	if err := c.cron.Shutdown(); err != nil {
+		c.log.Warn("the scheduler did not stop in time", "err", err)
+	}
+	c.wg.Wait()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if err := c.e.store.Unregister(ctx, c.e.instance); err != nil {
+		c.log.Warn("could not unregister", "err", err)
+	}
+}
+
+// owned begins the owner's chores at once instead of at their next turn.
+func (c *chores) owned() {
+	c.wg.Go(func() { c.run("broker settings", true, c.brokers) })
+	c.wg.Go(func() { c.run("partitions and retention", true, c.keep) })
+}
+
+func (c *chores) register(ctx context.Context) error {
+	checks, err := json.Marshal(map[string]any{"destinations": destinationStates(c.e.relay.Status()), "findings": c.e.findings()})
+	if err != nil {
+		return err
+	}
+	return c.e.store.Register(ctx, postgres.Registration{Instance: c.e.instance, StartedAt: c.started, Version: c.version, Address: c.e.config.Metrics.Listen, Checks: checks})
+}
+
+// scan is the fallback: pending ids at or below the low-water mark should not exist. They are read again, and said loudly.
+func (c *chores) scan(ctx context.Context) error {
+	st := c.e.relay.Status()
+	late, err := c.e.store.LateRows(ctx, st.LowWater)
+	if err != nil {
+		return err
+	}
+	if len(late) > 0 && c.e.relay.Status().Epoch == st.Epoch {
+		c.log.Error("pending messages lie behind the low-water mark: somebody wrote ids by hand, disabled the id's default or set the sequence back; they are read again",
+			"count", len(late), "id", late[0])
+		c.e.relay.Rescan()
+	}
+	if st.Holes > 0 && time.Since(st.OldestHole) > oldWriter {
+		return c.blameHoles(ctx, st)
+	}
+	return nil
+}
+
+func (c *chores) blameHoles(ctx context.Context, st relay.Status) error {
+	holders, err := c.e.store.Holders(ctx, oldWriter)
+	for _, h := range holders {
+		c.log.Warn("an open transaction keeps ids undecided; messages go on, partitions cannot be dropped", "pid", h.PID, "gid", h.GID, "database", h.Database,
+			"user", h.User, "state", h.State, "age", h.Age.Round(time.Second), "holes", st.Holes)
+	}
+	return err
+}
+
+func (c *chores) keep(ctx context.Context) error {
+	keep, ends := c.e.config.Retention.Sent.Get()
+	span := keep
+	if !ends {
+		span = 30 * 24 * time.Hour
+	}
+	ahead, err := c.e.store.AddPartitions(ctx, span)
+	if err == nil && ahead < 1 {
+		c.log.Warn("no partition lies ahead: an open transaction that has read the log, such as a dump, is in the way; messages go to the default partition meanwhile")
+	}
+	if !ends {
+		return err
+	}
+	dropped, dropErr := c.e.store.Retain(ctx, keep)
+	if len(dropped) > 0 {
+		c.log.Info("dropped partitions of sent messages", "count", len(dropped))
+	}
+	return errors.Join(err, dropErr)
+}
+
+func (c *chores) brokers(ctx context.Context) error {
+	limits, err := c.e.checkBrokers(ctx)
+	for name, found := range c.e.findings() {
+		for _, f := range found.Items {
+			if f.Level == relay.LevelFail {
+				c.log.Warn("this broker can lose what it confirmed", "destination", name, "subject", f.Subject, "found", f.Text, "fix", f.Fix)
+			}
+		}
+	}
+	if err == nil && c.e.config.Relay.WriteLimits && len(limits) > 0 {
+		err = c.e.store.SetLimits(ctx, limits, "broker")
+	}
+	return err
+}

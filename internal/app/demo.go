@@ -1,0 +1,241 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/waybillmq/waybill/internal/audit"
+	"github.com/waybillmq/waybill/internal/config"
+	"github.com/waybillmq/waybill/internal/embedded"
+	"github.com/waybillmq/waybill/migrations"
+)
+
+// DemoOptions say what `waybill demo` runs.
+type DemoOptions struct {
+	Kafka       []string      // brokers of a Kafka cluster, host:port
+	For         time.Duration // then it stops by itself; 0 = until ctx ends
+	Rate        int           // orders a second
+	Dir         string        // keeps PostgreSQL's data there; empty = a folder that is removed at the end
+	DatabaseURL string        // a running PostgreSQL instead of a private one
+	PgBin       string        // folder with initdb and postgres; empty = the newest found
+	Log         *slog.Logger  // of the relay
+	Progress    io.Writer     // what happens, for a person
+	Live        bool          // Progress is a terminal: the summary is drawn in place
+	Version     string
+}
+
+// DemoResult is what the demo proved by reading the broker back.
+type DemoResult struct {
+	audit.Result
+	RolledBack int           `json:"rolled_back"` // transactions that published and then rolled back
+	Seconds    float64       `json:"seconds"`
+	Took       time.Duration `json:"-"`
+}
+
+// Demo shows the whole way of a message: a private PostgreSQL, the migrations, a shop that writes orders and messages in one transaction, the relay, and at
+// the end the proof that every committed message lies at the broker exactly where the receipts say.
+func Demo(ctx context.Context, o DemoOptions) (DemoResult, error) {
+	if len(o.Kafka) == 0 {
+		return DemoResult{}, errors.New("name a Kafka to send to: --kafka HOST:PORT")
+	}
+	d := &demo{DemoOptions: o, began: time.Now()}
+	defer d.close()
+	for _, step := range []struct {
+		name string
+		do   func(context.Context) (string, error)
+	}{{"postgres", d.postgres}, {"migrations", d.migrate}, {"broker", d.topics}} {
+		began := time.Now()
+		said, err := step.do(ctx)
+		if err != nil {
+			return DemoResult{}, err
+		}
+		fmt.Fprintf(o.Progress, "  ✓ %-11s %-62s %4.1f s\n", step.name, said, time.Since(began).Seconds())
+	}
+	return d.run(ctx)
+}
+
+// demo is a running demonstration.
+type demo struct {
+	DemoOptions
+	began   time.Time
+	server  *embedded.Server
+	folder  string // removed at the end; empty = kept
+	url     string
+	prefix  string // of its topics at the broker
+	config  *config.Config
+	partial int // partitions of a topic
+}
+
+// demoTopics are what the shop publishes.
+var demoTopics = []string{"order.placed", "order.paid", "order.shipped"}
+
+const demoPartitions = 6
+
+func (d *demo) postgres(ctx context.Context) (string, error) {
+	if d.DatabaseURL != "" {
+		d.url = d.DatabaseURL
+		return "the one named by --database-url", nil
+	}
+	inst, err := embedded.Find(ctx, d.PgBin)
+	if err != nil {
+		return "", fmt.Errorf("waybill demo: %w", err)
+	}
+	dir := d.Dir
+	if dir == "" {
+		cache, err := embedded.CacheDir()
+		if err != nil {
+			return "", err
+		}
+		removeOldDemos(cache)
+		dir = filepath.Join(cache, "demo-"+randomHex(4))
+		d.folder = dir
+	}
+	if d.server, err = embedded.Start(ctx, embedded.Config{Bin: inst.Bin, Dir: dir}); err != nil {
+		return "", err
+	}
+	const name = "waybill_demo"
+	if err := createDatabase(ctx, d.server.URL("postgres"), name); err != nil {
+		return "", err
+	}
+	d.url = d.server.URL(name)
+	return "found " + inst.Version() + ", started privately", nil
+}
+
+// removeOldDemos removes what demonstrations that were killed left behind.
+func removeOldDemos(cache string) {
+	left, _ := filepath.Glob(filepath.Join(cache, "demo-*"))
+	for _, dir := range left {
+		if info, err := os.Stat(dir); err == nil && time.Since(info.ModTime()) > 24*time.Hour {
+			_ = os.RemoveAll(dir)
+		}
+	}
+}
+
+func createDatabase(ctx context.Context, url, name string) error {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return fmt.Errorf("connect to the private PostgreSQL: %w", err)
+	}
+	defer conn.Close(ctx)
+	var there bool
+	if err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)`, name).Scan(&there); err != nil || there {
+		return err
+	}
+	_, err = conn.Exec(ctx, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize())
+	return err
+}
+
+func (d *demo) migrate(ctx context.Context) (string, error) {
+	applied, err := migrations.Up(ctx, d.url, migrations.Options{})
+	if err != nil {
+		return "", err
+	}
+	conn, err := pgx.Connect(ctx, d.url)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close(ctx)
+	var id string
+	if err := conn.QueryRow(ctx, `SELECT outbox_id::text FROM outbox.generations ORDER BY from_id LIMIT 1`).Scan(&id); err != nil {
+		return "", err
+	}
+	d.prefix = "waybill-demo-" + id[:8] + "."
+	if len(applied) == 0 {
+		return fmt.Sprintf("schema outbox is version %d", migrations.Version), nil
+	}
+	return fmt.Sprintf("schema outbox made, version %d", migrations.Version), nil
+}
+
+func (d *demo) close() {
+	if d.server != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := d.server.Stop(ctx); err != nil {
+			fmt.Fprintf(d.Progress, "  ! postgres: %v\n", err)
+		}
+	}
+	if d.folder != "" {
+		_ = os.RemoveAll(d.folder)
+	}
+}
+
+// settings are the configuration of the demonstration's relay.
+func (d *demo) settings() *config.Config {
+	c := config.Default()
+	c.Name = "demo"
+	c.Database.URL = config.SecretText(d.url)
+	c.Destinations = []config.Destination{{Name: "kafka", Kind: "kafka", Kafka: config.DefaultKafka()}}
+	c.Destinations[0].Brokers = d.Kafka
+	c.Routes = []config.Route{{Name: "everything", Match: config.Match{Topic: "*"}, To: config.To{Destination: "kafka", Topic: d.prefix + "{topic}"}, Retry: c.Retry, OnDead: c.OnDead}}
+	c.Metrics.Listen = freeListen()
+	return c
+}
+
+// freeListen is an address for metrics that is free now; the default one when it is.
+func freeListen() string {
+	for _, at := range []string{"127.0.0.1:9464", "127.0.0.1:0"} {
+		if l, err := net.Listen("tcp", at); err == nil {
+			defer l.Close()
+			return l.Addr().String()
+		}
+	}
+	return "127.0.0.1:0"
+}
+
+// run starts shop and relay, waits, stops them in order, and reads the broker back.
+func (d *demo) run(ctx context.Context) (DemoResult, error) {
+	d.config = d.settings()
+	shop, err := openShop(ctx, d.url, d.Rate)
+	if err != nil {
+		return DemoResult{}, err
+	}
+	defer shop.close()
+	relayCtx, stopRelay := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopRelay()
+	relayDone := make(chan error, 1)
+	go func() {
+		relayDone <- Run(relayCtx, RunOptions{Config: d.config, Log: d.Log, Version: d.Version})
+	}()
+	fmt.Fprintf(d.Progress, "  ✓ %-11s %d orders/s, each one transaction (order row + message), one in ten rolls back\n", "shop", d.Rate)
+	fmt.Fprintf(d.Progress, "  ✓ %-11s metrics and health on http://%s\n", "relay", d.config.Metrics.Listen)
+	fmt.Fprintf(d.Progress, "    nothing is lost from here on.   stop: Ctrl-C\n")
+
+	selling := ctx
+	if d.For > 0 {
+		var cancel context.CancelFunc
+		selling, cancel = context.WithTimeout(ctx, d.For)
+		defer cancel()
+	}
+	screen := &summary{out: d.Progress, live: d.Live, shop: shop}
+	shopDone := make(chan error, 1)
+	go func() { shopDone <- shop.run(selling) }()
+	err = screen.watch(selling, shopDone, relayDone)
+	if err != nil {
+		return DemoResult{}, err
+	}
+	finish, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	if err := shop.awaitSent(finish); err != nil {
+		return DemoResult{}, err
+	}
+	stopRelay()
+	if err := <-relayDone; err != nil {
+		return DemoResult{}, err
+	}
+	fmt.Fprintf(d.Progress, "  ✓ %-11s everything sent; reading %s back\n", "stopped", strings.Join(d.Kafka, ","))
+	result, err := d.prove(finish)
+	result.RolledBack = int(shop.rolledBack.Load())
+	result.Took = time.Since(d.began)
+	result.Seconds = result.Took.Seconds()
+	return result, err
+}

@@ -1,0 +1,178 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/waybillmq/waybill/outbox"
+)
+
+// shop is the sample order service: it changes its own rows and publishes in one transaction, as an application would.
+type shop struct {
+	pool       *pgxpool.Pool
+	rate       int
+	committed  atomic.Int64
+	rolledBack atomic.Int64
+}
+
+const shopWorkers = 4
+
+var errChangedMind = errors.New("the customer changed his mind")
+
+func openShop(ctx context.Context, url string, rate int) (*shop, error) {
+	pool, err := pgxpool.New(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	_, err = pool.Exec(ctx, `CREATE SCHEMA IF NOT EXISTS shop;
+		CREATE TABLE IF NOT EXISTS shop.orders (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, state text NOT NULL, cents bigint NOT NULL)`)
+	if err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("make the shop's tables: %w", err)
+	}
+	return &shop{pool: pool, rate: max(rate, 1)}, nil
+}
+
+func (s *shop) close() { s.pool.Close() }
+
+// run takes orders at the rate until ctx ends. A database that is away for a moment costs orders, not the shop.
+func (s *shop) run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	work := make(chan struct{})
+	for range shopWorkers {
+		wg.Go(func() {
+			for range work {
+				_ = s.order(context.WithoutCancel(ctx)) // counted inside
+			}
+		})
+	}
+	tick := time.NewTicker(time.Second / time.Duration(s.rate))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			close(work)
+			wg.Wait()
+			return nil
+		case <-tick.C:
+			select {
+			case work <- struct{}{}:
+			case <-ctx.Done():
+			}
+		}
+	}
+}
+
+// order places a new order or moves an old one on: business rows first, the message last, one transaction.
+func (s *shop) order(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		var id, cents int64
+		state := "placed"
+		err := tx.QueryRow(ctx, `UPDATE shop.orders SET state = CASE state WHEN 'placed' THEN 'paid' ELSE 'shipped' END
+			WHERE id = (SELECT id FROM shop.orders WHERE state <> 'shipped' ORDER BY random() LIMIT 1 FOR UPDATE SKIP LOCKED) AND $1
+			RETURNING id, cents, state`, rand.IntN(3) > 0).Scan(&id, &cents, &state)
+		if errors.Is(err, pgx.ErrNoRows) {
+			err = tx.QueryRow(ctx, `INSERT INTO shop.orders (state, cents) VALUES ('placed', $1) RETURNING id, cents`, 100+rand.Int64N(100_000)).Scan(&id, &cents)
+		}
+		if err != nil {
+			return err
+		}
+		_, err = outbox.Publish(ctx, tx, outbox.Message{Topic: "order." + state, Key: strconv.FormatInt(id, 10), Type: state, ContentType: "application/json",
+			Payload: fmt.Appendf(nil, `{"order":%d,"state":%q,"cents":%d}`, id, state, cents)})
+		if err == nil && rand.IntN(10) == 0 {
+			return errChangedMind
+		}
+		return err
+	})
+	switch {
+	case errors.Is(err, errChangedMind):
+		s.rolledBack.Add(1)
+	case err == nil:
+		s.committed.Add(1)
+	}
+	return err
+}
+
+// counts are what the outbox says now.
+func (s *shop) counts(ctx context.Context) (sent, pending, held int64, err error) {
+	err = s.pool.QueryRow(ctx, `SELECT coalesce((SELECT sum(n) FROM outbox.receipts), 0)::bigint, (SELECT count(*) FROM outbox.message_pending),
+		(SELECT count(*) FROM outbox.message_held)`).Scan(&sent, &pending, &held)
+	return sent, pending, held, err
+}
+
+// awaitSent waits until nothing is pending or due.
+func (s *shop) awaitSent(ctx context.Context) error {
+	for {
+		_, pending, held, err := s.counts(ctx)
+		if err == nil && pending == 0 && held == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("after a minute %d messages are still pending and %d held; the broker may be down", pending, held)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// summary is the one-screen view of a running demonstration.
+type summary struct {
+	out  interface{ Write([]byte) (int, error) }
+	live bool
+	shop *shop
+	last int64
+}
+
+// watch shows the summary until selling ends. A relay that ends by itself is an error.
+func (v *summary) watch(selling context.Context, shopDone, relayDone <-chan error) error {
+	every := 5 * time.Second
+	if v.live {
+		every = time.Second
+	}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-relayDone:
+			return fmt.Errorf("the relay ended: %w", errors.Join(err, errors.New("see its log")))
+		case err := <-shopDone:
+			if v.live {
+				fmt.Fprintln(v.out)
+			}
+			return err
+		case <-tick.C:
+			v.draw(selling, every)
+		}
+	}
+}
+
+func (v *summary) draw(ctx context.Context, every time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	sent, pending, held, err := v.shop.counts(ctx)
+	if ctx.Err() != nil {
+		return
+	}
+	line := fmt.Sprintf("    written %d   sent %d (%d/s)   pending %d   held %d   rolled back %d", v.shop.committed.Load(), sent,
+		(sent-v.last)*int64(time.Second)/int64(every), pending, held, v.shop.rolledBack.Load())
+	v.last = sent
+	if err != nil {
+		line = "    the database does not answer: " + err.Error()
+	}
+	if v.live {
+		fmt.Fprintf(v.out, "\r\x1b[K%s", line)
+		return
+	}
+	fmt.Fprintln(v.out, line)
+}

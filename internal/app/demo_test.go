@@ -1,0 +1,30 @@
+package app
+
+import (
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/waybillmq/waybill/internal/testservices"
+)
+
+func TestMain(m *testing.M) { testservices.Main(m) }
+
+func TestDemoProvesWhatItSent(t *testing.T) {
+	k := testservices.Kafka(t)
+	log := slog.New(slog.NewTextHandler(testWriter{t}, nil))
+	r, err := Demo(t.Context(), DemoOptions{Kafka: k.Brokers, For: 4 * time.Second, Rate: 200, Log: log, Progress: testWriter{t}, Version: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !r.Clean() || r.Duplicates != 0 || r.Written != r.Sent || r.Sent != r.Stored || r.Written < 300 || r.RolledBack == 0 {
+		t.Errorf("%+v", r)
+	}
+}
+
+type testWriter struct{ t *testing.T }
+
+func (w testWriter) Write(p []byte) (int, error) {
+	w.t.Logf("%s", p)
+	return len(p), nil
+}

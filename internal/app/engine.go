@@ -1,0 +1,165 @@
+package app
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/waybillmq/waybill/adapters/kafka"
+	"github.com/waybillmq/waybill/adapters/postgres"
+	"github.com/waybillmq/waybill/internal/config"
+	"github.com/waybillmq/waybill/relay"
+)
+
+// engine is a relay with everything it is made of.
+type engine struct {
+	config   *config.Config
+	instance string
+	store    *postgres.Store
+	relay    *relay.Relay
+
+	mu    sync.Mutex
+	open  map[string]relay.Publisher // by destination, those that were opened
+	check map[string]relay.Findings  // the newest of each
+}
+
+// instanceName is the configured name, else the host's with four random hex digits: names of hosts and process ids repeat in containers.
+func instanceName(c *config.Config) string {
+	if c.Relay.Instance != "" {
+		return c.Relay.Instance
+	}
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		host = "relay"
+	}
+	return host + "-" + randomHex(2)
+}
+
+func randomHex(n int) string {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // never fails
+	return hex.EncodeToString(b)
+}
+
+// newEngine builds a relay on an open store. events observe it.
+func newEngine(c *config.Config, instance string, store *postgres.Store, events relay.Events) (*engine, error) {
+	e := &engine{config: c, instance: instance, store: store, open: map[string]relay.Publisher{}, check: map[string]relay.Findings{}}
+	opt := relay.Defaults()
+	opt.Instance, opt.Address = instance+"/"+randomHex(4), c.Metrics.Listen
+	opt.Store, opt.Events = store, events
+	if c.Relay.Poll.Notify != "none" {
+		opt.Waker = store
+	}
+	opt.Lease, opt.WriteTimeout, opt.TCPTimeout, opt.Quarantine = c.Relay.Lease, c.Relay.WriteTimeout, c.Relay.TCPUserTimeout, c.Relay.Quarantine
+	opt.ReadRows, opt.Ahead, opt.AheadBytes = c.Relay.Read.Batch, c.Relay.Read.Ahead, int(c.Relay.Read.AheadBytes)
+	opt.PollBusy, opt.PollIdle = c.Relay.Poll.Busy, c.Relay.Poll.Idle
+	opt.SettleMessages, opt.SettleDelay, opt.SettleBatches = c.Relay.Settle.MaxMessages, c.Relay.Settle.MaxDelay, c.Relay.Settle.MaxBatchesPerLane
+	opt.OpenAfter, opt.ProbeInitial, opt.ProbeCap = c.Breaker.OpenAfter, c.Breaker.ProbeInitial, c.Breaker.ProbeCap
+	opt.ShutdownTimeout = c.Relay.ShutdownTimeout
+	opt.Routes = relayRoutes(c)
+	for i := range c.Destinations {
+		opt.Destinations = append(opt.Destinations, e.kafka(&c.Destinations[i]))
+	}
+	var err error
+	e.relay, err = relay.New(opt)
+	return e, err
+}
+
+// kafka is the engine's description of a destination of kind kafka.
+func (e *engine) kafka(d *config.Destination) relay.Destination {
+	cfg := kafka.DefaultConfig()
+	cfg.Brokers, cfg.ClientID = d.Brokers, "waybill/"+e.config.Name
+	cfg.Idempotence, cfg.Partitioner = d.Idempotence, kafka.Partitioner(d.Partitioner)
+	cfg.Batch = kafka.Batch{MaxMessages: d.Batch.MaxMessages, MaxBytes: int(d.Batch.MaxBytes)}
+	cfg.Timeouts = kafka.Timeouts{Connect: d.Timeouts.Connect, Broker: d.Timeouts.Broker, Publish: d.Timeouts.Publish}
+	cfg.WriteTimeout, cfg.TCPUserTimeout = e.config.Relay.WriteTimeout, e.config.Relay.TCPUserTimeout
+	cfg.Trust = func() bool { return e.relay.Trusted() }
+	cfg.OnLanesChanged = func(string) { e.relay.LanesChanged(d.Name) }
+	return relay.Destination{
+		Name: d.Name, Capabilities: cfg.Capabilities(), PublishTimeout: cfg.Timeouts.Publish + 2*time.Second,
+		New:    func() (relay.Publisher, error) { return kafka.New(cfg) },
+		Opened: func(p relay.Publisher) error { return e.opened(d, p) },
+	}
+}
+
+// opened pins which cluster the destination's name stands for, and asks whether that broker keeps its promise.
+func (e *engine) opened(d *config.Destination, p relay.Publisher) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	defer cancel()
+	if id := p.(interface{ ClusterID() string }).ClusterID(); id != "" {
+		if err := e.store.PinDestination(ctx, d.Name, d.Kind, id); err != nil {
+			return err
+		}
+	}
+	e.mu.Lock()
+	e.open[d.Name] = p
+	e.mu.Unlock()
+	if d.Durability != "require" {
+		return nil
+	}
+	found, err := p.Check(ctx)
+	if err != nil {
+		return fmt.Errorf("check %s: %w", d.Name, errors.Join(relay.ErrUnavailable, err))
+	}
+	for _, f := range found.Items {
+		if f.Level == relay.LevelFail {
+			return &relay.ConfigError{Class: relay.ClassUnsafeBroker, Text: fmt.Sprintf("%s can lose messages: %s: %s. %s. It is not sent to because of durability: require",
+				d.Name, f.Subject, f.Text, f.Fix)}
+		}
+	}
+	return nil
+}
+
+// checkBrokers asks every opened destination for its settings and keeps the answer. It returns the size limits by the application's topic name, for routes
+// that do not rename topics.
+func (e *engine) checkBrokers(ctx context.Context) (limits map[string]int, err error) {
+	e.mu.Lock()
+	open := make(map[string]relay.Publisher, len(e.open))
+	for name, p := range e.open {
+		open[name] = p
+	}
+	e.mu.Unlock()
+	limits = map[string]int{}
+	var errs []error
+	for name, p := range open {
+		found, err := p.Check(ctx)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("check %s: %w", name, err))
+			continue
+		}
+		e.mu.Lock()
+		e.check[name] = found
+		e.mu.Unlock()
+		for topic, bytes := range found.Limits {
+			if at := e.routesHere(name, topic); at && (limits[topic] == 0 || bytes < limits[topic]) {
+				limits[topic] = bytes
+			}
+		}
+	}
+	return limits, errors.Join(errs...)
+}
+
+// routesHere says whether messages of an application's topic go to a destination under the same name.
+func (e *engine) routesHere(destination, topic string) bool {
+	router, err := relay.NewRouter(relayRoutes(e.config))
+	if err != nil {
+		return false
+	}
+	route, target := router.Find(&relay.Message{Topic: topic})
+	return route != nil && route.Destination == destination && target == topic
+}
+
+func (e *engine) findings() map[string]relay.Findings {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	all := make(map[string]relay.Findings, len(e.check))
+	for name, f := range e.check {
+		all[name] = f
+	}
+	return all
+}

@@ -1,0 +1,30 @@
+package app
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/waybillmq/waybill/relay"
+)
+
+// destinationStates is what the owner reports about its destinations, for people in other processes.
+func destinationStates(st relay.Status) map[string]relay.DestinationStatus {
+	states := make(map[string]relay.DestinationStatus, len(st.Destinations))
+	for _, d := range st.Destinations {
+		s := relay.DestinationStatus{State: relay.DestinationClosed}
+		switch {
+		case d.Paused:
+			s = relay.DestinationStatus{State: relay.DestinationConfig, Since: d.Since, Detail: d.Fault.Detail}
+		case d.BreakerOpen:
+			s = relay.DestinationStatus{State: relay.DestinationOpen, Since: d.Since, Detail: d.Fault.Detail}
+		case len(d.Topics) > 0:
+			var parts []string
+			for topic, o := range d.Topics {
+				parts = append(parts, fmt.Sprintf("topic %s: %s", topic, o.Detail))
+			}
+			s = relay.DestinationStatus{State: relay.DestinationConfig, Detail: strings.Join(parts, "; ")}
+		}
+		states[d.Name] = s
+	}
+	return states
+}
