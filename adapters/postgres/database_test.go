@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"os"
 	"strconv"
 	"testing"
@@ -25,8 +26,16 @@ const patience = 30 * time.Second
 // database is one outbox in a real PostgreSQL. It implements relaytest.Outbox.
 type database struct {
 	t    *testing.T
-	url  string // for the relay
+	url  string // superuser
+	via  string // the same for the relay, when that takes another way; empty = url
 	conn *pgx.Conn
+}
+
+func (d *database) relayURL() string {
+	if d.via != "" {
+		return d.via
+	}
+	return d.url
 }
 
 // majors are the versions that a test runs on: the oldest and the newest, or the one that WAYBILL_TEST_MAJOR names.
@@ -55,14 +64,26 @@ func newOutbox(t *testing.T, major int) *database {
 	return outboxAt(t, testservices.Postgres(t, major).URL)
 }
 
-func outboxAt(t *testing.T, url string) *database {
+func outboxAt(t *testing.T, at string) *database {
 	t.Helper()
-	if _, err := migrations.Up(ctxOf(t), url, migrations.Options{}); err != nil {
+	if _, err := migrations.Up(ctxOf(t), at, migrations.Options{}); err != nil {
 		t.Fatalf("migrate up: %v", err)
 	}
-	d := &database{t: t, url: url}
+	d := &database{t: t, url: at}
 	d.conn = d.connect()
+	d.exec(`DO $$ BEGIN CREATE ROLE waybill_relay LOGIN PASSWORD 'relay' IN ROLE outbox_relay; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$`)
 	return d
+}
+
+// asRelay is the URL of a login that has the rights of outbox_relay and no others.
+func asRelay(t *testing.T, superuser string) string {
+	t.Helper()
+	u, err := url.Parse(superuser)
+	if err != nil {
+		t.Fatalf("URL: %v", err)
+	}
+	u.User = url.UserPassword("waybill_relay", "relay")
+	return u.String()
 }
 
 func ctxOf(t *testing.T) context.Context {
@@ -126,7 +147,7 @@ func one[T any](d *database, sql string, args ...any) T {
 // open is one more relay process.
 func (d *database) open() *postgres.Store {
 	d.t.Helper()
-	store, err := postgres.Open(ctxOf(d.t), postgres.Config{URL: d.url})
+	store, err := postgres.Open(ctxOf(d.t), postgres.Config{URL: asRelay(d.t, d.relayURL())})
 	if err != nil {
 		d.t.Fatalf("open: %v", err)
 	}

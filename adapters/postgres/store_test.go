@@ -20,6 +20,7 @@ var (
 func TestStore(t *testing.T) {
 	onEach(t, func(t *testing.T, major int) {
 		relaytest.TestStore(t, func(t *testing.T) relaytest.Outbox {
+			t.Parallel()
 			switch {
 			case strings.Contains(t.Name(), "promotion"):
 				return newPromotable(t, major)
@@ -65,7 +66,7 @@ func newPromotable(t *testing.T, major int) *promotable {
 	primary := testservices.PostgresServer(t, major)
 	standby := primary.Standby(t, testservices.Sync)
 	d := outboxAt(t, primary.URL("postgres"))
-	d.url = bothHosts(primary, standby)
+	d.via = bothHosts(primary, standby)
 	return &promotable{d, primary, standby}
 }
 
