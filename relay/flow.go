@@ -18,7 +18,6 @@ type flow struct {
 	pages  livePages
 	keys   keyset
 	out    *group
-	taken  map[ID]bool // held messages in the engine's hands, until their outcome is settled
 
 	ahead      int // rows placed and not yet acked or settled as held
 	aheadBytes int
@@ -176,7 +175,6 @@ func (f *flow) placeHeld(taken []HeldMessage) {
 	for i := range taken {
 		h := &taken[i]
 		m := &h.Message
-		f.taken[m.ID] = true
 		m.held = &heldPlace{HeldMessage: HeldMessage{State: h.State, Attempts: h.Attempts, FailedFor: h.FailedFor, Destination: h.Destination, Passed: h.Passed}}
 		if k, keyed := m.OrderKey(); keyed && !h.Passed {
 			c := f.keys.get(k)

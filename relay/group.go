@@ -164,7 +164,6 @@ func (f *flow) block(m *Message) {
 func (f *flow) settled(g *group, still []Key) {
 	for _, m := range g.rows {
 		f.pages.set(m, rowSettled)
-		delete(f.taken, m.ID)
 	}
 	for _, l := range g.batches {
 		l.unsettled--
@@ -182,7 +181,6 @@ func (f *flow) decided(g *group, still []Key) {
 	for i := range g.holds {
 		h := &g.holds[i]
 		f.pages.set(h.msg, rowSettled)
-		delete(f.taken, h.ID)
 		if h.keyed {
 			if c := f.keys.get(h.key); c != nil {
 				c.undecided--

@@ -3,8 +3,6 @@ package relay
 import (
 	"context"
 	"errors"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/waybillmq/waybill/internal/kp"
@@ -19,7 +17,6 @@ var heldLimit = HeldLimit{Rows: 500, InlineBytes: 64 << 10, Bytes: 8 << 20}
 func (s *session) runHeld(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	unsure := false // a take may have happened whose answer was lost
 	for fails := 0; ; {
 		select {
 		case <-ctx.Done():
@@ -32,14 +29,8 @@ func (s *session) runHeld(ctx context.Context) error {
 			s.again = s.askClosed(ctx, nil) != nil
 		}
 		wait, err := heldEvery, error(nil)
-		if open, have, lease, ok := s.openDestinations(); ok {
-			limit := heldLimit
-			limit.Recover = unsure
-			if unsure {
-				limit.Have = have
-			}
-			wait, err = s.takeHeld(ctx, lease, open, limit)
-			unsure = err != nil
+		if open, lease, ok := s.openDestinations(); ok {
+			wait, err = s.takeHeld(ctx, lease, open)
 		}
 		switch {
 		case ctx.Err() != nil:
@@ -61,9 +52,9 @@ func (s *session) runHeld(ctx context.Context) error {
 }
 
 // takeHeld takes what is due once, and says when to look again.
-func (s *session) takeHeld(ctx context.Context, lease Lease, open []string, limit HeldLimit) (time.Duration, error) {
+func (s *session) takeHeld(ctx context.Context, lease Lease, open []string) (time.Duration, error) {
 	call, cancel := context.WithTimeout(ctx, 10*time.Second)
-	taken, err := s.store.Held(call, lease, open, limit)
+	taken, err := s.store.Held(call, lease, open, heldLimit)
 	cancel()
 	if err != nil {
 		return 0, err
@@ -86,7 +77,7 @@ func (s *session) takeHeld(ctx context.Context, lease Lease, open []string, limi
 	s.mu.Unlock()
 	poke(s.wakeOut)
 	switch {
-	case len(taken.Messages) >= limit.Rows:
+	case len(taken.Messages) >= heldLimit.Rows:
 		return 0, nil
 	case taken.NextDue >= 0:
 		return min(max(taken.NextDue, time.Millisecond), heldEvery), nil
@@ -94,13 +85,13 @@ func (s *session) takeHeld(ctx context.Context, lease Lease, open []string, limi
 	return heldEvery, nil
 }
 
-// openDestinations are those that held messages may be taken for now, "" (to be routed) among them; have is what was taken and is not settled.
-func (s *session) openDestinations() (open []string, have []ID, lease Lease, ok bool) {
+// openDestinations are those that held messages may be taken for now, "" (to be routed) among them.
+func (s *session) openDestinations() (open []string, lease Lease, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
 	if !now.Before(s.until) || s.flow.full() {
-		return nil, nil, Lease{}, false
+		return nil, Lease{}, false
 	}
 	for _, d := range s.flow.dests {
 		if d.sendable(now) || d.breaker.open && d.opened && d.active() == 0 {
@@ -110,7 +101,7 @@ func (s *session) openDestinations() (open []string, have []ID, lease Lease, ok 
 	if len(open) > 0 {
 		open = append(open, "")
 	}
-	return open, slices.Collect(maps.Keys(s.flow.taken)), s.lease, true
+	return open, s.lease, true
 }
 
 // behindHead names the keys of released messages that stand behind a head which the store does not know of, or no longer has: only a person's act or a

@@ -58,7 +58,7 @@ func newSession(r *Relay, lease Lease) *session {
 		pages: make(chan readPage, 3), wakeRead: make(chan struct{}, 1), wakeHeld: make(chan struct{}, 1), wakeOut: make(chan struct{}, 1),
 		wakeDrain: make(chan struct{}, 1), flush: make(chan struct{}),
 	}
-	s.flow = flow{opt: &r.opt, router: r.router, byName: map[string]*destination{}, out: &group{}, taken: map[ID]bool{}, repeats: map[string]int{}}
+	s.flow = flow{opt: &r.opt, router: r.router, byName: map[string]*destination{}, out: &group{}, repeats: map[string]int{}}
 	if lease.Takeover {
 		s.flow.claimedTo = lease.Claimed
 	}

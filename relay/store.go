@@ -39,7 +39,7 @@ type Store interface {
 
 	// Held takes held messages that are due, at most limit.Rows for each destination in open, in id order per key: it is itself their committed claim and
 	// counts the attempt. Taken messages are marked as being sent until they are settled. A message is taken only when no lower unsettled one of its key
-	// must go first.
+	// must go first. What a call took whose answer was lost is given back by the next one.
 	Held(ctx context.Context, lease Lease, open []string, limit HeldLimit) (Taken, error)
 
 	// Closed returns each closed key with its head, in any order: at start, after a reset, after people's acts, or only the given keys when any are given.
@@ -184,8 +184,6 @@ type Settled struct {
 
 // HeldLimit bounds one Held call.
 type HeldLimit struct {
-	Recover     bool // a Held before failed and may have taken rows unseen: those that are being sent and not among Have are given back first
-	Have        []ID
 	Rows        int // for each destination
 	InlineBytes int
 	Bytes       int

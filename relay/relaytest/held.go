@@ -18,13 +18,11 @@ func (s *Memory) Held(ctx context.Context, lease relay.Lease, open []string, lim
 			return err
 		}
 		now := db.now()
-		if limit.Recover {
-			for id, h := range db.held {
-				if h.Sending && !slices.Contains(limit.Have, id) {
-					next := *h
-					next.Sending, next.Attempts = false, max(next.Attempts-1, 0)
-					db.setHeld(id, &next)
-				}
+		for id, h := range db.held { // taken by a call whose answer was lost
+			if h.Sending && !s.handed[id] {
+				next := *h
+				next.Sending, next.Attempts = false, max(next.Attempts-1, 0)
+				db.setHeld(id, &next)
 			}
 		}
 		t := taking{db: db, now: now, due: map[relay.ID]*HeldRow{}}
@@ -44,7 +42,7 @@ func (s *Memory) Held(ctx context.Context, lease relay.Lease, open []string, lim
 			next := *db.held[id]
 			next.Sending, next.Attempts = true, next.Attempts+1
 			db.setHeld(id, &next)
-			s.claimed[id] = true
+			s.claimed[id], s.handed[id] = true, false
 			var failedFor time.Duration
 			if !next.FirstFailedAt.IsZero() {
 				failedFor = max(now.Sub(next.FirstFailedAt), 1)
@@ -68,6 +66,11 @@ func (s *Memory) Held(ctx context.Context, lease relay.Lease, open []string, lim
 	})
 	if err != nil {
 		return relay.Taken{}, err
+	}
+	s.db.mu.Lock()
+	defer s.db.mu.Unlock()
+	for i := range taken.Messages {
+		s.handed[taken.Messages[i].ID] = true
 	}
 	return taken, nil
 }

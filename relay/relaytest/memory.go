@@ -29,6 +29,7 @@ type Memory struct {
 	claimed  map[relay.ID]bool              // claimed or taken by this process
 	unsynced []relay.Settlement             // acks that no synchronous commit has followed yet: settled again when the server is reborn
 	activity int                            // last act seen
+	handed   map[relay.ID]bool              // being sent, and given to the caller
 }
 
 var (
@@ -38,7 +39,8 @@ var (
 
 // NewMemory returns a store for one relay process.
 func NewMemory(db *Database) *Memory {
-	return &Memory{db: db, running: map[Op]bool{}, granted: map[relay.Epoch]int{}, seen: map[relay.ID]relay.Incarnation{}, claimed: map[relay.ID]bool{}}
+	return &Memory{db: db, running: map[Op]bool{}, granted: map[relay.Epoch]int{}, seen: map[relay.ID]relay.Incarnation{}, claimed: map[relay.ID]bool{},
+		handed: map[relay.ID]bool{}}
 }
 
 // Store returns a store for one more relay process on db.
