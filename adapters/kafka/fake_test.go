@@ -487,9 +487,7 @@ func TestUnknownTopic(t *testing.T) {
 	var told hook
 	p := newPublisher(t, c.ListenAddrs(), func(cfg *Config) { cfg.OnLanesChanged = told.told })
 	p.missingAfter = 300 * time.Millisecond
-	if err := p.Open(within(t, patience), 1); err != nil {
-		t.Fatal(err)
-	}
+	opened(t, p)
 	batch := ids("new", "k", 1, 2)
 	if lane := p.Lane(batch[0]); lane.Index >= 0 {
 		t.Fatalf("lane %v", lane)

@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -33,7 +34,7 @@ func fake(t *testing.T, opts ...kfake.Opt) *kfake.Cluster {
 // newPublisher makes a publisher for brokers that is closed, and checked for leftovers, at the end of the test.
 func newPublisher(t *testing.T, brokers []string, change func(*Config)) *Publisher {
 	t.Helper()
-	leaks := goleak.IgnoreCurrent()
+	leaks := []goleak.Option{goleak.IgnoreCurrent(), goleak.IgnoreAnyFunction("github.com/waybillmq/waybill/internal/child.(*Process).supervise")}
 	cfg := DefaultConfig()
 	cfg.Brokers = brokers
 	cfg.ClientID = "waybill/" + t.Name()
@@ -50,7 +51,7 @@ func newPublisher(t *testing.T, brokers []string, change func(*Config)) *Publish
 		if err := p.Close(ctx); err != nil {
 			t.Errorf("close: %v", err)
 		}
-		goleak.VerifyNone(t, leaks)
+		goleak.VerifyNone(t, leaks...)
 	})
 	return p
 }
@@ -58,10 +59,20 @@ func newPublisher(t *testing.T, brokers []string, change func(*Config)) *Publish
 func open(t *testing.T, brokers []string, change func(*Config)) *Publisher {
 	t.Helper()
 	p := newPublisher(t, brokers, change)
-	if err := p.Open(within(t, patience), 1); err != nil {
-		t.Fatal(err)
-	}
+	opened(t, p)
 	return p
+}
+
+// opened opens a publisher as the engine does: again while the broker is not ready (a young cluster has no producer ids yet).
+func opened(t *testing.T, p *Publisher) {
+	t.Helper()
+	eventually(t, "open", func() bool {
+		err := p.Open(within(t, patience), 1)
+		if err != nil && !errors.Is(err, relay.ErrUnavailable) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
 }
 
 func within(t *testing.T, d time.Duration) context.Context {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/segmentio/kafka-go"
+
 	"github.com/waybillmq/waybill/relay"
 )
 
@@ -28,7 +30,12 @@ const (
 // codeError is an error code of the protocol as an error.
 type codeError int16
 
-func (e codeError) Error() string { return fmt.Sprintf("%s (%d)", signal(e).name(), int16(e)) }
+func (e codeError) Error() string {
+	if r, ok := rules[signal(e)]; ok {
+		return fmt.Sprintf("%s (%d)", r.name, int16(e))
+	}
+	return kafka.Error(e).Error()
+}
 
 // action is what an answer asks of the lane and of the publisher, beside the outcome.
 type action uint8

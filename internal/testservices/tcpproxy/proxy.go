@@ -28,6 +28,7 @@ type Proxy struct {
 	free   *sync.Cond // signalled when held, cuts or closed change
 	links  map[*link]struct{}
 	cuts   [2]*cut
+	loss   *loss
 	held   [2]bool
 	closed bool
 }
@@ -38,8 +39,18 @@ type cut struct {
 	done chan struct{}
 }
 
+// loss waits for a request of at least size bytes at once, and ends its connection before or after it has passed.
+type loss struct {
+	direction Direction
+	size      int
+	done      chan struct{}
+}
+
 // link is one connection through the proxy.
-type link struct{ client, server net.Conn }
+type link struct {
+	client, server net.Conn
+	doomed         *loss // guarded by the proxy's mu: no answer passes any more
+}
 
 func (l *link) close() {
 	for _, c := range []net.Conn{l.client, l.server} {
@@ -74,6 +85,16 @@ func (p *Proxy) Cut(d Direction, n int64) <-chan struct{} {
 	c := &cut{left: n, done: make(chan struct{})}
 	p.cuts[d] = c
 	return c.done
+}
+
+// Lose ends the next connection on which at least size bytes of a request come at once: with Request before they pass, with Answer after they have passed
+// and before anything comes back. So a test can mean the request that it cares about, whatever a client says before it on a new connection. It does so
+// once; the returned channel is closed when it has happened. A second Lose replaces the first.
+func (p *Proxy) Lose(d Direction, size int) <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.loss = &loss{direction: d, size: size, done: make(chan struct{})}
+	return p.loss.done
 }
 
 // Hold stops forwarding in a direction without closing anything: a black hole. Release ends it, and what was held goes on.
@@ -122,7 +143,7 @@ func (p *Proxy) accept() {
 			(&link{client: client, server: client}).close()
 			continue
 		}
-		l := &link{client, server}
+		l := &link{client: client, server: server}
 		p.mu.Lock()
 		if p.closed {
 			p.mu.Unlock()
@@ -149,12 +170,16 @@ func (p *Proxy) forward(l *link, d Direction, from, to net.Conn) {
 	for {
 		n, err := from.Read(buf)
 		if n > 0 {
+			if lost := p.lost(l, d, n); lost != nil {
+				end(l, lost)
+				return
+			}
 			pass, cut := p.pass(d, n)
 			if _, werr := to.Write(buf[:pass]); werr != nil {
 				return
 			}
 			if cut != nil {
-				p.settle(l, cut)
+				end(l, cut.done)
 				return
 			}
 		}
@@ -164,11 +189,35 @@ func (p *Proxy) forward(l *link, d Direction, from, to net.Conn) {
 	}
 }
 
-// settle ends a connection at its cut, without a reset: that could overtake, and destroy, the bytes that have passed.
-func (p *Proxy) settle(l *link, c *cut) {
+// end ends a connection without a reset, which could overtake, and destroy, the bytes that have passed.
+func end(l *link, done chan struct{}) {
 	_ = l.client.Close()
 	_ = l.server.Close()
-	close(c.done)
+	close(done)
+}
+
+// lost says whether n bytes that have come are not to pass, and whom to tell.
+func (p *Proxy) lost(l *link, d Direction, n int) chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if d == Answer {
+		if l.doomed == nil {
+			return nil
+		}
+		done := l.doomed.done
+		l.doomed = nil
+		return done
+	}
+	x := p.loss
+	if x == nil || n < x.size {
+		return nil
+	}
+	p.loss = nil
+	if x.direction == Answer {
+		l.doomed = x
+		return nil
+	}
+	return x.done
 }
 
 // pass says how many of n bytes may pass, waits while the direction is held, and returns the cut that is due after them.

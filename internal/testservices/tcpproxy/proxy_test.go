@@ -103,3 +103,31 @@ func TestHoldAndRelease(t *testing.T) {
 		t.Fatal("the connection survived Drop")
 	}
 }
+
+func TestLoseAsksForTheSize(t *testing.T) {
+	for _, d := range []Direction{Request, Answer} {
+		p, c, seen := start(t)
+		fired := p.Lose(d, 10)
+		if _, err := c.Write([]byte("small")); err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, 5)
+		if _, err := io.ReadFull(c, b); err != nil || string(b) != "small" {
+			t.Fatalf("%q, %v", b, err)
+		}
+		if _, err := c.Write([]byte("large enough")); err != nil {
+			t.Fatal(err)
+		}
+		if rest, _ := io.ReadAll(c); len(rest) != 0 {
+			t.Errorf("direction %d: %q came back", d, rest)
+		}
+		<-fired
+		want := 5
+		if d == Answer {
+			want = 17
+		}
+		if n := seen(); n != want {
+			t.Errorf("direction %d: the server saw %d bytes, want %d", d, n, want)
+		}
+	}
+}
