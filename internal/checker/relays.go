@@ -1,0 +1,219 @@
+package checker
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/waybillmq/waybill/internal/child"
+	"github.com/waybillmq/waybill/internal/kp"
+)
+
+// Tuning is how the relays of a run are configured: short leases make many changes of owner.
+type Tuning struct {
+	Lease         time.Duration `json:"lease"`
+	Write         time.Duration `json:"write"` // W and U
+	Quarantine    time.Duration `json:"quarantine"`
+	Publish       time.Duration `json:"publish"` // deadline of an answer
+	Batch         int           `json:"batch"`   // B
+	SettleBatches int           `json:"settle_batches"`
+	MaxAttempts   int           `json:"max_attempts"`
+	RetryInitial  time.Duration `json:"retry_initial"`
+}
+
+// relays keeps the relay processes of one outbox alive: what ends is started again, unless told otherwise.
+type relays struct {
+	binary  string
+	url     string
+	brokers []string
+	tuning  Tuning
+	bug     kp.Bug
+	dir     string // log files
+	name    string
+
+	mu     sync.Mutex
+	slots  []*slot
+	starts int
+	closed bool
+	keep   sync.WaitGroup
+}
+
+// slot is the place of one relay.
+type slot struct {
+	process  *child.Process
+	instance string
+	kill     string // WAYBILL_KILL of the next start, then empty
+	ended    chan struct{}
+	byPoint  int // times it ended at its kill point
+	other    []string
+}
+
+// start runs n relays.
+func (r *relays) start(n int) error {
+	for i := range n {
+		s := &slot{}
+		r.slots = append(r.slots, s)
+		if err := r.launch(s, i); err != nil {
+			return err
+		}
+		r.keep.Go(func() { r.watch(s, i) })
+	}
+	return nil
+}
+
+func (r *relays) launch(s *slot, at int) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return nil
+	}
+	r.starts++
+	s.instance = fmt.Sprintf("%s-r%d-%d", r.name, at, r.starts)
+	t := r.tuning
+	cmd := exec.Command(r.binary, "-url", r.url, "-brokers", strings.Join(r.brokers, ","), "-instance", s.instance,
+		"-lease", t.Lease.String(), "-write-timeout", t.Write.String(), "-tcp-user-timeout", t.Write.String(), "-quarantine", t.Quarantine.String(),
+		"-publish-timeout", t.Publish.String(), "-batch", fmt.Sprint(t.Batch), "-settle-batches", fmt.Sprint(t.SettleBatches),
+		"-max-attempts", fmt.Sprint(t.MaxAttempts), "-retry-initial", t.RetryInitial.String(), "-probe-cap", "500ms")
+	cmd.Env = append(os.Environ(), "WAYBILL_KILL="+s.kill, "WAYBILL_BUG="+string(r.bug), "GOMAXPROCS=2")
+	log, err := os.OpenFile(filepath.Join(r.dir, fmt.Sprintf("%s-r%d.log", r.name, at)), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = log.Close() }() // the child has its own copy
+	cmd.Stdout, cmd.Stderr = log, log
+	if s.process, err = child.Start(cmd, syscall.SIGKILL); err != nil {
+		return err
+	}
+	s.ended = make(chan struct{})
+	return nil
+}
+
+// watch starts the relay of a slot again whenever it has ended.
+func (r *relays) watch(s *slot, at int) {
+	for {
+		r.mu.Lock()
+		p := s.process
+		r.mu.Unlock()
+		<-p.Done()
+		r.mu.Lock()
+		var exit *exec.ExitError
+		killed := errors.As(p.Err(), &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL
+		switch {
+		case s.kill != "" && killed:
+			s.byPoint++
+		case !killed && p.Err() != nil:
+			s.other = append(s.other, fmt.Sprintf("%s: %v", s.instance, p.Err()))
+		}
+		s.kill = ""
+		close(s.ended)
+		closed := r.closed
+		r.mu.Unlock()
+		if closed {
+			return
+		}
+		if err := r.launch(s, at); err != nil {
+			r.mu.Lock()
+			s.other = append(s.other, err.Error())
+			r.mu.Unlock()
+			return
+		}
+		r.mu.Lock()
+		closed = r.closed
+		r.mu.Unlock()
+		if closed {
+			return
+		}
+	}
+}
+
+// find returns the slot that runs the instance, nil when it does not live any more.
+func (r *relays) find(instance string) *slot {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range r.slots {
+		if s.instance == instance {
+			return s
+		}
+	}
+	return nil
+}
+
+// signal sends a signal to the relay of a slot and returns the channel that is closed when that process has ended.
+func (r *relays) signal(s *slot, sig syscall.Signal) (ended <-chan struct{}, err error) {
+	r.mu.Lock()
+	p, ended := s.process, s.ended
+	r.mu.Unlock()
+	return ended, p.Signal(sig)
+}
+
+// arm makes the next start of a slot end at a kill point.
+func (r *relays) arm(s *slot, point kp.Point, pass int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s.kill = fmt.Sprintf("%s:%d", point, pass)
+}
+
+// crashes returns how relays ended that nobody killed.
+func (r *relays) crashes() (all []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range r.slots {
+		all = append(all, s.other...)
+	}
+	return all
+}
+
+// stop ends every relay with SIGTERM, and with SIGKILL what does not end in 15 s.
+func (r *relays) stop() error {
+	r.mu.Lock()
+	r.closed = true
+	var running []*child.Process
+	for _, s := range r.slots {
+		if s.process != nil {
+			running = append(running, s.process)
+		}
+	}
+	r.mu.Unlock()
+	var errs []error
+	for _, p := range running {
+		errs = append(errs, p.Signal(syscall.SIGCONT), p.Signal(syscall.SIGTERM))
+	}
+	late := time.After(15 * time.Second)
+	for _, p := range running {
+		select {
+		case <-p.Done():
+		case <-late:
+			errs = append(errs, fmt.Errorf("relay %d did not stop within 15 s", p.PID()), p.Kill())
+		}
+	}
+	r.keep.Wait()
+	return errors.Join(errs...)
+}
+
+// Build compiles the relay of chaos runs with kill points and planted bugs into dir and returns its path.
+func Build(dir string) (string, error) {
+	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/waybillmq/waybill").Output()
+	if err != nil {
+		return "", fmt.Errorf("find the module: %w", err)
+	}
+	binary := filepath.Join(dir, "relayproc")
+	cmd := exec.Command("go", "build", "-tags", "killpoints", "-o", binary, "./internal/checker/relayproc")
+	cmd.Dir = strings.TrimSpace(string(root))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the relay: %w: %s", err, out)
+	}
+	return binary, nil
+}
+
+// deaths returns how often the relay of a slot ended at its kill point.
+func (r *relays) deaths(s *slot) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return s.byPoint
+}
