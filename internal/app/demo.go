@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -28,7 +27,7 @@ type DemoOptions struct {
 	Dir         string        // keeps PostgreSQL's data there; empty = a folder that is removed at the end
 	DatabaseURL string        // a running PostgreSQL instead of a private one
 	PgBin       string        // folder with initdb and postgres; empty = the newest found
-	Log         *slog.Logger  // of the relay
+	LogTo       io.Writer     // of the relay; nil = nowhere
 	Progress    io.Writer     // what happens, for a person
 	Live        bool          // Progress is a terminal: the summary is drawn in place
 	Version     string
@@ -47,6 +46,9 @@ type DemoResult struct {
 func Demo(ctx context.Context, o DemoOptions) (DemoResult, error) {
 	if len(o.Kafka) == 0 {
 		return DemoResult{}, errors.New("name a Kafka to send to: --kafka HOST:PORT")
+	}
+	if o.LogTo == nil {
+		o.LogTo = io.Discard
 	}
 	d := &demo{DemoOptions: o, began: time.Now()}
 	defer d.close()
@@ -67,13 +69,12 @@ func Demo(ctx context.Context, o DemoOptions) (DemoResult, error) {
 // demo is a running demonstration.
 type demo struct {
 	DemoOptions
-	began   time.Time
-	server  *embedded.Server
-	folder  string // removed at the end; empty = kept
-	url     string
-	prefix  string // of its topics at the broker
-	config  *config.Config
-	partial int // partitions of a topic
+	began  time.Time
+	server *embedded.Server
+	folder string // removed at the end; empty = kept
+	url    string
+	prefix string // of its topics at the broker
+	config *config.Config
 }
 
 // demoTopics are what the shop publishes.
@@ -204,7 +205,7 @@ func (d *demo) run(ctx context.Context) (DemoResult, error) {
 	defer stopRelay()
 	relayDone := make(chan error, 1)
 	go func() {
-		relayDone <- Run(relayCtx, RunOptions{Config: d.config, Log: d.Log, Version: d.Version})
+		relayDone <- Run(relayCtx, RunOptions{Config: d.config, LogTo: d.LogTo, Version: d.Version})
 	}()
 	fmt.Fprintf(d.Progress, "  ✓ %-11s %d orders/s, each one transaction (order row + message), one in ten rolls back\n", "shop", d.Rate)
 	fmt.Fprintf(d.Progress, "  ✓ %-11s metrics and health on http://%s\n", "relay", d.config.Metrics.Listen)

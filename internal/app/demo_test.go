@@ -1,7 +1,6 @@
 package app
 
 import (
-	"log/slog"
 	"testing"
 	"time"
 
@@ -12,8 +11,7 @@ func TestMain(m *testing.M) { testservices.Main(m) }
 
 func TestDemoProvesWhatItSent(t *testing.T) {
 	k := testservices.Kafka(t)
-	log := slog.New(slog.NewTextHandler(testWriter{t}, nil))
-	r, err := Demo(t.Context(), DemoOptions{Kafka: k.Brokers, For: 4 * time.Second, Rate: 200, Log: log, Progress: testWriter{t}, Version: "test"})
+	r, err := Demo(t.Context(), DemoOptions{Kafka: k.Brokers, For: 4 * time.Second, Rate: 200, LogTo: testWriter{t}, Progress: testWriter{t}, Version: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}

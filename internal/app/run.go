@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 // RunOptions say what Run runs.
 type RunOptions struct {
 	Config  *config.Config
-	Log     *slog.Logger
+	LogTo   io.Writer // standard error
 	Version string
 }
 
@@ -24,7 +25,8 @@ const schemaEvery = 30 * time.Second
 // Run works one outbox until ctx ends, then drains and releases it. Start order: metrics and health, database, engine, chores; stop in reverse. It returns
 // an error only for what a person must change, or for a broken invariant; outages are waited for.
 func Run(ctx context.Context, o RunOptions) error {
-	store, err := openStore(ctx, o)
+	log := slog.New(slog.NewTextHandler(o.LogTo, nil))
+	store, err := openStore(ctx, o.Config, log)
 	if err != nil || store == nil {
 		return err
 	}
@@ -36,7 +38,7 @@ func Run(ctx context.Context, o RunOptions) error {
 	if err != nil {
 		return err
 	}
-	if c, err = startChores(e, o.Log, o.Version); err != nil {
+	if c, err = startChores(e, log, o.Version); err != nil {
 		return err
 	}
 	defer c.stop()
@@ -44,8 +46,8 @@ func Run(ctx context.Context, o RunOptions) error {
 }
 
 // openStore waits for the database and its schema. Nil without an error: ctx ended first.
-func openStore(ctx context.Context, o RunOptions) (*postgres.Store, error) {
-	cfg, err := storeConfig(o.Config)
+func openStore(ctx context.Context, c *config.Config, log *slog.Logger) (*postgres.Store, error) {
+	cfg, err := storeConfig(c)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +65,7 @@ func openStore(ctx context.Context, o RunOptions) (*postgres.Store, error) {
 			wait = schemaEvery
 		}
 		if text := err.Error(); text != said {
-			o.Log.Error("the outbox cannot be opened; it is tried again", "every", wait, "err", err)
+			log.Error("the outbox cannot be opened; it is tried again", "every", wait, "err", err)
 			said = text
 		}
 		if !pause(ctx, wait) {
