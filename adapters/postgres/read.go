@@ -197,7 +197,7 @@ func (s *Store) restart(ctx context.Context, c *pgx.Conn, own *ownership) error 
 	if err != nil {
 		return err
 	}
-	if in != r.incarnation || own.marks.pending() {
+	if in != r.incarnation {
 		if err := s.settleAgain(ctx, own); err != nil {
 			return err
 		}
@@ -242,7 +242,9 @@ func (r *reader) roundTrip(ctx context.Context, c *pgx.Conn, own *ownership, f *
 		err = closeErr
 	}
 	if err == nil && probing {
-		err = r.checkSequence()
+		if err = r.checkSequence(); err != nil {
+			own.marks.flushed(own.marks.last()) // their ids may be drawn again, for other messages
+		}
 	}
 	if err != nil {
 		return nil, err

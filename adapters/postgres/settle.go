@@ -75,8 +75,6 @@ func (r *recent) all() []mark {
 	return slices.Clone(r.list)
 }
 
-func (r *recent) pending() bool { return len(r.all()) > 0 }
-
 // Settle implements relay.Store: one asynchronous transaction, one round trip.
 func (s *Store) Settle(ctx context.Context, lease relay.Lease, t relay.Settlement) (relay.Settled, error) {
 	own, err := s.owner(lease)
@@ -92,10 +90,7 @@ func (s *Store) Settle(ctx context.Context, lease relay.Lease, t relay.Settlemen
 		held = heldArgs(own.epoch, t)
 	}
 	var done relay.Settled
-	err = own.settler.use(ctx, again, func(ctx context.Context, c *pgx.Conn) error {
-		if err := s.repeatAfterReconnect(ctx, c, own); err != nil {
-			return err
-		}
+	err = own.settler.use(ctx, again, func(ctx context.Context, c *pgx.Conn) (err error) {
 		done, err = s.settle(ctx, c, own, acks, held, t)
 		return err
 	})
@@ -191,27 +186,10 @@ func int64s(ids []relay.ID) []int64 {
 	return out
 }
 
-// repeatAfterReconnect settles again what was settled lately, when this connection is another one than before.
-func (s *Store) repeatAfterReconnect(ctx context.Context, c *pgx.Conn, own *ownership) error {
-	if own.marksOn == own.settler.made {
-		return nil
-	}
-	if err := s.repeatMarks(ctx, c, own); err != nil {
-		return err
-	}
-	own.marksOn = own.settler.made
-	return nil
-}
-
-// settleAgain settles again what a crash may have taken back. The reader calls it after the revival and before it reads.
+// settleAgain settles again what a crash may have taken back, when the server incarnation has changed and the server history has not. The reader calls it
+// after the revival and before it reads. A connection that broke without a crash has lost nothing.
 func (s *Store) settleAgain(ctx context.Context, own *ownership) error {
-	return own.settler.use(ctx, again, func(ctx context.Context, c *pgx.Conn) error {
-		if err := s.repeatMarks(ctx, c, own); err != nil {
-			return err
-		}
-		own.marksOn = own.settler.made
-		return nil
-	})
+	return own.settler.use(ctx, again, func(ctx context.Context, c *pgx.Conn) error { return s.repeatMarks(ctx, c, own) })
 }
 
 func (s *Store) repeatMarks(ctx context.Context, c *pgx.Conn, own *ownership) error {

@@ -63,7 +63,6 @@ type ownership struct {
 	claimer *session
 	settler *session
 	marks   recent // settles that a crash may take back
-	marksOn int    // the settler's connection on which they are known to be repeated; guarded by its turn
 	taken   taken  // held messages being sent
 	moved   moved
 }
