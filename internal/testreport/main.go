@@ -121,6 +121,9 @@ func conclude(total totals, open map[string]*suite, out io.Writer, checks []stri
 func (s *suite) take(e event) {
 	switch e.Action {
 	case "output":
+		if e.Test == "" && verdict(e.Output) {
+			return
+		}
 		if s.output[e.Test] == nil {
 			s.output[e.Test] = &strings.Builder{}
 		}
@@ -139,6 +142,12 @@ func (s *suite) take(e event) {
 			s.skipped++
 		}
 	}
+}
+
+// verdict says whether a line of a package's own output is go test's word about it, which print replaces.
+func verdict(line string) bool {
+	word, _, _ := strings.Cut(strings.TrimSpace(line), "\t")
+	return slices.Contains([]string{"PASS", "FAIL", "ok", "?"}, word)
 }
 
 // end counts a package that failed although none of its tests did: it did not build, or its main function found leftovers.

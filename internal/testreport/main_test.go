@@ -25,11 +25,13 @@ func TestReport(t *testing.T) {
 {"Action":"skip","Package":"m/b","Elapsed":0}
 `},
 		{name: "one fails: its output, not that of the one that passed", total: "1 passed, 1 failed, 0 skipped",
-			want: []string{"bad news", "FAIL\tm/a\t2.0s\t2 tests, 1 failed, 0 skipped"}, absent: "chatter",
+			want: []string{"bad news\nFAIL\tm/a\t2.0s\t2 tests, 1 failed, 0 skipped"}, absent: "chatter",
 			in: `{"Action":"output","Package":"m/a","Test":"TestX","Output":"chatter\n"}
 {"Action":"pass","Package":"m/a","Test":"TestX"}
 {"Action":"output","Package":"m/a","Test":"TestY","Output":"bad news\n"}
 {"Action":"fail","Package":"m/a","Test":"TestY"}
+{"Action":"output","Package":"m/a","Output":"FAIL\n"}
+{"Action":"output","Package":"m/a","Output":"FAIL\tm/a\t2.001s\n"}
 {"Action":"fail","Package":"m/a","Elapsed":2}
 `},
 		{name: "a skipped test says why", total: "0 passed, 0 failed, 1 skipped", want: []string{"no server here", "0 failed, 1 skipped"},

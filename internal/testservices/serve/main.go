@@ -52,8 +52,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		kind, args = args[0], args[1:]
 	}
-	if flags.Parse(args) != nil || flags.NArg() > 0 {
+	if flags.Parse(args) != nil { // it has printed the usage
 		return errUsage
+	}
+	if flags.NArg() > 0 {
+		kind = ""
 	}
 	var address string
 	var err error
