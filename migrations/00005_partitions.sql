@@ -145,7 +145,10 @@ BEGIN
 END $$;
 -- +goose StatementEnd
 
-SELECT outbox.add_partition(0, 1000000), outbox.add_partition(1000000, 2000000);
+-- Two to begin with, above what is written already; the relay adds the next ones.
+SELECT outbox.add_partition(f.lo, f.lo + 1000000), outbox.add_partition(f.lo + 1000000, f.lo + 2000000)
+  FROM (SELECT CASE WHEN r.hi IS NULL THEN 0 ELSE (s.last_value / 1000000 + 1) * 1000000 END AS lo FROM outbox.rest_range() r, outbox.message_id_seq s) f
+  WHERE NOT EXISTS (SELECT FROM outbox.partitions);
 
 -- +goose Down
 SET LOCAL lock_timeout = '1s';
