@@ -20,6 +20,7 @@ import (
 type shop struct {
 	pool       *pgxpool.Pool
 	rate       int
+	newest     atomic.Int64 // order
 	committed  atomic.Int64
 	rolledBack atomic.Int64
 }
@@ -80,10 +81,11 @@ func (s *shop) order(ctx context.Context) error {
 		var id, cents int64
 		state := "placed"
 		err := tx.QueryRow(ctx, `UPDATE shop.orders SET state = CASE state WHEN 'placed' THEN 'paid' ELSE 'shipped' END
-			WHERE id = (SELECT id FROM shop.orders WHERE state <> 'shipped' ORDER BY random() LIMIT 1 FOR UPDATE SKIP LOCKED) AND $1
-			RETURNING id, cents, state`, rand.IntN(3) > 0).Scan(&id, &cents, &state)
+			WHERE id = (SELECT id FROM shop.orders WHERE state <> 'shipped' AND id >= $2 ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED) AND $1
+			RETURNING id, cents, state`, rand.IntN(3) > 0, rand.Int64N(s.newest.Load()+1)).Scan(&id, &cents, &state)
 		if errors.Is(err, pgx.ErrNoRows) {
 			err = tx.QueryRow(ctx, `INSERT INTO shop.orders (state, cents) VALUES ('placed', $1) RETURNING id, cents`, 100+rand.Int64N(100_000)).Scan(&id, &cents)
+			s.newest.Store(id)
 		}
 		if err != nil {
 			return err
