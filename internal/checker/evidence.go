@@ -57,6 +57,9 @@ func (o *outboxRun) collect(ctx context.Context, b *broker) (e Evidence, err err
 	if err != nil {
 		return e, err
 	}
+	if err := o.log.flush(); err != nil {
+		return e, err
+	}
 	if e.Heard, err = readIntents(o.log.file.Name()); err != nil {
 		return e, fmt.Errorf("read the intent log: %w", err)
 	}

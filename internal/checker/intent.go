@@ -70,6 +70,14 @@ func (l *intents) hear(lines ...Intent) {
 	l.write(lines)
 }
 
+// flush brings what was heard into the file.
+func (l *intents) flush() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.err = errors.Join(l.err, l.buf.Flush())
+	return l.err
+}
+
 func (l *intents) write(lines []Intent) {
 	for _, line := range lines {
 		raw, err := json.Marshal(line)

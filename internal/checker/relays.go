@@ -48,7 +48,8 @@ type relays struct {
 type slot struct {
 	process  *child.Process
 	instance string
-	kill     string // WAYBILL_KILL of the next start, then empty
+	next     string // WAYBILL_KILL of the next start, then empty
+	kill     string // of the running process
 	ended    chan struct{}
 	byPoint  int // times it ended at its kill point
 	other    []string
@@ -74,6 +75,7 @@ func (r *relays) launch(s *slot, at int) error {
 		return nil
 	}
 	r.starts++
+	s.kill, s.next = s.next, ""
 	s.instance = fmt.Sprintf("%s-r%d-%d", r.name, at, r.starts)
 	t := r.tuning
 	cmd := exec.Command(r.binary, "-url", r.url, "-brokers", strings.Join(r.brokers, ","), "-instance", s.instance,
@@ -110,7 +112,6 @@ func (r *relays) watch(s *slot, at int) {
 		case !killed && p.Err() != nil:
 			s.other = append(s.other, fmt.Sprintf("%s: %v", s.instance, p.Err()))
 		}
-		s.kill = ""
 		close(s.ended)
 		closed := r.closed
 		r.mu.Unlock()
@@ -156,7 +157,7 @@ func (r *relays) signal(s *slot, sig syscall.Signal) (ended <-chan struct{}, err
 func (r *relays) arm(s *slot, point kp.Point, pass int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s.kill = fmt.Sprintf("%s:%d", point, pass)
+	s.next = fmt.Sprintf("%s:%d", point, pass)
 }
 
 // crashes returns how relays ended that nobody killed.
