@@ -99,8 +99,17 @@ func personError(op, schema, role string, err error) error {
 	case stateBadPassword, stateBadLogin, stateNoDatabase:
 		return &relay.ConfigError{Class: relay.ClassAuth, Text: explain(op, err).Error()}
 	}
-	return explain(op, err)
+	if err == nil {
+		return nil
+	}
+	return explain(op, oneLine{err})
 }
+
+// oneLine is an error whose text fits a line: pgx writes one line for each address that it tried.
+type oneLine struct{ error }
+
+func (e oneLine) Error() string { return strings.Join(strings.Fields(e.error.Error()), " ") }
+func (e oneLine) Unwrap() error { return e.error }
 
 func (i *Inspector) failed(op string, err error) error {
 	if errors.Is(err, relay.ErrNotFound) {

@@ -19,7 +19,7 @@ func (d *decoder) override(root *yaml.Node, environ []string) {
 	for _, entry := range environ {
 		name, text, _ := strings.Cut(entry, "=")
 		path, ok := overridePath(name)
-		if !ok || named[name] {
+		if !ok || named[name] || text == "" { // set to nothing = not set
 			continue
 		}
 		f, known := fixedKey(path)
@@ -39,9 +39,9 @@ func (d *decoder) override(root *yaml.Node, environ []string) {
 
 func hasOverride(environ []string) bool {
 	return slices.ContainsFunc(environ, func(e string) bool {
-		name, _, _ := strings.Cut(e, "=")
+		name, text, _ := strings.Cut(e, "=")
 		_, ok := overridePath(name)
-		return ok
+		return ok && text != ""
 	})
 }
 

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/rogpeppe/go-internal/testscript"
+	"go.uber.org/goleak"
+
+	"github.com/waybillmq/waybill/internal/testservices"
+)
+
+// TestMain lets the scripts run this very program: the test binary becomes waybill when it is called by that name.
+func TestMain(m *testing.M) {
+	testscript.Main(servers{m}, map[string]func(){"waybill": func() { os.Exit(execute()) }})
+}
+
+type servers struct{ m *testing.M }
+
+// Run implements testscript.TestingM.
+func (s servers) Run() int {
+	code := s.m.Run()
+	if err := errors.Join(testservices.CloseAll(), goleak.Find()); err != nil {
+		fmt.Fprintln(os.Stderr, "leftovers of the tests:", err)
+		code = max(code, 1)
+	}
+	return code
+}
+
+// Every script in testdata/script runs against a database of its own. UPDATE_SCRIPTS=1 rewrites the golden parts.
+func TestScripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/script/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no scripts", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			testscript.Run(t, testscript.Params{
+				Files: []string{file}, UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "", RequireExplicitExec: true,
+				Setup: func(e *testscript.Env) error {
+					pg := testservices.Postgres(t, 18)
+					e.Setenv("DB", pg.URL)
+					e.Setenv("NODB", strings.Replace(pg.URL, pg.Name, "nowhere", 1))
+					e.Setenv("LOOK", regexp.MustCompile(`//[^@]*@`).ReplaceAllString(pg.URL, "//people_look:pw@"))
+					e.Setenv("WAYBILL_DATABASE__URL", pg.URL)
+					e.Setenv("KEY", "k\x1b[31m") // a key with a control character
+					return nil
+				},
+				Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "sql": runSQL, "normal": normal},
+			})
+		})
+	}
+}
+
+// exits CODE waybill ARGS… runs the program and checks its exit code.
+func exits(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("%s: exit code %d, want %d", strings.Join(args[1:], " "), got, want)
+	}
+}
+
+// sql FILE runs the statements of a file, or of its arguments.
+func runSQL(ts *testscript.TestScript, _ bool, args []string) {
+	text := strings.Join(args, " ")
+	if strings.HasSuffix(text, ".sql") {
+		text = ts.ReadFile(text)
+	}
+	cfg, err := pgx.ParseConfig(ts.Getenv("DB"))
+	ts.Check(err)
+	cfg.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol
+	ctx := context.Background()
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	ts.Check(err)
+	defer conn.Close(ctx)
+	_, err = conn.Exec(ctx, text)
+	ts.Check(err)
+}
+
+var (
+	someTime = regexp.MustCompile(`\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z`)
+	someUUID = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
+	someMS   = regexp.MustCompile(`"took_ms": [0-9.]+`)
+)
+
+// normal NAME writes the last output to a file, with what changes from run to run replaced by words.
+func normal(ts *testscript.TestScript, _ bool, args []string) {
+	text := ts.ReadFile("stdout")
+	for re, word := range map[*regexp.Regexp]string{someTime: "TIME", someUUID: "UUID", someMS: `"took_ms": 0`} {
+		text = re.ReplaceAllString(text, word)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
+}
