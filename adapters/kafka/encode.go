@@ -44,7 +44,8 @@ type encoder struct {
 
 // begin starts a batch in buf[:0] and returns it; records follow by add, then finish.
 func (e *encoder) begin(buf []byte) []byte {
-	return append(buf[:0], make([]byte, sizePrefix+batchHead)...)
+	var head [sizePrefix + batchHead]byte
+	return append(buf[:0], head[:]...)
 }
 
 // add appends one record: the message as the mapping says, byte for byte the same in every copy. delta is its index in the batch.

@@ -236,7 +236,7 @@ func (l *lane) ready(ctx context.Context) (answer, bool) {
 func (l *lane) encode(c *call) {
 	most := int(l.topic.limit.Load()) - batchSpare
 	o := &l.open
-	o.buf = l.enc.begin(o.buf)
+	o.buf = l.enc.begin(takeBuffer())
 	l.index = l.index[:0]
 	i := c.next
 	for ; i < len(c.batch) && len(l.index) < c.most; i++ {
@@ -253,9 +253,11 @@ func (l *lane) encode(c *call) {
 		l.index = append(l.index, i)
 	}
 	c.after = i
-	if len(l.index) > 0 {
-		l.enc.finish(o.buf, len(l.index), time.Now(), l.session, l.session.next)
+	if len(l.index) == 0 {
+		o.clear()
+		return
 	}
+	l.enc.finish(o.buf, len(l.index), time.Now(), l.session, l.session.next)
 }
 
 // conclude moves the session and the open batch by what is known now.

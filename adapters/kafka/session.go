@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"math"
+	"sync"
 
 	"github.com/waybillmq/waybill/relay"
 )
@@ -32,7 +33,7 @@ func addSequence(seq int32, n int) int32 { return int32((int64(seq) + int64(n)) 
 // openBatch is what has been encoded and not been answered for good. Its bytes never change: whatever is sent under its sequence numbers is this.
 type openBatch struct {
 	ids     []relay.ID // reused between batches
-	buf     []byte     // size prefix and batch
+	buf     []byte     // size prefix and batch; from bufferPool, nil when there is no batch
 	sent    bool       // it may have reached a broker: only these very bytes may be sent under these sequence numbers
 	unsure  bool       // it may be stored
 	shared  bool       // a request that was given up may still read buf: never write to it again
@@ -55,11 +56,28 @@ func (o *openBatch) leads(batch []*relay.Message) bool {
 // isOpen says whether there is a batch.
 func (o *openBatch) isOpen() bool { return len(o.ids) > 0 }
 
-// clear forgets the batch; the buffer is kept for the next one unless somebody may still read it.
+// clear forgets the batch; its buffer goes to the next one, of any lane, unless somebody may still read it.
 func (o *openBatch) clear() {
-	o.ids = o.ids[:0]
-	if o.shared {
-		o.buf = nil
+	if o.buf != nil && !o.shared {
+		giveBuffer(o.buf)
 	}
-	o.sent, o.unsure, o.shared, o.corrupt = false, false, false, 0
+	*o = openBatch{ids: o.ids[:0]}
+}
+
+// bufferPool holds the buffers of answered batches: there are as many as batches in flight, not as many as lanes.
+var bufferPool sync.Pool
+
+const maxPooledBuffer = 2 << 20 // one large message must not be remembered for ever
+
+func takeBuffer() []byte {
+	if b, ok := bufferPool.Get().(*[]byte); ok {
+		return (*b)[:0]
+	}
+	return nil
+}
+
+func giveBuffer(b []byte) {
+	if cap(b) <= maxPooledBuffer {
+		bufferPool.Put(&b)
+	}
 }
