@@ -35,12 +35,14 @@ FROM ( SELECT m.*, octet_length(m.payload) AS size,
 WHERE r.bytes - CASE WHEN r.size <= $3::int THEN r.size ELSE 0 END < $4::bigint
 ORDER BY r.id`
 
-// The same for ids far apart: $5 the ids. The join is pruned for each row; = ANY would search every partition in between.
+// The same for ids far apart: $5 the ids. Each is looked up by itself, in its own partition; = ANY would search every partition in between, and a plain join
+// may walk all rows in between when there are many partitions. LIMIT keeps the planner from making such a join of it.
 const sqlSparse = `SELECT r.id, r.created_at, r.deliver_after, r.topic, r.key, r.type, r.content_type, r.message_id, r.traceparent, r.tracestate, r.headers, r.size,
        CASE WHEN r.size <= $3::int THEN r.payload END AS payload
 FROM ( SELECT m.*, octet_length(m.payload) AS size,
               sum(CASE WHEN octet_length(m.payload) <= $3::int THEN octet_length(m.payload) ELSE 0 END) OVER (ORDER BY w.n ROWS UNBOUNDED PRECEDING) AS bytes
-       FROM unnest($5::bigint[]) WITH ORDINALITY AS w(id, n) JOIN outbox.message_log m ON m.id = w.id AND m.id BETWEEN $1::bigint AND $2::bigint ) r
+       FROM unnest($5::bigint[]) WITH ORDINALITY AS w(id, n)
+       CROSS JOIN LATERAL (SELECT l.* FROM outbox.message_log l WHERE l.id = w.id AND l.id BETWEEN $1::bigint AND $2::bigint LIMIT 1) m ) r
 WHERE r.bytes - CASE WHEN r.size <= $3::int THEN r.size ELSE 0 END < $4::bigint
 ORDER BY r.id`
 

@@ -107,20 +107,9 @@ func (c *Config) complete() error {
 	if c.URL == "" {
 		return &relay.ConfigError{Class: relay.ClassInvalid, Text: "database.url is empty; give the connection string of the database that the producers write to"}
 	}
-	if c.DirectURL == "" {
-		c.DirectURL = c.URL
-	}
-	if c.Schema == "" {
-		c.Schema = "outbox"
-	}
+	c.fill()
 	if !schemaName.MatchString(c.Schema) {
 		return &relay.ConfigError{Class: relay.ClassInvalid, Text: "database.schema " + c.Schema + ": only lower-case letters, digits and underscores, not beginning with a digit"}
-	}
-	if c.ConnectTimeout <= 0 {
-		c.ConnectTimeout = 5 * time.Second
-	}
-	if c.StatementTimeout <= 0 {
-		c.StatementTimeout = 10 * time.Second
 	}
 	for _, role := range []string{"lease", "reader"} {
 		if _, err := c.ConnConfig(role); err != nil {
@@ -130,9 +119,26 @@ func (c *Config) complete() error {
 	return nil
 }
 
+// fill puts the defaults in.
+func (c *Config) fill() {
+	if c.DirectURL == "" {
+		c.DirectURL = c.URL
+	}
+	if c.Schema == "" {
+		c.Schema = "outbox"
+	}
+	if c.ConnectTimeout <= 0 {
+		c.ConnectTimeout = 5 * time.Second
+	}
+	if c.StatementTimeout <= 0 {
+		c.StatementTimeout = 10 * time.Second
+	}
+}
+
 // ConnConfig returns how a connection for one kind of work is made: "lease", "reader", "claimer", "settler", "listener", "housekeeper", each with its
 // timeouts, planner settings and level of synchronous_commit. The password is not part of any error.
 func (c Config) ConnConfig(role string) (*pgx.ConnConfig, error) {
+	c.fill()
 	url := c.URL
 	if role == "lease" || role == "listener" {
 		url = c.DirectURL
