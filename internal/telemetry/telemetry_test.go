@@ -1,0 +1,325 @@
+package telemetry
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/waybillmq/waybill/relay"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func observed(t *testing.T, log io.Writer) *Telemetry {
+	t.Helper()
+	return New(Options{Outbox: "orders", Version: "1", Destinations: []string{"kafka-a", "kafka-b"}, TopicsMax: 2, Log: slog.New(slog.NewTextHandler(log, nil))})
+}
+
+func scrape(t *testing.T, tel *Telemetry) string {
+	t.Helper()
+	w := httptest.NewRecorder()
+	tel.Handler("/metrics", func() Health { return Health{} }).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	if w.Code != http.StatusOK {
+		t.Fatalf("%d: %s", w.Code, w.Body)
+	}
+	return w.Body.String()
+}
+
+func has(t *testing.T, text string, lines ...string) {
+	t.Helper()
+	for _, l := range lines {
+		if !strings.Contains(text, l+"\n") {
+			name, _, _ := strings.Cut(l, "{")
+			var near []string
+			for _, s := range strings.Split(text, "\n") {
+				if strings.HasPrefix(s, name) {
+					near = append(near, s)
+				}
+			}
+			t.Errorf("%s is missing; there are:\n%s", l, strings.Join(near, "\n"))
+		}
+	}
+}
+
+// A destination that never sent anything has its series all the same.
+func TestSeriesFromTheStart(t *testing.T) {
+	text := scrape(t, observed(t, io.Discard))
+	for _, d := range []string{"kafka-a", "kafka-b"} {
+		has(t, text,
+			`waybill_messages_sent_total{destination="`+d+`",outbox="orders",topic="__other__"} 0`,
+			`waybill_messages_dead_total{class="too_large",destination="`+d+`",outbox="orders",topic="__other__"} 0`,
+			`waybill_publish_outcomes_total{class="",destination="`+d+`",outbox="orders",outcome="acked"} 0`,
+			`waybill_publish_outcomes_total{class="timeout",destination="`+d+`",outbox="orders",outcome="unknown"} 0`,
+			`waybill_possible_duplicates_total{cause="owner",destination="`+d+`",outbox="orders"} 0`,
+			`waybill_delivery_latency_seconds_count{destination="`+d+`",outbox="orders"} 0`,
+			`waybill_messages{destination="`+d+`",outbox="orders",state="dead"} 0`,
+			`waybill_destination_up{destination="`+d+`",outbox="orders"} 1`,
+			`waybill_breaker_open{destination="`+d+`",outbox="orders"} 0`)
+	}
+	has(t, text, `waybill_owner{outbox="orders"} 0`, `waybill_wakeups_total{cause="notify",outbox="orders"} 0`, `waybill_build_info{outbox="orders",version="1"} 1`)
+}
+
+func TestEveryMetricHasHelp(t *testing.T) {
+	families, err := observed(t, io.Discard).registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetHelp() == "" {
+			t.Errorf("%s has no help", f.GetName())
+		}
+	}
+}
+
+func TestPublished(t *testing.T) {
+	tel := observed(t, io.Discard)
+	e := tel.Events()
+	batch, outcomes := []*relay.Message{}, []relay.Outcome{}
+	for i, topic := range []string{"a", "a", "b", "c", "d", "a"} {
+		batch = append(batch, &relay.Message{ID: relay.ID(i + 1), Topic: topic, CreatedAt: time.Now().Add(-time.Second), Payload: []byte("canary"), Size: 6})
+		outcomes = append(outcomes, relay.Outcome{Kind: relay.Acked})
+	}
+	outcomes[5] = relay.Outcome{Kind: relay.Rejected, Class: relay.ClassTooLarge}
+	e.Published("kafka-a", relay.Lane{Topic: "a"}, batch, outcomes, time.Millisecond)
+	has(t, scrape(t, tel),
+		`waybill_messages_sent_total{destination="kafka-a",outbox="orders",topic="a"} 2`,
+		`waybill_messages_sent_total{destination="kafka-a",outbox="orders",topic="b"} 1`,
+		`waybill_messages_sent_total{destination="kafka-a",outbox="orders",topic="__other__"} 2`,
+		`waybill_publish_outcomes_total{class="",destination="kafka-a",outbox="orders",outcome="acked"} 5`,
+		`waybill_publish_outcomes_total{class="too_large",destination="kafka-a",outbox="orders",outcome="rejected"} 1`,
+		`waybill_delivery_latency_seconds_count{destination="kafka-a",outbox="orders"} 5`,
+		`waybill_batch_messages_count{destination="kafka-a",outbox="orders"} 1`)
+}
+
+// However many topics there are, the number of series stays below the bound that a monitoring system is promised.
+func TestSeriesLimit(t *testing.T) {
+	var destinations []string
+	for i := range 8 {
+		destinations = append(destinations, fmt.Sprintf("kafka-%d", i))
+	}
+	tel := New(Options{Outbox: "orders", Destinations: destinations, TopicsMax: 100, Log: slog.New(slog.DiscardHandler)})
+	e := tel.Events()
+	for i := range 10_000 {
+		m := &relay.Message{Topic: fmt.Sprintf("topic-%d", i), CreatedAt: time.Now()}
+		d := destinations[i%8]
+		e.Published(d, relay.Lane{}, []*relay.Message{m}, []relay.Outcome{{Kind: relay.Acked}}, 0)
+		e.Held(d, m.Topic, relay.Dead, &relay.Failure{Outcome: relay.Rejected, Class: relay.ClassInvalid})
+	}
+	if n := strings.Count(scrape(t, tel), "\nwaybill_"); n >= 5000 {
+		t.Errorf("%d series", n)
+	}
+}
+
+func TestGauges(t *testing.T) {
+	tel := observed(t, io.Discard)
+	tel.Watch(func() relay.Status {
+		return relay.Status{Owner: true, Epoch: 7, Trust: 20 * time.Second, LowWater: 90, ReadUpTo: 100, Holes: 2, ClosedKeys: 3, Ahead: 9,
+			Destinations: []relay.DestinationState{{Name: "kafka-a", BreakerOpen: true, Queued: 5, InFlight: 4, LanesBehind: 1, Topics: map[string]relay.Outcome{"x": {}}}}}
+	})
+	tel.SetCounts(Counts{Pending: 12, Held: map[string]map[relay.HeldState]float64{"kafka-a": {relay.Dead: 2}}})
+	has(t, scrape(t, tel), `waybill_owner{outbox="orders"} 1`, `waybill_owner_epoch{outbox="orders"} 7`, `waybill_lease_remaining_seconds{outbox="orders"} 20`,
+		`waybill_low_water_mark_lag_ids{outbox="orders"} 10`, `waybill_holes{outbox="orders"} 2`, `waybill_blocked_keys{outbox="orders"} 3`,
+		`waybill_pending_messages{outbox="orders"} 12`,
+		`waybill_messages{destination="kafka-a",outbox="orders",state="pending"} 9`, `waybill_messages{destination="kafka-a",outbox="orders",state="dead"} 2`,
+		`waybill_breaker_open{destination="kafka-a",outbox="orders"} 1`, `waybill_destination_up{destination="kafka-a",outbox="orders"} 0`,
+		`waybill_destination_paused{destination="kafka-a",outbox="orders",reason="config"} 1`, `waybill_lanes_behind{destination="kafka-a",outbox="orders"} 1`)
+}
+
+func TestEventLines(t *testing.T) {
+	var log bytes.Buffer
+	tel := observed(t, &log)
+	e := tel.Events()
+	e.Acquired(relay.Lease{Epoch: 7})
+	e.Breaker("kafka-a", true, relay.Outcome{Kind: relay.Unavailable, Class: relay.ClassUnreachable, Detail: "connection refused"})
+	e.Paused("kafka-a", relay.Lane{Topic: "x"}, relay.ScopeTopic, relay.Outcome{Kind: relay.Config, Class: relay.ClassUnknownTopic, Detail: "create it"})
+	e.Resumed("kafka-a", relay.Lane{Topic: "x"}, relay.ScopeTopic)
+	e.Held("kafka-a", "order.paid", relay.Dead, &relay.Failure{Outcome: relay.Rejected, Class: relay.ClassTooLarge, Text: "too big"})
+	e.Held("kafka-a", "order.paid", relay.Blocked, nil)
+	e.Reborn(errors.New("restarted"))
+	e.Failed("read", errors.New("gone"))
+	e.Lost(7, relay.ErrFenced)
+	e.Lost(8, nil)
+	e.Read(3, time.Millisecond)
+	e.Claimed(3, time.Millisecond)
+	e.Settled(3, 1, time.Millisecond)
+	e.Repeats("kafka-a", "owner", 4)
+	e.Woken("poll")
+	for _, want := range []string{"epoch=7", `err="connection refused"`, `scope=topic lane=x/0`, "class=too_large", `err=gone`, "gave the outbox back"} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("%q is not said:\n%s", want, log.String())
+		}
+	}
+	has(t, scrape(t, tel), `waybill_fenced_total{outbox="orders"} 1`, `waybill_reborn_total{outbox="orders"} 1`, `waybill_db_errors_total{op="read",outbox="orders"} 1`,
+		`waybill_messages_held_total{class="none",destination="kafka-a",outbox="orders",topic="order.paid"} 1`,
+		`waybill_messages_dead_total{class="too_large",destination="kafka-a",outbox="orders",topic="order.paid"} 1`,
+		`waybill_possible_duplicates_total{cause="owner",destination="kafka-a",outbox="orders"} 4`, `waybill_messages_settled_total{outbox="orders"} 3`)
+}
+
+func TestLogLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out lockedBuffer
+		l := NewLogger(&out, LogOptions{Format: "json", PerClassMax: 10, Outbox: "orders", Instance: "relay-1"})
+		for range 4221 {
+			l.Warn("it fails", "n", 1)
+		}
+		l.Warn("another")
+		synctest.Wait()
+		if n := strings.Count(out.String(), "it fails"); n != 10 {
+			t.Errorf("%d lines at once", n)
+		}
+		time.Sleep(summaryAfter + time.Second) // simulated
+		synctest.Wait()
+		if s := out.String(); !strings.Contains(s, "said 4211 times more in 1m0s") || !strings.Contains(s, `"instance":"relay-1","repeated"`) {
+			t.Error(s)
+		}
+		for range 15 {
+			l.Warn("it fails")
+		}
+		l.Close()
+		if s := out.String(); !strings.Contains(s, "said 5 times more") || strings.Count(s, `"another"`) != 1 {
+			t.Errorf("after close: %s", s)
+		}
+		l.Warn("late") // nothing breaks
+	})
+}
+
+func TestLogHides(t *testing.T) {
+	var out lockedBuffer
+	l := NewLogger(&out, LogOptions{Format: "auto"})
+	l.Info("x", "key", "canary", "payload", []byte("canary"), "URL", "canary", slog.Group("g", "headers", "canary"), "topic", "t")
+	l.Debug("not at this level")
+	l.Close()
+	s := out.String()
+	var line map[string]any
+	if err := json.Unmarshal([]byte(s), &line); err != nil || line["topic"] != "t" || line["key"] != "***" {
+		t.Errorf("%v: %s", err, s)
+	}
+	if strings.Contains(s, "canary") || strings.Contains(s, "not at this level") {
+		t.Error(s)
+	}
+	if ParseLevel("warn") != slog.LevelWarn || ParseLevel("loud") != slog.LevelInfo {
+		t.Error("levels")
+	}
+}
+
+// A pipe that nobody reads does not block whoever logs; what did not fit is counted.
+func TestBlockedPipe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &pipe{open: make(chan struct{})}
+		l := NewLogger(p, LogOptions{Format: "text"})
+		for range writerLines + 100 {
+			l.Info("x")
+		}
+		close(p.open)
+		l.Close()
+		if s := p.String(); !strings.Contains(s, "log lines were dropped") {
+			t.Error("what was dropped is not said")
+		}
+	})
+}
+
+type pipe struct {
+	lockedBuffer
+	open chan struct{}
+}
+
+func (p *pipe) Write(b []byte) (int, error) {
+	<-p.open
+	return p.lockedBuffer.Write(b)
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(b)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func TestProbes(t *testing.T) {
+	alive := map[string]time.Time{"lease": time.Now()}
+	up := func(context.Context) error { return nil }
+	down := func(context.Context) error { return errors.New("connection refused") }
+	status := func(st relay.Status) func() relay.Status { return func() relay.Status { return st } }
+	for name, c := range map[string]struct {
+		h            Health
+		live, ready  int
+		role, reason string
+	}{
+		"starting":               {Health{}, 200, 503, "starting", "starting"},
+		"owner":                  {Health{status(relay.Status{Owner: true, Epoch: 7, Beats: alive}), down}, 200, 200, "owner", ""},
+		"owner, broker down":     {Health{status(relay.Status{Owner: true, Beats: alive, Destinations: []relay.DestinationState{{BreakerOpen: true}}}), up}, 200, 200, "owner", ""},
+		"standby":                {Health{status(relay.Status{Beats: alive}), up}, 200, 200, "standby", ""},
+		"standby, database down": {Health{status(relay.Status{Beats: alive}), down}, 200, 503, "standby", "database: connection refused"},
+		"refused":                {Health{status(relay.Status{Refused: errors.New("a copy")}), up}, 200, 503, "standby", "refused: a copy"},
+		"stuck":                  {Health{status(relay.Status{Owner: true, Beats: map[string]time.Time{"reader": time.Now().Add(-time.Minute)}}), up}, 503, 200, "owner", "no-progress:reader:1m0s"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			handler := observed(t, io.Discard).Handler("/metrics", func() Health { return c.h })
+			get := func(path string) (int, string) {
+				w := httptest.NewRecorder()
+				handler.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+				return w.Code, w.Body.String()
+			}
+			if code, _ := get("/livez"); code != c.live {
+				t.Errorf("live %d, want %d", code, c.live)
+			}
+			if code, _ := get("/readyz"); code != c.ready {
+				t.Errorf("ready %d, want %d", code, c.ready)
+			}
+			if code, _ := get("/startupz"); code != 200 {
+				t.Errorf("startup %d", code)
+			}
+			_, live := get("/livez?verbose")
+			_, ready := get("/readyz?verbose")
+			if !strings.Contains(live, `"role":"`+c.role+`"`) || c.reason != "" && !strings.Contains(live+ready, c.reason) {
+				t.Errorf("%s%s", live, ready)
+			}
+		})
+	}
+}
+
+func TestServer(t *testing.T) {
+	s, err := Listen("127.0.0.1:0", observed(t, io.Discard).Handler("/metrics", func() Health { return Health{} }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	res, err := client.Get("http://" + s.Addr().String() + "/livez")
+	if err != nil || res.StatusCode != 200 {
+		t.Fatal(res, err)
+	}
+	res.Body.Close()
+	if res, err = client.Post("http://"+s.Addr().String()+"/livez", "", nil); err != nil || res.StatusCode != http.StatusMethodNotAllowed {
+		t.Fatal(res, err)
+	}
+	res.Body.Close()
+	if _, err := Listen(s.Addr().String(), nil); err == nil || !strings.Contains(err.Error(), "metrics.listen") {
+		t.Errorf("a taken port: %v", err)
+	}
+	if err := s.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
