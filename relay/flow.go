@@ -220,7 +220,10 @@ func (f *flow) take(l *lane, trusted bool, now time.Time) (batch []*Message, wai
 	if !trusted || !d.opened || !l.hasHead() {
 		return nil, -1
 	}
-	if len(l.open) == 0 && (f.stopping || d.draining || l.unsettled >= f.opt.SettleBatches) {
+	switch {
+	case (f.stopping || d.draining) && !(len(l.open) > 0 && l.maybe):
+		return nil, -1 // only what may be stored is asked for again
+	case len(l.open) == 0 && l.unsettled >= f.opt.SettleBatches:
 		return nil, -1
 	}
 	ready := now
@@ -312,8 +315,10 @@ func (f *flow) lowWater() ID {
 	return low - 1
 }
 
-// reset begins to read from 0: what is in lanes was claimed and stays, everything else comes again.
+// reset begins to read from 0: what is in lanes was claimed and stays, everything else comes again. So do rows that were settled, if a crash of the
+// database took the settlement back: every list of ids from now on is younger than it.
 func (f *flow) reset() {
+	f.pages.forgetSettled()
 	f.mainAfter, f.firstHole, f.noRoute = 0, 0, 0
 	f.unplaced = f.unplaced[:0]
 	f.catchGen++

@@ -1,5 +1,7 @@
 package relay
 
+import "slices"
+
 // group is the outcomes of all lanes that wait for one settlement.
 type group struct {
 	acked     []ID
@@ -158,6 +160,23 @@ func (f *flow) block(m *Message) {
 		h.Attempts = m.held.Attempts - 1
 	}
 	f.hold(m, h)
+}
+
+// untangle takes back releases of keys that the same group holds messages of: the store must not give the next ones their turn while a head comes back.
+// When those holds are written, the release is asked for again.
+func (f *flow) untangle(g *group) {
+	held := map[Key]bool{}
+	for i := range g.holds {
+		if g.holds[i].keyed {
+			held[g.holds[i].key] = true
+		}
+	}
+	g.release = slices.DeleteFunc(g.release, func(k Key) bool {
+		if c := f.keys.get(k); held[k] && c != nil {
+			c.releasing = false
+		}
+		return held[k]
+	})
 }
 
 // settled takes the store's answer to a group; still are the released keys that have rows left.

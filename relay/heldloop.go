@@ -25,9 +25,7 @@ func (s *session) runHeld(ctx context.Context) error {
 		case <-timer.C:
 		}
 		s.r.beats.beat("held")
-		if s.again {
-			s.again = s.askClosed(ctx, nil) != nil
-		}
+		s.reaskClosed(ctx)
 		wait, err := heldEvery, error(nil)
 		if open, lease, ok := s.openDestinations(); ok {
 			wait, err = s.takeHeld(ctx, lease, open)
@@ -69,7 +67,7 @@ func (s *session) takeHeld(ctx context.Context, lease Lease, open []string) (tim
 		// The messages are ours already: they are placed whatever the answer.
 		if err := s.askClosed(ctx, odd); err != nil {
 			s.r.failed("closed keys", err)
-			s.again = true
+			s.askAgain()
 		}
 	}
 	s.mu.Lock()
@@ -83,6 +81,30 @@ func (s *session) takeHeld(ctx context.Context, lease Lease, open []string) (tim
 		return min(max(taken.NextDue, time.Millisecond), heldEvery), nil
 	}
 	return heldEvery, nil
+}
+
+// closedEvery is how often the closed keys are asked for although nothing is known to have changed.
+const closedEvery = time.Minute
+
+// reaskClosed asks for the closed keys after a reset, after a question that failed, and every now and then.
+func (s *session) reaskClosed(ctx context.Context) {
+	s.mu.Lock()
+	ask := s.again || time.Since(s.askedAt) >= closedEvery
+	s.again = false
+	s.mu.Unlock()
+	if !ask {
+		return
+	}
+	if err := s.askClosed(ctx, nil); err != nil && ctx.Err() == nil {
+		s.r.failed("closed keys", err)
+		s.askAgain()
+	}
+}
+
+func (s *session) askAgain() {
+	s.mu.Lock()
+	s.again = true
+	s.mu.Unlock()
 }
 
 // openDestinations are those that held messages may be taken for now, "" (to be routed) among them.
@@ -142,6 +164,7 @@ func (s *session) loadClosed(ctx context.Context) error {
 func (s *session) askClosed(ctx context.Context, only []Key) error {
 	s.mu.Lock()
 	asked, lease := s.flow.keys.asking(), s.lease
+	s.askedAt = time.Now()
 	s.mu.Unlock()
 	call, cancel := context.WithTimeout(ctx, 10*time.Second)
 	heads, err := s.store.Closed(call, lease, only...)

@@ -112,6 +112,17 @@ func (p *livePages) set(m *Message, s rowState) {
 	}
 }
 
+// forgetSettled lets settled rows be read again.
+func (p *livePages) forgetSettled() {
+	for _, page := range p.pages {
+		for i := range page.msgs {
+			if page.msgs[i].state == rowSettled {
+				page.msgs[i].state = rowDropped
+			}
+		}
+	}
+}
+
 // purge forgets ended pages that no list of ids from read number `listed` on can contain.
 func (p *livePages) purge(listed int64) {
 	kept := p.pages[:0]

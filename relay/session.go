@@ -32,7 +32,8 @@ type session struct {
 	wakeDrain chan struct{} // something was resolved or settled while stopping
 	flush     chan struct{} // closed when stopping: settle without waiting for more
 
-	again    bool       // the closed keys could not be asked for; the held loop's own
+	again    bool       // the closed keys must be asked for; guarded by mu
+	askedAt  time.Time  // for the closed keys; guarded by mu
 	fetching sync.Mutex // one Fetch at a time
 	waiting  bool       // the reader waits for room; guarded by mu
 	settling bool       // a settlement is on its way, or waits for a person's lock; guarded by mu
@@ -189,6 +190,7 @@ func (s *session) reset(cause error) {
 	s.mu.Lock()
 	s.resets++
 	s.flow.reset()
+	s.again = true // the held loop asks at its next turn: a poke by its own reset would make it spin
 	s.mu.Unlock()
 	if ev := s.opt.Events.Reborn; ev != nil && cause != nil {
 		ev(cause)

@@ -35,6 +35,9 @@ func (s *session) settle(ctx context.Context) error {
 			return nil
 		}
 		if locked {
+			s.mu.Lock()
+			s.flow.untangle(waiting)
+			s.mu.Unlock()
 			left, err := s.write(ctx, waiting, true)
 			if err != nil {
 				return err
@@ -47,6 +50,7 @@ func (s *session) settle(ctx context.Context) error {
 		if waiting != nil {
 			waiting.join(g)
 		}
+		s.flow.untangle(g)
 		s.settling = !g.empty() || waiting != nil
 		s.mu.Unlock()
 		if !g.empty() {
