@@ -7,13 +7,19 @@
 //	acquire.go       the lease: acquire, renew, release, revive, generations
 //	read.go          pages: ids of page k+1 and rows of page k in one round trip
 //	page.go          rows into messages, without an allocation for each
+//	wire.go          values and results of a pipeline, in binary
 //	holes.go         ids that were drawn and not seen: pure
 //	claim.go         the committed write before the first byte
-//	settle.go        the marks "sent", receipts, what goes to held
+//	settle.go        the marks "sent" and the receipts; what a crash takes back is settled again
+//	hold.go          what goes to held, and the attempts of it
 //	receipts.go      ids of a receipt as bytes: pure
 //	held.go          taking what is due, closed keys
 //	waker.go         LISTEN, and the flag that asks for it
-//	housekeeping.go  partitions, retention, self-check, limits, registration
+//	housekeeping.go  retention, self-check, limits, registration, long transactions
+//	partitions.go    which partitions to add: pure
+//	destination.go   which cluster a destination's name stands for
+//	inspector*.go    what people see
+//	operator.go      what people do
 //	errors.go        SQLSTATE to meaning
 //
 // # Invariants
