@@ -1,0 +1,108 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+)
+
+// Options say what is measured. Worker is required; the zero value of everything else is its default.
+type Options struct {
+	Rounds int   // default 5. Fewer say little about the spread
+	Rows   int64 // messages of a backlog. Default 500,000 for the store, 300,000 for a drain
+	Only   []string
+	PgBin  string // folder with initdb and postgres; empty = the newest found
+
+	Kafka []string // bootstrap addresses, host:port; a drain needs them
+
+	// Worker is a command whose standard input and output go to Work: the program itself.
+	Worker []string
+	// Unsafe accepts a server that can lose its data. Every figure then says so.
+	Unsafe bool
+	// NoFsync makes the server such a one: for tests of this package.
+	NoFsync bool
+	// CPUProfile is a file for a profile of the relay in the last plain run.
+	CPUProfile string
+	// Progress is told what happens, for a person. Default: nobody.
+	Progress io.Writer
+}
+
+// Bench is a server, a backlog and what is measured on them. It is not safe for concurrent use.
+type Bench struct {
+	opt     Options
+	server  *server
+	backlog *backlog
+	ours    []int // processes that are part of the measurement
+}
+
+// start starts what every bench needs.
+func start(ctx context.Context, opt Options, rows int64) (_ *Bench, err error) {
+	if opt.Rounds <= 0 {
+		opt.Rounds = 5
+	}
+	if opt.Rows <= 0 {
+		opt.Rows = rows
+	}
+	if opt.Progress == nil {
+		opt.Progress = io.Discard
+	}
+	b := &Bench{opt: opt, ours: append([]int{os.Getpid()}, listeners(opt.Kafka)...)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, b.close())
+		}
+	}()
+	if b.server, err = startServer(ctx, opt.PgBin, opt.Unsafe, opt.NoFsync); err != nil {
+		return nil, err
+	}
+	b.say("PostgreSQL %s, private, fsync %s; writing %d messages of 1 KiB", b.server.version, map[bool]string{false: "on", true: "off"}[opt.NoFsync], opt.Rows)
+	b.backlog, err = fillBacklog(ctx, b.server.url, opt.Rows)
+	return b, err
+}
+
+func (b *Bench) close() error {
+	var err error
+	if b.backlog != nil {
+		err = b.backlog.close()
+	}
+	if b.server != nil {
+		err = errors.Join(err, b.server.close())
+	}
+	return err
+}
+
+func (b *Bench) say(format string, args ...any) { fmt.Fprintf(b.opt.Progress, format+"\n", args...) }
+
+// wants says whether any of the figures is asked for.
+func (b *Bench) wants(ids ...string) bool {
+	return len(b.opt.Only) == 0 || slices.ContainsFunc(ids, func(id string) bool { return slices.Contains(b.opt.Only, id) })
+}
+
+// rounds calls each measurement once a round, in turn, the other way round in every second round.
+func (b *Bench) rounds(ctx context.Context, turns []turn) error {
+	for n := range b.opt.Rounds {
+		order := slices.Clone(turns)
+		if n%2 == 1 {
+			slices.Reverse(order)
+		}
+		for _, t := range order {
+			s, err := t.measure(ctx)
+			if err != nil {
+				return fmt.Errorf("round %d, %s: %w", n+1, t.name, err)
+			}
+			*t.into = append(*t.into, s)
+			b.say("  round %d  %-28s %8.2f s  %9.0f rows/s  foreign CPU %2.0f %%", n+1, t.name, s.seconds, s.rate(b.opt.Rows), 100*s.foreign)
+		}
+	}
+	return nil
+}
+
+// turn is one measurement of a round.
+type turn struct {
+	name    string
+	into    *[]sample
+	measure func(context.Context) (sample, error)
+}

@@ -1,0 +1,23 @@
+package bench
+
+import (
+	"testing"
+
+	"github.com/waybillmq/waybill/internal/testservices"
+)
+
+func TestDrain(t *testing.T) {
+	o := testOptions(t)
+	o.Kafka = testservices.Kafka(t).Brokers
+	figures, err := Drain(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantFigures(t, figures, map[string]int{"K3": 1, "K4": 2, "E1": 1})
+}
+
+func TestDrainWantsAKafka(t *testing.T) {
+	if _, err := Drain(t.Context(), testOptions(t)); err == nil {
+		t.Error("a drain without a Kafka is no error")
+	}
+}

@@ -1,0 +1,84 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime/pprof"
+	"syscall"
+	"time"
+)
+
+// The kinds of a job.
+const (
+	jobRelay = "relay" // the engine, as `waybill run` has it
+	jobLoop  = "loop"  // the textbook: SELECT … FOR UPDATE SKIP LOCKED, publish, UPDATE, COMMIT
+)
+
+// job is what a worker does. It travels by a pipe: the URL holds a password.
+type job struct {
+	Kind    string
+	URL     string
+	First   int64 // lowest id
+	Rows    int64 // how many ids, without a gap; 0 = run until told to stop (relay only)
+	Brokers []string
+	Topic   string        // at the broker
+	Ack     time.Duration // of the stub that stands for the broker when Brokers is empty
+	Workers int           // of the loop
+	Page    int           // rows of a transaction of the loop
+	Profile string        // file for a CPU profile of the timed part; empty = none
+}
+
+// report is what a worker measured from the start of the work to the mark of the last message.
+type report struct {
+	Seconds    float64
+	CPUSeconds float64 // of the worker's process
+	PeakBytes  int64   // resident memory, highest so far; 0 = cannot be told here
+	Error      string
+}
+
+// task is a job made ready: connections, clients and everything else that a service makes once.
+type task struct {
+	run   func(ctx context.Context) (time.Duration, error) // the timed part
+	check func() error                                     // of what arrived; after run
+	close func() error
+}
+
+func (j *job) prepare(ctx context.Context) (*task, error) {
+	switch j.Kind {
+	case jobRelay:
+		return prepareRelay(ctx, j)
+	case jobLoop:
+		return prepareLoop(ctx, j)
+	}
+	return nil, fmt.Errorf("bench: a worker was asked for %q", j.Kind)
+}
+
+// measure runs the timed part.
+func (t *task) measure(ctx context.Context, profile string) (r report, err error) {
+	if profile != "" {
+		file, err := os.Create(profile)
+		if err != nil {
+			return r, err
+		}
+		defer file.Close()
+		if err := pprof.StartCPUProfile(file); err != nil {
+			return r, err
+		}
+		defer pprof.StopCPUProfile()
+	}
+	before := ownCPU()
+	took, err := t.run(ctx)
+	r = report{Seconds: took.Seconds(), CPUSeconds: (ownCPU() - before).Seconds(), PeakBytes: peakMemory(os.Getpid())}
+	return r, errors.Join(err, t.check())
+}
+
+// ownCPU is the CPU time of this process so far.
+func ownCPU() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}

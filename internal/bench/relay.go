@@ -1,0 +1,129 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/waybillmq/waybill/adapters/kafka"
+	"github.com/waybillmq/waybill/adapters/postgres"
+	"github.com/waybillmq/waybill/relay"
+)
+
+// stalled is how long a run may make no progress.
+const stalled = 30 * time.Second
+
+// prepareRelay makes the engine ready with every default of the product.
+func prepareRelay(ctx context.Context, j *job) (*task, error) {
+	store, err := postgres.Open(ctx, postgres.Config{URL: j.URL})
+	if err != nil {
+		return nil, err
+	}
+	w := newWitness(j.First, j.Rows, true)
+	p := &progress{want: j.Rows, done: make(chan struct{})}
+	var engine *relay.Relay
+	opt := relay.Defaults()
+	opt.Instance, opt.Store, opt.Waker = "bench", store, store
+	opt.Events.Settled = func(messages, _ int, _ time.Duration) { p.add(int64(messages)) }
+	opt.Events.Failed = p.fail
+	opt.Events.Paused = func(_ string, _ relay.Lane, _ relay.Scope, cause relay.Outcome) {
+		p.fail("publish", fmt.Errorf("%s %s", cause.Class, cause.Detail))
+	}
+	opt.Routes = []relay.Route{{Name: "bench", Topic: "*", Destination: "bench", Target: j.Topic, Retry: relay.DefaultRetry()}}
+	opt.Destinations = []relay.Destination{j.destination(w, func() *relay.Relay { return engine })}
+	if engine, err = relay.New(opt); err != nil {
+		store.Close()
+		return nil, err
+	}
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan error, 1)
+	started := false
+	t := &task{check: func() error { return nil }}
+	t.run = func(ctx context.Context) (time.Duration, error) {
+		began := time.Now()
+		started = true
+		go func() { ended <- engine.Run(running) }()
+		err := p.wait(ctx, ended)
+		return time.Since(began), err
+	}
+	t.close = func() (err error) {
+		stop()
+		if started {
+			err = <-ended
+		}
+		store.Close()
+		return err
+	}
+	if len(j.Brokers) == 0 {
+		t.check = w.verdict
+	}
+	return t, nil
+}
+
+// destination is the stub, or a Kafka as `waybill run` configures it.
+func (j *job) destination(w *witness, engine func() *relay.Relay) relay.Destination {
+	if len(j.Brokers) == 0 {
+		return relay.Destination{Name: "bench", Capabilities: stubLimits, New: func() (relay.Publisher, error) { return &stub{ack: j.Ack, witness: w}, nil }}
+	}
+	cfg := kafka.DefaultConfig()
+	cfg.Brokers, cfg.ClientID, cfg.Topics = j.Brokers, "waybill/bench", []string{j.Topic}
+	cfg.Trust = func() bool { return engine().Trusted() }
+	cfg.OnLanesChanged = func(string) { engine().LanesChanged("bench") }
+	return relay.Destination{Name: "bench", Capabilities: cfg.Capabilities(), PublishTimeout: cfg.Timeouts.Publish + 2*time.Second,
+		New: func() (relay.Publisher, error) { return kafka.New(cfg) }}
+}
+
+// progress counts settled messages up to those that are wanted.
+type progress struct {
+	want    int64
+	settled atomic.Int64
+	done    chan struct{} // closed by the settlement that reaches want
+	last    atomic.Pointer[error]
+}
+
+func (p *progress) add(n int64) {
+	if now := p.settled.Add(n); p.want > 0 && now >= p.want && now-n < p.want {
+		close(p.done)
+	}
+}
+
+func (p *progress) fail(op string, err error) {
+	err = fmt.Errorf("%s: %w", op, err)
+	p.last.Store(&err)
+}
+
+// wait until all is settled. It gives up when nothing moves.
+func (p *progress) wait(ctx context.Context, ended chan error) error {
+	tick := time.NewTicker(stalled)
+	defer tick.Stop()
+	for before := int64(-1); ; {
+		select {
+		case <-p.done:
+			return nil
+		case <-ctx.Done():
+			if p.want == 0 {
+				return nil
+			}
+			return p.explain(ctx.Err())
+		case err := <-ended:
+			ended <- nil // for close
+			return p.explain(errors.Join(errors.New("the relay ended"), err))
+		case <-tick.C:
+			now := p.settled.Load()
+			if now == before && p.want > 0 {
+				return p.explain(fmt.Errorf("nothing was settled for %s", stalled))
+			}
+			before = now
+		}
+	}
+}
+
+func (p *progress) explain(err error) error {
+	err = fmt.Errorf("%d of %d messages are settled: %w", p.settled.Load(), p.want, err)
+	if last := p.last.Load(); last != nil {
+		err = fmt.Errorf("%w; the last failure was: %w", err, *last)
+	}
+	return err
+}

@@ -1,0 +1,108 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// sample is one timed run.
+type sample struct {
+	seconds   float64
+	cpu       float64 // CPU-seconds of the worker
+	serverCPU float64 // of PostgreSQL's processes
+	peak      float64 // resident bytes of the worker
+	wal       float64 // bytes written
+	foreign   float64 // share of the machine that other programs took
+}
+
+func (s sample) rate(rows int64) float64 { return float64(rows) / s.seconds }
+
+// timed measures what the server and the machine do around one run.
+func (b *Bench) timed(ctx context.Context, run func() (report, error)) (s sample, err error) {
+	from, err := walPosition(ctx, b.backlog.conn)
+	if err != nil {
+		return s, err
+	}
+	m, server := startMeter(b.ours), treeCPU(b.server.PID())
+	r, err := run()
+	s = sample{seconds: r.Seconds, cpu: r.CPUSeconds, peak: float64(r.PeakBytes), serverCPU: (treeCPU(b.server.PID()) - server).Seconds(), foreign: m.foreign()}
+	if err != nil {
+		return s, err
+	}
+	to, err := walPosition(ctx, b.backlog.conn)
+	s.wal = to - from
+	return s, err
+}
+
+func walPosition(ctx context.Context, conn *pgx.Conn) (at float64, err error) {
+	err = conn.QueryRow(ctx, `SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::float8`).Scan(&at)
+	return at, err
+}
+
+// work runs a job in a process of its own, from ready to done.
+func (b *Bench) work(ctx context.Context, j *job) (s sample, err error) {
+	j.URL, j.First = b.server.url, b.backlog.first
+	w, err := startWorker(b.opt.Worker, j)
+	if err != nil {
+		return s, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = w.in.Close() })
+	defer func() {
+		if stop() {
+			err = errors.Join(err, w.close())
+		} else {
+			err = errors.Join(ctx.Err(), w.close())
+		}
+	}()
+	return b.timed(ctx, func() (report, error) {
+		if err := w.begin(); err != nil {
+			return report{}, err
+		}
+		return w.result()
+	})
+}
+
+// relay drains the whole backlog through the engine.
+func (b *Bench) relay(ctx context.Context, j job) (sample, error) {
+	if err := b.backlog.pend(ctx); err != nil {
+		return sample{}, err
+	}
+	j.Kind, j.Rows = jobRelay, b.backlog.rows
+	s, err := b.work(ctx, &j)
+	if err == nil {
+		err = b.backlog.sent(ctx)
+	}
+	if err != nil {
+		return s, fmt.Errorf("drain: %w", err)
+	}
+	return s, nil
+}
+
+// classic drains rows messages through the textbook loop.
+func (b *Bench) classic(ctx context.Context, rows int64, j job) (sample, error) {
+	if err := b.backlog.pendClassic(ctx, rows); err != nil {
+		return sample{}, err
+	}
+	j.Kind, j.Rows = jobLoop, rows
+	s, err := b.work(ctx, &j)
+	if err == nil {
+		err = b.backlog.sentClassic(ctx)
+	}
+	if err != nil {
+		return s, fmt.Errorf("textbook loop, %d workers, %d rows a page: %w", j.Workers, j.Page, err)
+	}
+	return s, nil
+}
+
+// query times one statement that returns no rows.
+func (b *Bench) query(ctx context.Context, run func() error) (sample, error) {
+	return b.timed(ctx, func() (report, error) {
+		began := time.Now()
+		err := run()
+		return report{Seconds: time.Since(began).Seconds()}, err
+	})
+}
