@@ -86,6 +86,7 @@ func TestInspector(t *testing.T) {
 			d := newDesk(t, major)
 			d.fill(t)
 			t.Run("overview", d.testOverview)
+			t.Run("held counts", d.testHeldCounts)
 			t.Run("message", d.testMessage)
 			t.Run("find", d.testFind)
 			t.Run("lists", d.testLists)
@@ -107,6 +108,13 @@ func (d *desk) testOverview(t *testing.T) {
 	}
 	if len(o.Relays) != 2 || o.Relays[1].Destinations["kafka-a"].State != relay.DestinationOpen || o.Relays[1].Destinations["kafka-a"].Detail != "refused" {
 		t.Errorf("relays %+v", o.Relays)
+	}
+}
+
+func (d *desk) testHeldCounts(t *testing.T) {
+	got, err := d.inspector.HeldByDestination(t.Context())
+	if err != nil || got["kafka-a"][relay.Dead] != 1 || got["kafka-a"][relay.Blocked] != 2 || got["kafka-b"][relay.Retrying] != 1 || got[""][relay.Scheduled] != 1 {
+		t.Errorf("%v, %v", got, err)
 	}
 }
 
