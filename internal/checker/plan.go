@@ -78,7 +78,7 @@ func NewPlan(profile string, seed uint64) (Plan, error) {
 	}
 	return Plan{
 		Profile: profile, Seed: seed, For: 10 * time.Minute, Cycles: 200, Outboxes: 4, Relays: 2, Postgres: 18, Kinds: kinds, WALDelay: 200 * time.Millisecond,
-		Load: Workload{Rate: 40, Writers: 6, Keys: 60, Async: true, Poison: 0.001, Scheduled: 0.02, Bulk: 200, LongTx: 0.005, MaxFiller: 1500},
+		Load: Workload{Rate: 40, Writers: 6, Keys: 60, Async: 2, Poison: 0.001, Scheduled: 0.02, Bulk: 200, LongTx: 0.005, MaxFiller: 1500},
 		Tuning: Tuning{Lease: 900 * time.Millisecond, Write: 100 * time.Millisecond, Quarantine: time.Second, Publish: 5 * time.Second, Batch: 50, SettleBatches: 4,
 			MaxAttempts: 20, RetryInitial: 50 * time.Millisecond},
 		MinRate: 100,

@@ -1,6 +1,7 @@
 package checker
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -77,12 +78,12 @@ func (r *relays) launch(s *slot, at int) error {
 	r.starts++
 	s.kill, s.next = s.next, ""
 	s.instance = fmt.Sprintf("%s-r%d-%d", r.name, at, r.starts)
-	t := r.tuning
-	cmd := exec.Command(r.binary, "-url", r.url, "-brokers", strings.Join(r.brokers, ","), "-instance", s.instance,
-		"-lease", t.Lease.String(), "-write-timeout", t.Write.String(), "-tcp-user-timeout", t.Write.String(), "-quarantine", t.Quarantine.String(),
-		"-publish-timeout", t.Publish.String(), "-batch", fmt.Sprint(t.Batch), "-settle-batches", fmt.Sprint(t.SettleBatches),
-		"-max-attempts", fmt.Sprint(t.MaxAttempts), "-retry-initial", t.RetryInitial.String(), "-probe-cap", "500ms")
-	cmd.Env = append(os.Environ(), "WAYBILL_KILL="+s.kill, "WAYBILL_BUG="+string(r.bug), "GOMAXPROCS=2")
+	config := filepath.Join(r.dir, fmt.Sprintf("%s-r%d.yaml", r.name, at))
+	if err := os.WriteFile(config, r.config(s.instance), 0o600); err != nil {
+		return err
+	}
+	cmd := exec.Command(r.binary, "run", "--config", config)
+	cmd.Env = append(os.Environ(), "WAYBILL_CHAOS_URL="+r.url, "WAYBILL_KILL="+s.kill, "WAYBILL_BUG="+string(r.bug), "GOMAXPROCS=2")
 	log, err := os.OpenFile(filepath.Join(r.dir, fmt.Sprintf("%s-r%d.log", r.name, at)), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
@@ -94,6 +95,40 @@ func (r *relays) launch(s *slot, at int) error {
 	}
 	s.ended = make(chan struct{})
 	return nil
+}
+
+// config is the config.yaml of one relay: the tuning of the run, and no write limits, so that poisoned messages reach the broker.
+func (r *relays) config(instance string) []byte {
+	t := r.tuning
+	brokers, err := json.Marshal(r.brokers)
+	if err != nil {
+		panic(err) // a list of strings
+	}
+	return fmt.Appendf(nil, `version: 1
+name: %s
+database: { url: { env: WAYBILL_CHAOS_URL }, timeouts: { connect: 2s } }
+relay:
+  instance: %s
+  lease: %s
+  write_timeout: %s
+  tcp_user_timeout: %s
+  quarantine: %s
+  settle: { max_batches_per_lane: %d }
+  write_limits: false
+  shutdown_timeout: 5s
+retry: { initial: %s, cap: 2s, max_attempts: %d }
+breaker: { probe_cap: 500ms }
+destinations:
+  kafka:
+    kind: kafka
+    brokers: %s
+    batch: { max_messages: %d }
+    timeouts: { publish: %s, broker: %s }
+routes:
+  - { name: all, match: {}, to: { destination: kafka } }
+metrics: { listen: "127.0.0.1:0" }
+logs: { level: info }
+`, r.name, instance, t.Lease, t.Write, t.Write, t.Quarantine, t.SettleBatches, t.RetryInitial, t.MaxAttempts, brokers, t.Batch, t.Publish, t.Publish/2)
 }
 
 // watch starts the relay of a slot again whenever it has ended.
@@ -197,17 +232,17 @@ func (r *relays) stop() error {
 	return errors.Join(errs...)
 }
 
-// Build compiles the relay of chaos runs with kill points and planted bugs into dir and returns its path.
+// Build compiles waybill with kill points and planted bugs into dir and returns its path.
 func Build(dir string) (string, error) {
 	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/waybillmq/waybill").Output()
 	if err != nil {
 		return "", fmt.Errorf("find the module: %w", err)
 	}
-	binary := filepath.Join(dir, "relayproc")
-	cmd := exec.Command("go", "build", "-tags", "killpoints", "-o", binary, "./internal/checker/relayproc")
+	binary := filepath.Join(dir, "waybill")
+	cmd := exec.Command("go", "build", "-tags", "killpoints", "-o", binary, "./cmd/waybill")
 	cmd.Dir = strings.TrimSpace(string(root))
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the relay: %w: %s", err, out)
+		return "", fmt.Errorf("build waybill: %w: %s", err, out)
 	}
 	return binary, nil
 }

@@ -20,7 +20,7 @@ type Workload struct {
 	Rate      float64 `json:"rate"` // transactions a second of this outbox
 	Writers   int     `json:"writers"`
 	Keys      int     `json:"keys"`       // besides the hot one, which gets a fifth
-	Async     bool    `json:"async"`      // every second writer commits with synchronous_commit=off
+	Async     int     `json:"async"`      // every so many-th writer commits with synchronous_commit=off; 0 = none
 	Poison    float64 `json:"poison"`     // messages that the broker refuses for their size
 	Scheduled float64 `json:"scheduled"`  // due within 2 s
 	Bulk      int     `json:"bulk"`       // messages of a bulk insert, 1 % of the transactions; 0 = none
@@ -50,7 +50,9 @@ func (p *producer) produce(ctx context.Context, seed uint64) error {
 	var writers sync.WaitGroup
 	errs := make([]error, p.load.Writers)
 	for w := range p.load.Writers {
-		writers.Go(func() { errs[w] = p.writer(ctx, rand.New(rand.NewPCG(seed, uint64(w))), p.load.Async && w%2 == 1) })
+		writers.Go(func() {
+			errs[w] = p.writer(ctx, rand.New(rand.NewPCG(seed, uint64(w))), p.load.Async > 0 && w%p.load.Async == 0)
+		})
 	}
 	writers.Wait()
 	return errors.Join(errs...)

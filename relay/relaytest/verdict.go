@@ -93,7 +93,7 @@ func (f Flaw) String() string {
 	return fmt.Sprintf("%s: topic %q key %q n %d (%s): %s", f.Invariant, f.Topic, f.Key, f.N, f.Token, f.Text)
 }
 
-// Verdict is what Judge found. Counts are exact; Flaws holds the first MaxFlaws of them.
+// Verdict is what Judge found. Counts are exact; Flaws describes the first ones.
 type Verdict struct {
 	Written, Sent, Stored, Held, Discarded, Pending int // committed; of them marked sent; records at the broker; …
 
@@ -107,11 +107,11 @@ type Verdict struct {
 	Altered    int // I7: copies that differ, or a message id used twice
 	Misplaced  int // I8: keys found on more than one lane
 
-	Flaws []Flaw
+	Flaws []Flaw // at most MaxFlaws of each invariant
 }
 
-// MaxFlaws is how many flaws a verdict describes; it counts them all.
-const MaxFlaws = 50
+// MaxFlaws is how many flaws of one invariant a verdict describes; it counts them all.
+const MaxFlaws = 10
 
 // Green says that no invariant is broken. It says nothing about Pending: whether a run had to drain is the caller's question.
 func (v *Verdict) Green() bool {
@@ -125,8 +125,7 @@ func (v *Verdict) String() string {
 }
 
 func (v *Verdict) flaw(count *int, inv Invariant, f Fact, format string, args ...any) {
-	*count++
-	if len(v.Flaws) < MaxFlaws {
+	if *count++; *count <= MaxFlaws {
 		v.Flaws = append(v.Flaws, Flaw{inv, f.Topic, f.Key, f.N, f.Token, fmt.Sprintf(format, args...)})
 	}
 }

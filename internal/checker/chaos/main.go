@@ -115,6 +115,7 @@ func bugs(ctx context.Context, args []string) int {
 	all := flags.Bool("all", false, "every planted bug")
 	rotate := flags.Int("rotate", 0, "so many of them, other ones each day")
 	seed := flags.Uint64("seed", rand.Uint64N(1<<32), "of faults and workload")
+	control := flags.Bool("control", false, "run the traps without planting anything: none may turn red")
 	only := flags.String("only", "", "names, separated by commas")
 	if err := flags.Parse(args); err != nil {
 		return checker.ExitUsage
@@ -138,11 +139,11 @@ func bugs(ctx context.Context, args []string) int {
 	}
 	code := checker.ExitGreen
 	for _, bug := range chosen {
-		caught, rec, err := checker.Hunt(ctx, bug, *seed, binary, os.Stdout)
+		caught, rec, err := checker.Hunt(ctx, bug, *control, *seed, binary, os.Stdout)
 		if err != nil {
 			return failed(err)
 		}
-		if !caught {
+		if caught == *control {
 			fmt.Print(rec.Summary())
 			code = checker.ExitViolation
 		}
