@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,12 +12,15 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
 
+	"github.com/waybillmq/waybill/internal/telemetry"
 	"github.com/waybillmq/waybill/internal/testservices"
+	"github.com/waybillmq/waybill/relay"
 )
 
 // TestMain lets the scripts run this very program: the test binary becomes waybill when it is called by that name.
@@ -55,7 +59,7 @@ func TestScripts(t *testing.T) {
 					e.Setenv("KEY", "k\x1b[31m") // a key with a control character
 					return nil
 				},
-				Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "sql": runSQL, "normal": normal},
+				Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "sql": runSQL, "normal": normal, "listen": listen},
 			})
 		})
 	}
@@ -93,6 +97,22 @@ func runSQL(ts *testscript.TestScript, _ bool, args []string) {
 	defer conn.Close(ctx)
 	_, err = conn.Exec(ctx, text)
 	ts.Check(err)
+}
+
+// listen ready|stuck starts the listener of a relay that is in that state, and names it in the configuration.
+func listen(ts *testscript.TestScript, _ bool, args []string) {
+	beat := time.Now()
+	if args[0] == "stuck" {
+		beat = beat.Add(-time.Hour)
+	}
+	status := func() relay.Status {
+		return relay.Status{Owner: true, Epoch: 7, Beats: map[string]time.Time{"reader": beat}}
+	}
+	t := telemetry.New(telemetry.Options{Outbox: "orders", Log: slog.New(slog.DiscardHandler)})
+	s, err := telemetry.Listen("127.0.0.1:0", t.Handler("/metrics", func() telemetry.Health { return telemetry.Health{Status: status} }))
+	ts.Check(err)
+	ts.Defer(func() { ts.Check(s.Close(context.Background())) })
+	ts.Setenv("WAYBILL_METRICS__LISTEN", s.Addr().String())
 }
 
 var (

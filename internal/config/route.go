@@ -21,7 +21,7 @@ type OneOrAny []string
 // To says where a route leads.
 type To struct {
 	Destination string `key:"destination" required:"true" help:"name of one destination; for several, publish once for each"`
-	Topic       string `key:"topic" help:"topic at the destination; {topic} {type} {header.NAME} stand for the message's own"`
+	Topic       string `key:"topic" help:"topic at the destination; {topic} {key} {type} {header.NAME} stand for the message's own"`
 }
 
 // RouteTest is an example of what the routes do.

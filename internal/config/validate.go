@@ -132,8 +132,8 @@ func checkTemplate(s string) string {
 		}
 		name := rest[open+1 : end]
 		header, isHeader := strings.CutPrefix(name, "header.")
-		if name != "topic" && name != "type" && (!isHeader || header == "" || strings.Contains(header, "{")) {
-			return fmt.Sprintf("%q: {%s} stands for nothing; there are {topic}, {type} and {header.NAME}", s, name)
+		if name != "topic" && name != "key" && name != "type" && (!isHeader || header == "" || strings.Contains(header, "{")) {
+			return fmt.Sprintf("%q: {%s} stands for nothing; there are {topic}, {key}, {type} and {header.NAME}", s, name)
 		}
 		rest = rest[end+1:]
 	}
