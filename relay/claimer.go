@@ -16,6 +16,7 @@ func (s *session) claim(ctx context.Context) error {
 	for {
 		var first readPage
 		var ok bool
+		s.r.beats.rest("claimer")
 		select {
 		case first, ok = <-s.pages:
 			if !ok {

@@ -48,6 +48,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		r.set(s)
 		err = s.run(ctx)
 		r.set(nil)
+		r.beats.last.Clear()
 		if ev := r.opt.Events.Lost; ev != nil {
 			ev(lease.Epoch, err)
 		}
@@ -80,10 +81,11 @@ func (r *Relay) acquire(ctx context.Context) (Lease, error) {
 		terms.Configured = append(terms.Configured, d.Name)
 	}
 	for {
-		r.beats.beat("lease")
+		r.beats.beat("acquire")
 		call, cancel := context.WithTimeout(ctx, 5*time.Second)
 		lease, err := r.opt.Store.Acquire(call, terms)
 		cancel()
+		r.beats.rest("acquire")
 		r.note(err)
 		if err == nil {
 			return lease, nil

@@ -156,7 +156,7 @@ func (s *session) trusted(now time.Time) bool {
 func (s *session) keep(ctx context.Context) error {
 	every := s.opt.renewEvery()
 	for wait := every; sleep(ctx, wait); {
-		s.r.beats.beat("lease")
+		s.r.beats.beat("keeper")
 		s.mu.Lock()
 		lease, progress := s.lease, Progress{LowWater: s.flow.lowWater(), ReadUpTo: s.flow.mainAfter, Pending: -1}
 		s.mu.Unlock()
@@ -174,6 +174,7 @@ func (s *session) keep(ctx context.Context) error {
 			}
 			s.mu.Unlock()
 			wait = every
+			s.r.beats.rest("keeper")
 			continue
 		}
 		if lost(err) {

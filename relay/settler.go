@@ -23,6 +23,7 @@ func (s *session) settle(ctx context.Context) error {
 		}
 		timer.Reset(wait)
 		locked := false
+		s.r.beats.rest("settler")
 		select {
 		case <-ctx.Done():
 			return nil

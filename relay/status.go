@@ -21,7 +21,7 @@ type Status struct {
 	ClosedKeys   int
 	NoRoute      ID // lowest id that no route matches; 0 = none
 	Destinations []DestinationState
-	Beats        map[string]time.Time // last progress of each loop; waiting counts
+	Beats        map[string]time.Time // last progress of each loop that is at work
 }
 
 // DestinationState is the state of one destination.
@@ -92,12 +92,14 @@ func (d *destination) state() DestinationState {
 	return ds
 }
 
-// beats remembers when each loop last made progress.
+// beats remembers when each loop that is at work last made progress. A loop that waits for something to do is not listed.
 type beats struct{ last *sync.Map }
 
 func newBeats() beats { return beats{&sync.Map{}} }
 
 func (b beats) beat(loop string) { b.last.Store(loop, time.Now()) }
+
+func (b beats) rest(loop string) { b.last.Delete(loop) }
 
 func (b beats) all() map[string]time.Time {
 	all := map[string]time.Time{}

@@ -12,6 +12,7 @@ import (
 	"github.com/go-co-op/gocron/v2"
 
 	"github.com/waybillmq/waybill/adapters/postgres"
+	"github.com/waybillmq/waybill/internal/telemetry"
 	"github.com/waybillmq/waybill/relay"
 )
 
@@ -21,6 +22,7 @@ const (
 	scanEvery     = time.Minute
 	keepEvery     = 5 * time.Minute
 	checkEvery    = 10 * time.Minute
+	countEvery    = 15 * time.Second
 	oldWriter     = time.Minute // a writer's transaction older than this is worth a line: it keeps holes open
 )
 
@@ -28,6 +30,8 @@ const (
 // registration are the owner's.
 type chores struct {
 	e       *engine
+	look    *postgres.Inspector // for counts
+	tel     *telemetry.Telemetry
 	log     *slog.Logger
 	version string
 	started time.Time
@@ -36,15 +40,22 @@ type chores struct {
 	cron    gocron.Scheduler
 	running sync.Map // name → struct{}: gocron's own singleton mode has let runs overlap
 	wg      sync.WaitGroup
-	ahead   chan struct{} // closed after the first registration
 }
 
-func startChores(e *engine, log *slog.Logger, version string) (*chores, error) {
+func startChores(e *engine, tel *telemetry.Telemetry, log *slog.Logger, version string) (*chores, error) {
 	cron, err := gocron.NewScheduler(gocron.WithStopTimeout(5 * time.Second))
 	if err != nil {
 		return nil, fmt.Errorf("scheduler: %w", err)
 	}
-	c := &chores{e: e, log: log, version: version, started: time.Now(), cron: cron}
+	people, err := peopleDatabase(e.config)
+	if err != nil {
+		return nil, err
+	}
+	look, err := postgres.OpenInspector(people)
+	if err != nil {
+		return nil, err
+	}
+	c := &chores{e: e, look: look, tel: tel, log: log, version: version, started: time.Now(), cron: cron}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	for _, job := range []struct {
 		name  string
@@ -56,6 +67,7 @@ func startChores(e *engine, log *slog.Logger, version string) (*chores, error) {
 		{"fallback scan", scanEvery, true, c.scan},
 		{"partitions and retention", keepEvery, true, c.keep},
 		{"broker settings", checkEvery, true, c.brokers},
+		{"counts", countEvery, true, c.count},
 	} {
 		run := gocron.NewTask(func() { c.run(job.name, job.owner, job.do) })
 		if _, err := cron.NewJob(gocron.DurationJob(job.every), run, gocron.WithName(job.name), gocron.WithStartAt(gocron.WithStartImmediately())); err != nil {
@@ -91,6 +103,7 @@ func (c *chores) stop() {
 		c.log.Warn("the scheduler did not stop in time", "err", err)
 	}
 	c.wg.Wait()
+	c.look.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	if err := c.e.store.Unregister(ctx, c.e.instance); err != nil {
@@ -157,6 +170,20 @@ func (c *chores) keep(ctx context.Context) error {
 		c.log.Info("dropped partitions of sent messages", "count", len(dropped))
 	}
 	return errors.Join(err, dropErr)
+}
+
+// count feeds the metrics that only the database knows.
+func (c *chores) count(ctx context.Context) error {
+	o, err := c.look.Overview(ctx)
+	if err != nil {
+		return err
+	}
+	held, err := c.look.HeldByDestination(ctx)
+	if err != nil {
+		return err
+	}
+	c.tel.SetCounts(telemetry.Counts{Pending: o.Pending, OldestAt: o.OldestAt, Held: held})
+	return nil
 }
 
 func (c *chores) brokers(ctx context.Context) error {

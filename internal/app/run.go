@@ -5,10 +5,12 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/waybillmq/waybill/adapters/postgres"
 	"github.com/waybillmq/waybill/internal/config"
+	"github.com/waybillmq/waybill/internal/telemetry"
 	"github.com/waybillmq/waybill/relay"
 )
 
@@ -19,30 +21,69 @@ type RunOptions struct {
 	Version string
 }
 
-// schemaEvery is how often a relay that lacks its schema or its database looks again: a sidecar that exits would hold up its application.
+// schemaEvery is how often a relay that lacks its schema looks again: a sidecar that exits would hold up its application.
 const schemaEvery = 30 * time.Second
 
-// Run works one outbox until ctx ends, then drains and releases it. Start order: metrics and health, database, engine, chores; stop in reverse. It returns
-// an error only for what a person must change, or for a broken invariant; outages are waited for.
+// Run works one outbox until ctx ends, then drains and releases it. Start order: log, metrics and health, database, engine, chores; stop in reverse. It
+// returns an error only for what a person must change before it can start, or for a broken invariant; outages are waited for.
 func Run(ctx context.Context, o RunOptions) error {
-	log := slog.New(slog.NewTextHandler(o.LogTo, nil))
-	store, err := openStore(ctx, o.Config, log)
+	c, instance := o.Config, instanceName(o.Config)
+	log := telemetry.NewLogger(o.LogTo, logOptions(c, instance))
+	defer log.Close()
+	tel := telemetry.New(telemetry.Options{Outbox: c.Name, Version: o.Version, Destinations: destinationNames(c), TopicsMax: c.Metrics.TopicsMax, Log: log.Logger})
+	var health atomic.Pointer[telemetry.Health]
+	health.Store(&telemetry.Health{})
+	server, err := telemetry.Listen(c.Metrics.Listen, tel.Handler(c.Metrics.Path, func() telemetry.Health { return *health.Load() }))
+	if err != nil {
+		return &relay.ConfigError{Class: relay.ClassInvalid, Text: err.Error() + "; choose another address or end what listens there"}
+	}
+	defer closeServer(server)
+	log.Info("started", "version", o.Version, "metrics", server.Addr().String())
+
+	store, err := openStore(ctx, c, log.Logger)
 	if err != nil || store == nil {
 		return err
 	}
 	defer store.Close()
-	var c *chores
-	events := relay.Events{}
-	events.Acquired = func(relay.Lease) { c.owned() }
-	e, err := newEngine(o.Config, instanceName(o.Config), store, events)
+	var chores *chores
+	events := tel.Events()
+	acquired := events.Acquired
+	events.Acquired = func(l relay.Lease) {
+		acquired(l)
+		chores.owned()
+	}
+	e, err := newEngine(c, instance, store, events)
 	if err != nil {
 		return err
 	}
-	if c, err = startChores(e, log, o.Version); err != nil {
+	tel.Watch(e.relay.Status)
+	health.Store(&telemetry.Health{Status: e.relay.Status, Database: func(ctx context.Context) error { _, err := store.Registered(ctx); return err }})
+	if chores, err = startChores(e, tel, log.Logger, o.Version); err != nil {
 		return err
 	}
-	defer c.stop()
+	defer chores.stop()
 	return e.relay.Run(ctx)
+}
+
+func logOptions(c *config.Config, instance string) telemetry.LogOptions {
+	o := telemetry.LogOptions{Level: telemetry.ParseLevel(c.Logs.Level), Format: c.Logs.Format, Outbox: c.Name, Instance: instance}
+	if n, ok := c.Logs.PerClassMax.Get(); ok {
+		o.PerClassMax = int(n)
+	}
+	return o
+}
+
+func destinationNames(c *config.Config) (names []string) {
+	for i := range c.Destinations {
+		names = append(names, c.Destinations[i].Name)
+	}
+	return names
+}
+
+func closeServer(s *telemetry.Server) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	_ = s.Close(ctx) // nothing is lost with an answer that was cut
 }
 
 // openStore waits for the database and its schema. Nil without an error: ctx ended first.
