@@ -72,12 +72,7 @@ func newEngine(c *config.Config, instance string, store *postgres.Store, events 
 
 // kafka is the engine's description of a destination of kind kafka.
 func (e *engine) kafka(d *config.Destination) relay.Destination {
-	cfg := kafka.DefaultConfig()
-	cfg.Brokers, cfg.ClientID = d.Brokers, "waybill/"+e.config.Name
-	cfg.Idempotence, cfg.Partitioner = d.Idempotence, kafka.Partitioner(d.Partitioner)
-	cfg.Batch = kafka.Batch{MaxMessages: d.Batch.MaxMessages, MaxBytes: int(d.Batch.MaxBytes)}
-	cfg.Timeouts = kafka.Timeouts{Connect: d.Timeouts.Connect, Broker: d.Timeouts.Broker, Publish: d.Timeouts.Publish}
-	cfg.WriteTimeout, cfg.TCPUserTimeout = e.config.Relay.WriteTimeout, e.config.Relay.TCPUserTimeout
+	cfg := kafkaConfig(e.config, d)
 	cfg.Trust = func() bool { return e.relay.Trusted() }
 	cfg.OnLanesChanged = func(string) { e.relay.LanesChanged(d.Name) }
 	return relay.Destination{

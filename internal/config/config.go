@@ -33,10 +33,9 @@ type Database struct {
 
 // Timeouts bound what the relay asks of the database.
 type Timeouts struct {
-	Connect           time.Duration `key:"connect" min:"100ms" max:"5m" help:"until a connection is made"`
-	Statement         time.Duration `key:"statement" min:"100ms" max:"10m" help:"of reading and settling"`
-	Inspect           time.Duration `key:"dashboard_statement" min:"100ms" max:"1m" help:"of statements for people: status, why, lists"`
-	IdleInTransaction time.Duration `key:"idle_in_transaction" min:"1s" max:"10m" help:"after which the server ends a session that holds a transaction open"`
+	Connect   time.Duration `key:"connect" min:"100ms" max:"5m" help:"until a connection is made"`
+	Statement time.Duration `key:"statement" min:"100ms" max:"10m" help:"of reading and settling"`
+	Inspect   time.Duration `key:"dashboard_statement" min:"100ms" max:"1m" help:"of statements for people: status, why, lists"`
 }
 
 // Relay configures the engine.
@@ -114,7 +113,7 @@ type Logs struct {
 func Default() *Config {
 	return &Config{
 		Version:  1,
-		Database: Database{Schema: "outbox", Timeouts: Timeouts{Connect: 5 * time.Second, Statement: 10 * time.Second, Inspect: 2 * time.Second, IdleInTransaction: 10 * time.Second}},
+		Database: Database{Schema: "outbox", Timeouts: Timeouts{Connect: 5 * time.Second, Statement: 10 * time.Second, Inspect: 2 * time.Second}},
 		Relay: Relay{
 			Lease: 30 * time.Second, WriteTimeout: 5 * time.Second, TCPUserTimeout: 5 * time.Second, Quarantine: 10 * time.Second,
 			Read:   Read{Batch: 2000, Ahead: 20_000, AheadBytes: 64 * MiB},
