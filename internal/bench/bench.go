@@ -94,7 +94,9 @@ func (b *Bench) rounds(ctx context.Context, turns []turn) error {
 				return fmt.Errorf("round %d, %s: %w", n+1, t.name, err)
 			}
 			*t.into = append(*t.into, s)
-			b.say("  round %d  %-28s %8.2f s  %9.0f rows/s  foreign CPU %2.0f %%", n+1, t.name, s.seconds, s.rate(b.opt.Rows), 100*s.foreign)
+			per100k := 100_000 / float64(b.opt.Rows)
+			b.say("  round %d  %-22s %7.2f s  %8.0f rows/s   CPU-s per 100k: %.2f worker, %.2f PostgreSQL   foreign CPU %2.0f %%", n+1, t.name, s.seconds,
+				s.rate(b.opt.Rows), s.cpu*per100k, s.serverCPU*per100k, 100*s.foreign)
 		}
 	}
 	return nil

@@ -21,6 +21,13 @@ func Drain(ctx context.Context, opt Options) (figures []Figure, err error) {
 			return nil, err
 		}
 	}
+	if b.wants("L2") {
+		latency, err := b.latency(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("latency: %w", err)
+		}
+		figures = append(figures, latency...)
+	}
 	return b.only(figures), nil
 }
 
@@ -58,7 +65,7 @@ func (b *Bench) throughput(ctx context.Context) ([]Figure, error) {
 	per100k := 100_000 / float64(b.opt.Rows)
 	memory := Figure{ID: "E1", What: fmt.Sprintf("resident memory of the relay while it drains %d messages, peak", b.opt.Rows), Unit: "MiB", Floor: 110, Aim: 60, Less: true}
 	for _, s := range relayed {
-		memory.Over, memory.Foreign = append(memory.Over, s.peak/(1<<20)), append(memory.Foreign, s.foreign)
+		memory.add1(s.peak/(1<<20), s.foreign)
 	}
 	return []Figure{
 		compare(Figure{ID: "K3", What: "relay to Kafka / best ordered loop", Unit: "rows/s", Floor: 2.5, Aim: 4,

@@ -68,6 +68,9 @@ func (f *Figure) add(over, under, foreign float64) {
 	}
 }
 
+// add1 adds a round of a figure without a denominator.
+func (f *Figure) add1(over, foreign float64) { f.add(over, math.NaN(), foreign) }
+
 // median of v; NaN when it is empty. v is left as it is.
 func median(v []float64) float64 {
 	s := slices.Sorted(slices.Values(v))
