@@ -128,8 +128,10 @@ routes:
   - { name: all, match: {}, to: { destination: kafka } }
 metrics: { listen: "127.0.0.1:0" }
 logs: { level: info }
-`, r.name, instance, t.Lease, t.Write, t.Write, t.Quarantine, t.SettleBatches, t.RetryInitial, t.MaxAttempts, brokers, t.Batch, t.Publish, t.Publish/2)
+`, r.name, instance, ms(t.Lease), ms(t.Write), ms(t.Write), ms(t.Quarantine), t.SettleBatches, ms(t.RetryInitial), t.MaxAttempts, brokers, t.Batch, ms(t.Publish), ms(t.Publish/2))
 }
+
+func ms(d time.Duration) string { return fmt.Sprintf("%dms", d.Milliseconds()) }
 
 // watch starts the relay of a slot again whenever it has ended.
 func (r *relays) watch(s *slot, at int) {
@@ -153,6 +155,9 @@ func (r *relays) watch(s *slot, at int) {
 		if closed {
 			return
 		}
+		if !killed && p.Err() != nil {
+			time.Sleep(time.Second) // it would end at once again
+		}
 		if err := r.launch(s, at); err != nil {
 			r.mu.Lock()
 			s.other = append(s.other, err.Error())
@@ -168,12 +173,12 @@ func (r *relays) watch(s *slot, at int) {
 	}
 }
 
-// find returns the slot that runs the instance, nil when it does not live any more.
-func (r *relays) find(instance string) *slot {
+// find returns the slot whose relay is the owner, nil when it does not live any more. An owner is an instance and a random part.
+func (r *relays) find(owner string) *slot {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, s := range r.slots {
-		if s.instance == instance {
+		if strings.HasPrefix(owner, s.instance+"/") {
 			return s
 		}
 	}

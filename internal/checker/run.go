@@ -31,6 +31,11 @@ func Run(ctx context.Context, plan Plan, binary string, progress io.Writer) (rec
 			return rec, err
 		}
 	}
+	for _, o := range w.outs {
+		if _, _, err := o.owner(ctx); err != nil {
+			return rec, fmt.Errorf("%w; its relays: %v", err, o.relays.crashes())
+		}
+	}
 	if err := w.load(ctx, &rec, progress); err != nil {
 		return rec, err
 	}
