@@ -31,7 +31,8 @@ type ConfigError struct {
 
 func (e *ConfigError) Error() string { return e.Text }
 
-// RefusedError is given by Acquire when this outbox must not be run here until a person has decided: a copied or restored database.
+// RefusedError is given when this outbox must not be run until a person has decided: by Acquire for a copied or restored database, by any other method for
+// damage that must not be passed over, such as a pending id whose row is gone.
 type RefusedError struct{ Text string }
 
 func (e *RefusedError) Error() string { return e.Text }

@@ -175,15 +175,11 @@ func TestBreakerOpens(t *testing.T) {
 			b.alive()
 			return open || b.fail(lane(1), one, 2, now)
 		}, false},
-		{"the only active lane", func(b *breaker) bool {
-			return b.fail(lane(1), one, 1, now) || b.fail(lane(1), one, 1, now) || b.fail(lane(1), one, 1, now)
-		}, true},
+		{"the only active lane", func(b *breaker) bool { return thrice(b, lane(1), one, 1) }, true},
 		{"a black hole answers with time-outs", func(b *breaker) bool {
 			return b.fail(lane(1), timeout, 3, now) || b.fail(lane(2), timeout, 3, now) || b.fail(lane(3), timeout, 3, now)
 		}, true},
-		{"the whole destination", func(b *breaker) bool {
-			return b.fail(lane(1), all, 9, now) || b.fail(lane(1), all, 9, now) || b.fail(lane(1), all, 9, now)
-		}, true},
+		{"the whole destination", func(b *breaker) bool { return thrice(b, lane(1), all, 9) }, true},
 		{"two failures are not enough", func(b *breaker) bool { return b.fail(lane(1), all, 1, now) || b.fail(lane(2), all, 1, now) }, false},
 	} {
 		b := &breaker{openAfter: 3, initial: time.Second, ceiling: time.Minute}
@@ -191,6 +187,13 @@ func TestBreakerOpens(t *testing.T) {
 			t.Errorf("%s: opened %v, open %v, want %v", c.name, got, b.open, c.want)
 		}
 	}
+}
+
+func thrice(b *breaker, l Lane, o Outcome, active int) (open bool) {
+	for range 3 {
+		open = b.fail(l, o, active, time.Unix(0, 0))
+	}
+	return open
 }
 
 func TestBreakerProbesInTurn(t *testing.T) {

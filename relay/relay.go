@@ -55,11 +55,22 @@ func (r *Relay) Run(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case err != nil && !errors.Is(err, ErrFenced) && !errors.Is(err, ErrMoved):
+		case err != nil && !lost(err):
 			return err
+		}
+		var refused *RefusedError
+		if errors.As(err, &refused) {
+			r.failed("run", err)
+			r.note(err)
+			if !sleep(ctx, refusedPause) { // somebody has to look at it; a standby would meet the same
+				return nil
+			}
 		}
 	}
 }
+
+// refusedPause is how long a relay stays away from an outbox that it cannot work before a person has decided.
+const refusedPause = 30 * time.Second
 
 func (r *Relay) set(s *session) {
 	r.mu.Lock()

@@ -137,14 +137,17 @@ func (s *session) guard(work context.Context, name string, err error) {
 	if err == nil || work.Err() != nil {
 		return
 	}
-	if !errors.Is(err, ErrFenced) && !errors.Is(err, ErrMoved) {
+	if !lost(err) {
 		err = fmt.Errorf("relay: %s: %w", name, err)
 	}
 	s.cancel(err)
 }
 
 // lost says whether an error of the store ends the ownership.
-func lost(err error) bool { return errors.Is(err, ErrFenced) || errors.Is(err, ErrMoved) }
+func lost(err error) bool {
+	var refused *RefusedError
+	return errors.Is(err, ErrFenced) || errors.Is(err, ErrMoved) || errors.As(err, &refused)
+}
 
 func (s *session) trusted(now time.Time) bool {
 	s.mu.Lock()
