@@ -2,8 +2,6 @@ package bench
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -31,9 +29,7 @@ type topic struct {
 
 // makeTopic creates a topic with 6 partitions and one replica.
 func makeTopic(ctx context.Context, brokers []string) (*topic, error) {
-	raw := make([]byte, 4)
-	_, _ = rand.Read(raw) // never fails
-	t := &topic{name: "waybill-bench-" + hex.EncodeToString(raw), brokers: brokers}
+	t := &topic{name: "waybill-bench-" + randomHex(), brokers: brokers}
 	t.client = &kafkago.Client{Addr: kafkago.TCP(brokers...), Transport: &kafkago.Transport{ClientID: "waybill-bench"}}
 	ctx, cancel := context.WithTimeout(ctx, kafkaPatience)
 	defer cancel()

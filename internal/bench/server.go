@@ -35,15 +35,14 @@ type server struct {
 func startServer(ctx context.Context, pgBin string, unsafe, noFsync bool) (_ *server, err error) {
 	inst, err := embedded.Find(ctx, pgBin)
 	if err != nil {
-		return nil, fmt.Errorf("waybill bench: %w", err)
+		return nil, err
 	}
 	cache, err := embedded.CacheDir()
 	if err != nil {
 		return nil, err
 	}
-	raw := make([]byte, 4)
-	_, _ = rand.Read(raw) // never fails
-	s := &server{dir: filepath.Join(cache, "bench-"+hex.EncodeToString(raw)), version: inst.Version()}
+	removeOld(cache)
+	s := &server{dir: filepath.Join(cache, folderPrefix+randomHex()), version: inst.Version()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
@@ -70,6 +69,24 @@ func startServer(ctx context.Context, pgBin string, unsafe, noFsync bool) (_ *se
 	}
 	_, err = migrations.Up(ctx, s.url, migrations.Options{})
 	return s, err
+}
+
+const folderPrefix = "bench-"
+
+// removeOld removes what benches that were killed left behind.
+func removeOld(cache string) {
+	left, _ := filepath.Glob(filepath.Join(cache, folderPrefix+"*"))
+	for _, dir := range left {
+		if info, err := os.Stat(dir); err == nil && time.Since(info.ModTime()) > 24*time.Hour {
+			_ = os.RemoveAll(dir)
+		}
+	}
+}
+
+func randomHex() string {
+	raw := make([]byte, 4)
+	_, _ = rand.Read(raw) // never fails
+	return hex.EncodeToString(raw)
 }
 
 func (s *server) close() error {
