@@ -190,8 +190,7 @@ func (w *world) push(ctx context.Context, f *Fault, o *outboxRun, s *slot) error
 	case owner == nil:
 		return nil
 	case owner == s && f.Point == kp.Stopping:
-		_, err := o.relays.signal(s, syscall.SIGTERM)
-		return err
+		return o.relays.stopOnce(s, f.Point)
 	case owner != s:
 		ended, err := o.relays.signal(owner, syscall.SIGKILL)
 		if err != nil {

@@ -52,7 +52,8 @@ type slot struct {
 	next     string // WAYBILL_KILL of the next start, then empty
 	kill     string // of the running process
 	ended    chan struct{}
-	byPoint  int // times it ended at its kill point
+	byPoint  int  // times it ended at its kill point
+	asked    bool // to stop: a second SIGTERM would end it at once
 	other    []string
 }
 
@@ -76,7 +77,7 @@ func (r *relays) launch(s *slot, at int) error {
 		return nil
 	}
 	r.starts++
-	s.kill, s.next = s.next, ""
+	s.kill, s.next, s.asked = s.next, "", false
 	s.instance = fmt.Sprintf("%s-r%d-%d", r.name, at, r.starts)
 	config := filepath.Join(r.dir, fmt.Sprintf("%s-r%d.yaml", r.name, at))
 	if err := os.WriteFile(config, r.config(s.instance), 0o600); err != nil {
@@ -191,6 +192,20 @@ func (r *relays) signal(s *slot, sig syscall.Signal) (ended <-chan struct{}, err
 	p, ended := s.process, s.ended
 	r.mu.Unlock()
 	return ended, p.Signal(sig)
+}
+
+// stopOnce asks the relay of a slot to stop, once, and arms its next start in case it stops without passing the point.
+func (r *relays) stopOnce(s *slot, point kp.Point) error {
+	r.mu.Lock()
+	asked := s.asked
+	s.asked = true
+	r.mu.Unlock()
+	if asked {
+		return nil
+	}
+	r.arm(s, point, 1)
+	_, err := r.signal(s, syscall.SIGTERM)
+	return err
 }
 
 // arm makes the next start of a slot end at a kill point.
