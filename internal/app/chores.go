@@ -38,7 +38,8 @@ type chores struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	cron    gocron.Scheduler
-	running sync.Map // name → struct{}: gocron's own singleton mode has let runs overlap
+	running sync.Map      // name → struct{}: gocron's own singleton mode has let runs overlap
+	opened  chan struct{} // one slot: the settings of a broker that was opened are to be read
 	wg      sync.WaitGroup
 }
 
@@ -55,7 +56,7 @@ func startChores(e *engine, tel *telemetry.Telemetry, log *slog.Logger, version 
 	if err != nil {
 		return nil, err
 	}
-	c := &chores{e: e, look: look, tel: tel, log: log, version: version, started: time.Now(), cron: cron}
+	c := &chores{e: e, look: look, tel: tel, log: log, version: version, started: time.Now(), cron: cron, opened: make(chan struct{}, 1)}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	for _, job := range []struct {
 		name  string
@@ -74,6 +75,13 @@ func startChores(e *engine, tel *telemetry.Telemetry, log *slog.Logger, version 
 			return nil, fmt.Errorf("schedule %s: %w", job.name, err)
 		}
 	}
+	e.onOpen = func() {
+		select {
+		case c.opened <- struct{}{}:
+		default:
+		}
+	}
+	c.wg.Go(c.afterOpen)
 	cron.Start()
 	return c, nil
 }
@@ -113,8 +121,19 @@ func (c *chores) stop() {
 
 // owned begins the owner's chores at once instead of at their next turn.
 func (c *chores) owned() {
-	c.wg.Go(func() { c.run("broker settings", true, c.brokers) })
 	c.wg.Go(func() { c.run("partitions and retention", true, c.keep) })
+}
+
+// afterOpen reads a broker's settings as soon as it is opened: before, there is none to ask, and applications are to know its size limits from the start.
+func (c *chores) afterOpen() {
+	for {
+		select {
+		case <-c.ctx.Done():
+			return
+		case <-c.opened:
+			c.run("broker settings", true, c.brokers)
+		}
+	}
 }
 
 func (c *chores) register(ctx context.Context) error {

@@ -22,6 +22,7 @@ type engine struct {
 	instance string
 	store    *postgres.Store
 	relay    *relay.Relay
+	onOpen   func() // a destination was opened; set before the relay runs, nil = nobody asks
 
 	mu    sync.Mutex
 	open  map[string]relay.Publisher // by destination, those that were opened
@@ -94,6 +95,9 @@ func (e *engine) opened(d *config.Destination, p relay.Publisher) error {
 	e.mu.Lock()
 	e.open[d.Name] = p
 	e.mu.Unlock()
+	if e.onOpen != nil {
+		e.onOpen()
+	}
 	if d.Durability != "require" {
 		return nil
 	}
