@@ -204,7 +204,9 @@ func (f *flow) failed(l *lane, a answered, took time.Duration, now time.Time) {
 		f.closeBreaker(d, o) // a broker that says what to change is not down
 		f.pauseScope(l, o, now)
 		return
-	case o.Full || o.Kind == Unavailable && o.Scope == ScopeKey:
+	case o.Full, o.Kind == Unavailable && o.Scope == ScopeKey:
+	case o.Kind == Unavailable && o.Class == ClassUnknownTopic:
+		f.closeBreaker(d, o) // the broker answered: only this lane waits
 	default:
 		f.countFault(l, o, now)
 	}

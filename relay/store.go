@@ -71,7 +71,7 @@ type Lease struct {
 	Owner       string
 	Asked       time.Time     // local monotonic moment just before the granting statement was sent
 	Term        time.Duration // what the database granted, from then on at the earliest
-	Quiet       time.Duration // at Asked: how long no byte may go to an unfenced destination
+	Quiet       time.Duration // from Asked on, at least to the database's quiet_until: no byte to an unfenced destination
 	Takeover    bool          // the owner before did not release: ids up to Claimed may already lie at the broker
 	Claimed     ID            // highest id ever claimed
 	Generations []Generation  // ascending From; at least one

@@ -68,14 +68,14 @@ var rules = map[signal]rule{
 
 	sigDial:      {"dial", relay.Unavailable, relay.ScopeLane, relay.ClassUnreachable, ask | reset | refused, "the leader of this partition cannot be reached"},
 	sigNoLeader:  {"no_leader", relay.Unavailable, relay.ScopeLane, relay.ClassUnreachable, ask | refused, "the partition has no leader now; look at its replicas"},
-	sigNoTopic:   {"no_topic", relay.Unavailable, relay.ScopeLane, relay.ClassUnreachable, ask | refused, "the broker does not know the topic; create it"},
+	sigNoTopic:   {"no_topic", relay.Unavailable, relay.ScopeLane, relay.ClassUnknownTopic, ask | refused, "the broker does not know the topic; create it"},
 	sigNoPart:    {"no_partition", relay.Unavailable, relay.ScopeLane, relay.ClassUnreachable, ask | refused, "the partition is missing although the topic exists"},
 	sigGone:      {"no_topic", relay.Config, relay.ScopeTopic, relay.ClassUnknownTopic, ask | refused, "the broker does not know the topic; create it, or correct the route"},
 	sigUntrusted: {"untrusted", relay.Unavailable, relay.ScopeDestination, relay.ClassUnreachable, refused, "the lease is no longer trusted, so nothing is sent"},
 	sigLate:      {"late", relay.Unavailable, relay.ScopeLane, relay.ClassTimeout, refused, "the time for this batch was over before it could leave"},
 	sigNoSession: {"no_session", relay.Unavailable, relay.ScopeLane, relay.ClassUnreachable, ask | refused, "no producer id could be fetched"},
 
-	3:   {"UNKNOWN_TOPIC_OR_PARTITION", relay.Unavailable, relay.ScopeLane, relay.ClassUnreachable, ask, "the broker does not know the topic; create it"},
+	3:   {"UNKNOWN_TOPIC_OR_PARTITION", relay.Unavailable, relay.ScopeLane, relay.ClassUnknownTopic, ask, "the broker does not know the topic; create it"},
 	5:   {"LEADER_NOT_AVAILABLE", relay.Unknown, 0, relay.ClassNotReplicated, ask, "the partition has no leader now"},
 	6:   {"NOT_LEADER_OR_FOLLOWER", relay.Unknown, 0, relay.ClassNotReplicated, ask, "leadership moved; the batch may have been appended before"},
 	8:   {"BROKER_NOT_AVAILABLE", relay.Unknown, 0, relay.ClassUnreachable, ask | reset, "the broker is going away"},
