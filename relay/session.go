@@ -116,11 +116,11 @@ func (s *session) run(ctx context.Context) error {
 	}
 	stopReading()
 	readers.Wait()
-	var cause error
-	if work.Err() == nil {
-		s.drain(work)
+	released := work.Err() == nil && s.drain(work)
+	cause := context.Cause(work)
+	if released {
+		cause = nil // a renewal that came too late is told that it is fenced
 	}
-	cause = context.Cause(work)
 	cancel(nil)
 	s.closePublishers()
 	s.lanes.Wait()
@@ -213,8 +213,8 @@ func (s *session) pokeReader() { poke(s.wakeRead) }
 func (s *session) pokeHeld()   { poke(s.wakeHeld) }
 
 // drain finishes what is in flight: lanes send nothing new, open batches are presented until they are resolved or the time is up, everything known is
-// settled. The lease is released only when no answer is open: a standby must not begin while something of ours may still be stored.
-func (s *session) drain(work context.Context) {
+// settled. The lease is released, and drain says so, only when no answer is open: a standby must not begin while something of ours may still be stored.
+func (s *session) drain(work context.Context) (released bool) {
 	close(s.flush)
 	s.mu.Lock()
 	s.flow.stopping = true
@@ -228,21 +228,19 @@ func (s *session) drain(work context.Context) {
 	for {
 		quiet, maybe := s.quiet()
 		if quiet {
-			if !maybe {
-				kp.Hit(kp.Stopping)
-				s.release(work)
+			if maybe {
+				return false
 			}
-			return
+			kp.Hit(kp.Stopping)
+			return s.release(work)
 		}
 		select {
 		case <-s.wakeDrain:
 		case <-work.Done():
-			return
+			return false
 		case <-deadline.C:
-			if _, maybe := s.quiet(); !maybe && s.idle() {
-				s.release(work)
-			}
-			return
+			_, maybe := s.quiet()
+			return !maybe && s.idle() && s.release(work)
 		}
 	}
 }
@@ -268,15 +266,17 @@ func (s *session) idle() bool {
 	return s.flow.out.empty() && !s.settling
 }
 
-func (s *session) release(ctx context.Context) {
+func (s *session) release(ctx context.Context) bool {
 	call, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	s.mu.Lock()
 	lease := s.lease
 	s.mu.Unlock()
-	if err := s.store.Release(call, lease); err != nil {
+	err := s.store.Release(call, lease)
+	if err != nil {
 		s.r.failed("release", err)
 	}
+	return err == nil
 }
 
 // closePublishers ends every connection: raw sockets first, by the contract of Close.

@@ -153,7 +153,10 @@ func (s *Memory) Acquire(ctx context.Context, terms relay.Terms) (lease relay.Le
 		s.main, s.activity = reader{fresh: true}, db.activity
 		s.synced()
 		lease = relay.Lease{
-			Epoch: o.epoch, Owner: o.owner, Asked: asked, Term: terms.Lease, Quiet: max(0, o.quiet.Sub(now)), Takeover: !was.released, Claimed: db.claimed,
+			Epoch: o.epoch, Owner: o.owner, Asked: asked, Term: terms.Lease, Takeover: !was.released, Claimed: db.claimed,
+		}
+		if o.quiet.After(now) {
+			lease.Quiet = o.quiet.Sub(now) + time.Since(asked)
 		}
 		for _, g := range db.generations {
 			lease.Generations = append(lease.Generations, g.Generation)
