@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -27,39 +26,35 @@ type backlog struct {
 	rows  int64
 }
 
-// fillBacklog writes rows messages into an empty outbox that has partitions ahead, as a running relay keeps them.
-func fillBacklog(ctx context.Context, url string, rows int64) (_ *backlog, err error) {
-	b := &backlog{rows: rows}
-	if b.conn, err = pgx.Connect(ctx, url); err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, b.close())
-		}
-	}()
+// openBacklog connects to an empty outbox.
+func openBacklog(ctx context.Context, url string, rows int64) (*backlog, error) {
+	conn, err := pgx.Connect(ctx, url)
+	return &backlog{conn: conn, rows: rows}, err
+}
+
+// fill writes the messages. There are partitions ahead, as a running relay keeps them.
+func (b *backlog) fill(ctx context.Context, url string) error {
 	store, err := postgres.Open(ctx, postgres.Config{URL: url})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer store.Close()
-	for done := int64(0); done < rows; done += fillChunk {
+	for done := int64(0); done < b.rows; done += fillChunk {
 		if _, err := store.AddPartitions(ctx, 30*24*time.Hour); err != nil {
-			return nil, err
+			return err
 		}
-		if _, err := b.conn.Exec(ctx, sqlFill, done+1, min(done+fillChunk, rows)); err != nil {
-			return nil, fmt.Errorf("fill the outbox: %w", err)
+		if _, err := b.conn.Exec(ctx, sqlFill, done+1, min(done+fillChunk, b.rows)); err != nil {
+			return fmt.Errorf("fill the outbox: %w", err)
 		}
 	}
 	var last, count int64
 	if err := b.conn.QueryRow(ctx, `SELECT min(id), max(id), count(*) FROM outbox.message_log`).Scan(&b.first, &last, &count); err != nil {
-		return nil, err
+		return err
 	}
-	if count != rows || last-b.first+1 != rows {
-		return nil, fmt.Errorf("the outbox was filled with %d messages, ids %d to %d, instead of %d without a gap", count, b.first, last, rows)
+	if count != b.rows || last-b.first+1 != b.rows {
+		return fmt.Errorf("the outbox was filled with %d messages, ids %d to %d, instead of %d without a gap", count, b.first, last, b.rows)
 	}
-	_, err = b.conn.Exec(ctx, `VACUUM (ANALYZE) outbox.message_log`)
-	return b, err
+	return b.do(ctx, `VACUUM (ANALYZE) outbox.message_log`)
 }
 
 func (b *backlog) close() error { return b.conn.Close(context.Background()) }

@@ -58,19 +58,30 @@ func start(ctx context.Context, opt Options, rows int64) (_ *Bench, err error) {
 	if b.server, err = startServer(ctx, opt.PgBin, opt.Unsafe, opt.NoFsync); err != nil {
 		return nil, err
 	}
-	b.say("PostgreSQL %s, private, fsync %s; writing %d messages of 1 KiB", b.server.version, map[bool]string{false: "on", true: "off"}[opt.NoFsync], opt.Rows)
-	b.backlog, err = fillBacklog(ctx, b.server.url, opt.Rows)
+	b.say("PostgreSQL %s, private, fsync %s", b.server.version, map[bool]string{false: "on", true: "off"}[opt.NoFsync])
+	b.backlog, err = openBacklog(ctx, b.server.url, opt.Rows)
 	return b, err
 }
 
 func (b *Bench) close() error {
 	var err error
-	if b.backlog != nil {
+	if b.backlog != nil && b.backlog.conn != nil {
 		err = b.backlog.close()
 	}
 	if b.server != nil {
 		err = errors.Join(err, b.server.close())
 	}
+	return err
+}
+
+// fill writes the backlog and warms up with one drain of it.
+func (b *Bench) fill(ctx context.Context, warm func(context.Context, job) (sample, error)) error {
+	b.say("writing %d messages of 1 KiB", b.opt.Rows)
+	if err := b.backlog.fill(ctx, b.server.url); err != nil {
+		return err
+	}
+	b.say("warming up")
+	_, err := warm(ctx, job{})
 	return err
 }
 

@@ -32,8 +32,8 @@ func Drain(ctx context.Context, opt Options) (figures []Figure, err error) {
 }
 
 func (b *Bench) throughput(ctx context.Context) ([]Figure, error) {
-	b.say("warming up")
-	if _, err := b.toKafka(ctx, b.opt.Rows, job{}, b.relay); err != nil {
+	err := b.fill(ctx, func(ctx context.Context, j job) (sample, error) { return b.toKafka(ctx, b.opt.Rows, j, b.relay) })
+	if err != nil {
 		return nil, err
 	}
 	var best job
@@ -51,7 +51,7 @@ func (b *Bench) throughput(ctx context.Context) ([]Figure, error) {
 		}
 	}
 	var relayed, looped []sample
-	err := b.rounds(ctx, []turn{
+	err = b.rounds(ctx, []turn{
 		{"relay to Kafka", &relayed, func(ctx context.Context) (sample, error) {
 			return b.toKafka(ctx, b.opt.Rows, job{Profile: b.opt.CPUProfile}, b.relay)
 		}},

@@ -21,8 +21,7 @@ func Store(ctx context.Context, opt Options) (figures []Figure, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
-	b.say("warming up")
-	if _, err := b.relay(ctx, job{}); err != nil {
+	if err := b.fill(ctx, b.relay); err != nil {
 		return nil, err
 	}
 	best := job{}
