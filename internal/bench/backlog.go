@@ -73,7 +73,7 @@ func (b *backlog) pendClassic(ctx context.Context, rows int64) error {
 	if _, err := b.conn.Exec(ctx, sqlClassicFill, rows); err != nil {
 		return err
 	}
-	return b.do(ctx, `VACUUM (ANALYZE) waybill_bench.classic`, `CHECKPOINT`)
+	return b.do(ctx, `VACUUM (ANALYZE) waybill_bench.classic`)
 }
 
 func (b *backlog) do(ctx context.Context, statements ...string) error {

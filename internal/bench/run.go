@@ -84,7 +84,7 @@ func (b *Bench) relay(ctx context.Context, j job) (sample, error) {
 
 // classic drains rows messages through the textbook loop.
 func (b *Bench) classic(ctx context.Context, rows int64, j job) (sample, error) {
-	if err := b.backlog.pendClassic(ctx, rows); err != nil {
+	if err := errors.Join(b.backlog.pendClassic(ctx, rows), b.backlog.do(ctx, `CHECKPOINT`)); err != nil {
 		return sample{}, err
 	}
 	j.Kind, j.Rows = jobLoop, rows

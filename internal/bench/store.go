@@ -101,7 +101,8 @@ func (b *Bench) copyOut(ctx context.Context) (sample, error) {
 	})
 }
 
-// wideUpdate marks all rows of the textbook's table in one statement: the least that a status column beside the payload can cost.
+// wideUpdate marks all rows of the textbook's table in one statement: the least that a status column beside the payload can cost. No checkpoint comes before
+// it: images of whole pages would double its WAL, and flatter S5.
 func (b *Bench) wideUpdate(ctx context.Context) (sample, error) {
 	if err := b.backlog.pendClassic(ctx, b.opt.Rows); err != nil {
 		return sample{}, err
