@@ -175,7 +175,10 @@ func (s *Store) acquire(ctx context.Context, c *pgx.Conn, terms relay.Terms) (g 
 		}
 	}
 	l.Epoch, l.Claimed = relay.Epoch(epoch), relay.ID(claimed)
-	l.Quiet, l.Takeover = time.Duration(quiet)*time.Microsecond, !released
+	l.Takeover = !released
+	if quiet > 0 { // it counts from the statement on, which may have waited for locks since Asked
+		l.Quiet = time.Duration(quiet)*time.Microsecond + time.Since(l.Asked)
+	}
 	g = grant{lease: l, here: now}
 	if err = s.settleIn(ctx, tx, &g, terms.Configured); err != nil {
 		return g, err
