@@ -20,7 +20,9 @@ func TestCleanStopHandsOverAtOnce_R1_R7_C10(t *testing.T) {
 		name := string("ab"[i])
 		above := r.newest()
 		eventually(t, name+" sends", func() bool { return r.sentOf(topic, above) > 50 })
-		eventually(t, "the other one stands by", func() bool { return ask[int](r, `SELECT count(*) FROM outbox.relay WHERE seen_at > now() - interval '10 s'`) == 2 })
+		eventually(t, "the other one stands by", func() bool {
+			return ask[int](r, `SELECT count(*) FROM outbox.relay WHERE seen_at > now() - interval '10 s'`) == 2
+		})
 		if err := stopped.stop(); err != nil {
 			t.Fatal(err)
 		}
