@@ -18,8 +18,8 @@ type group struct {
 type hold struct {
 	Hold
 	msg   *Message
-	key   Key
-	keyed bool // the key's closedKey counts it as undecided
+	key   Key  // of its message
+	keyed bool // the key's closedKey counts it as undecided: not a passed or scheduled one
 }
 
 func (g *group) size() int { return len(g.acked) + len(g.ackedHeld) + len(g.holds) }
@@ -50,7 +50,7 @@ func (g *group) held() *group {
 func (g *group) join(other *group) {
 	mine := map[Key]bool{}
 	for i := range g.holds {
-		mine[g.holds[i].key] = g.holds[i].keyed
+		mine[g.holds[i].key] = true
 	}
 	for _, k := range g.release {
 		mine[k] = true
@@ -60,7 +60,7 @@ func (g *group) join(other *group) {
 	moved := map[ID]bool{}
 	for _, h := range holds {
 		to := other
-		if h.keyed && mine[h.key] {
+		if h.key.Key != "" && mine[h.key] {
 			to, moved[h.ID] = g, true
 		}
 		to.holds = append(to.holds, h)
@@ -132,15 +132,16 @@ func (f *flow) hold(m *Message, h Hold) {
 	if m.passed() {
 		h.Passed = true
 	}
-	out := hold{Hold: h, msg: m}
-	if k, keyed := m.OrderKey(); keyed && !h.Passed && h.State != Scheduled {
+	k, keyed := m.OrderKey()
+	out := hold{Hold: h, msg: m, key: k}
+	if keyed && !h.Passed && h.State != Scheduled {
 		c := f.keys.get(k)
 		if c == nil || h.State != Blocked {
 			c = f.keys.close(k, m.ID)
 		}
 		c.undecided++
 		f.keys.touch(c)
-		out.key, out.keyed = k, true
+		out.keyed = true
 	}
 	f.leave(m, rowResolved)
 	f.out.holds = append(f.out.holds, out)
@@ -167,9 +168,7 @@ func (f *flow) block(m *Message) {
 func (f *flow) untangle(g *group) {
 	held := map[Key]bool{}
 	for i := range g.holds {
-		if g.holds[i].keyed {
-			held[g.holds[i].key] = true
-		}
+		held[g.holds[i].key] = true
 	}
 	g.release = slices.DeleteFunc(g.release, func(k Key) bool {
 		if c := f.keys.get(k); held[k] && c != nil {
@@ -211,10 +210,8 @@ func (f *flow) decided(g *group, still []Key) {
 		f.keys.released(k, more[k])
 	}
 	for i := range g.holds {
-		if h := &g.holds[i]; h.keyed {
-			if c := f.keys.get(h.key); c != nil {
-				f.release(h.key, c)
-			}
+		if c := f.keys.get(g.holds[i].key); c != nil {
+			f.release(g.holds[i].key, c)
 		}
 	}
 }

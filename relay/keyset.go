@@ -97,7 +97,7 @@ func (s *keyset) heads(answer []Head, asked uint64, only []Key) (release []Key) 
 		switch {
 		case c == nil:
 			c = s.close(h.Key, head)
-		case c.changed <= asked:
+		case c.changed <= asked && c.undecided == 0: // else the store does not know our newest head yet
 			c.head = head
 		}
 		if !h.Due && c.wantsRelease() {

@@ -39,6 +39,7 @@ type BrokerConfig struct {
 	Dedupes   bool          // a batch presented again by the same publisher is stored once
 	Fences    bool          // an older epoch is refused
 	NoOffsets bool          // acks do not tell the place
+	People    bool          // people act: a message that was let pass and retried may come behind newer ones of its key
 	Latency   time.Duration // of a normal answer
 	MaxBatch  int           // 0 = 500
 	MaxBytes  int           // 0 = 900 KiB

@@ -155,7 +155,7 @@ func (p *Publisher) check(lane relay.Lane, batch []*relay.Message) {
 	last, bytes := map[relay.Key]relay.ID{}, 0
 	for _, m := range batch {
 		key, ordered := m.OrderKey()
-		ordered = ordered && m.DeliverAfter.IsZero() // a scheduled message takes its place when it falls due
+		ordered = ordered && m.DeliverAfter.IsZero() && !config.People // a scheduled message takes its place when it falls due
 		switch {
 		case m.Target == "":
 			broken(fmt.Sprintf("message %d has no target topic", m.ID))

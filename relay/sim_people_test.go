@@ -1,0 +1,109 @@
+package relay_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/waybillmq/waybill/relay"
+	"github.com/waybillmq/waybill/relay/relaytest"
+)
+
+// TestSimulationOfPeople lets messages be refused and time out while people retry, skip and discard, hold locks, and crashes happen. In the end what was
+// refused passes, every dead message is retried, and all must be there: every key whole and in order, but for what a person let pass. A failure prints its
+// seed: go test ./relay -run TestSimulationOfPeople -sim.first=SEED -sim.seeds=1
+func TestSimulationOfPeople(t *testing.T) {
+	seeds := *simSeeds
+	if testing.Short() {
+		seeds = min(seeds, 50)
+	}
+	for i := range seeds {
+		seed := *simFirst + int64(i)
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { simulatePeople(t, seed) })
+		})
+	}
+}
+
+func simulatePeople(t *testing.T, seed int64) {
+	rnd := rand.New(rand.NewPCG(uint64(seed), 19))
+	w := newWorld(t, relaytest.BrokerConfig{Lanes: 1 + rnd.IntN(3), Dedupes: true, People: true, MaxBatch: 1 + rnd.IntN(6)})
+	w.rand = rnd
+	w.opt.ReadRows, w.opt.Ahead = 2+rnd.IntN(10), 8+rnd.IntN(30)
+	w.opt.Routes[0].Retry = relay.Retry{Initial: 20 * time.Millisecond, Cap: 2 * time.Second, MaxAttempts: 2 + rnd.IntN(3), MaxAge: time.Hour}
+	w.opt.Routes[0].SkipDead = rnd.IntN(4) == 0
+	w.broker.Poison(func(m *relay.Message) bool { return strings.HasPrefix(string(m.Payload), "poison") })
+	hang := rand.New(rand.NewPCG(uint64(seed), 20))
+	w.broker.Script(func(call relaytest.Call) relaytest.Answer {
+		if call.Lane.Index == 0 && hang.IntN(3) == 0 {
+			return relaytest.LoseBatch() // one lane that often times out, beside healthy ones
+		}
+		return relaytest.Answer{}
+	})
+	w.start()
+	var unlock []func()
+	for n := range 40 + rnd.IntN(40) {
+		time.Sleep(time.Duration(rnd.IntN(300)) * time.Millisecond)
+		tx := w.db.Begin()
+		for j := range 1 + rnd.IntN(6) {
+			name := "ok"
+			if rnd.IntN(12) == 0 {
+				name = "poison"
+			}
+			tx.Publish("t", fmt.Sprintf("k%d", rnd.IntN(5)), fmt.Sprintf("%s-%d-%d", name, n, j))
+		}
+		_ = tx.Commit()
+		unlock = w.person(unlock)
+		if rnd.IntN(25) == 0 {
+			w.db.Crash()
+			w.db.Up()
+		}
+	}
+	for _, f := range unlock {
+		f()
+	}
+	w.broker.Poison(nil)
+	w.broker.Script(nil)
+	w.await("drained", 30*time.Minute, func() bool {
+		w.retryDead()
+		return len(w.db.Pending()) == 0 && len(w.db.HeldRows()) == 0
+	})
+	w.stopAll()
+	relaytest.Check(t, relaytest.Bounds{Q: 100, Rewinds: 100, Placed: true}, w.db, w.broker)
+}
+
+// person acts on some held message, or locks one for a while.
+func (w *world) person(unlock []func()) []func() {
+	held := w.db.HeldRows()
+	if len(held) == 0 {
+		return unlock
+	}
+	id := held[w.rand.IntN(len(held))].ID
+	switch w.rand.IntN(10) {
+	case 0:
+		_, _ = w.db.Discard(id)
+	case 1:
+		_, _ = w.db.Skip(id)
+	case 2, 3:
+		_, _ = w.db.Retry(id)
+	case 4:
+		return append(unlock, w.db.Lock(id))
+	default:
+		if len(unlock) > 0 {
+			unlock[0]()
+			return unlock[1:]
+		}
+	}
+	return unlock
+}
+
+func (w *world) retryDead() {
+	for _, h := range w.db.HeldRows() {
+		if h.State == relay.Dead {
+			_, _ = w.db.Retry(h.ID)
+		}
+	}
+}
