@@ -46,9 +46,9 @@ var traps = map[kp.Bug]trap{
 		[]string{"I4", "I5", "I10"}, "owners that sleep past their lease"},
 	kp.ClaimAnyIncarnation: {asyncCrash, []string{"I2"}, "database crashes under asynchronous commits"},
 	kp.TwoHeads: {func(p *Plan) {
-		p.Fake, p.Kinds, p.Cycles, p.For = true, map[Kind]int{LaneTimeout: 1}, 3, 40*time.Second
-		p.Load.Poison, p.Tuning.RetryInitial = 0, 500*time.Millisecond
-	}, []string{"I4", "I11"}, "a partition that times out"},
+		p.Fake, p.Kinds, p.Cycles, p.For = true, map[Kind]int{LaneTimeout: 1}, 3, 50*time.Second
+		p.Load.Poison, p.Load.Keys, p.Tuning.RetryInitial, p.Tuning.Lease = 0, 4, 500*time.Millisecond, 15*time.Second
+	}, []string{"I4", "I9"}, "a partition that times out"},
 	kp.WholeBatchAcked: {poisoned, []string{"I1", "I3"}, "poisoned messages"},
 	kp.FailedToTail:    {poisoned, []string{"I4"}, "poisoned messages"},
 	kp.ChargeOutage: {func(p *Plan) {

@@ -171,6 +171,7 @@ func TestDecide(t *testing.T) {
 		"a fault without effect": {func(r *Record, _ *Evidence) { r.Faults[0].Effect = false }, ExitVoid, "took effect"},
 		"nothing in flight":      {func(r *Record, _ *Evidence) { r.Faults[0].InFlight = false }, ExitVoid, "in flight"},
 		"not drained":            {func(_ *Record, e *Evidence) { e.Drained = false }, ExitVoid, "drain"},
+		"two heads":              {func(r *Record, _ *Evidence) { r.Heads = 1 }, ExitViolation, "I9"},
 		"the oracle is wrong":    {func(_ *Record, e *Evidence) { e.Heard["a"] = "failed" }, ExitVoid, "oracle"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -283,7 +283,7 @@ func (w *world) killKafka(ctx context.Context, f *Fault, away time.Duration) err
 // laneTimeout makes one partition answer "timed out" while the others go on.
 func (w *world) laneTimeout(ctx context.Context, f *Fault) error {
 	fault := w.broker.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Partitions: []int32{0}, Err: kerr.RequestTimedOut, Count: -1})
-	wait(ctx, 3*time.Second)
+	wait(ctx, 8*time.Second)
 	hits := fault.Hits()
 	fault.Remove()
 	f.Effect, f.Proof = hits > 0, fmt.Sprintf("%d answers of partition 0 were \"timed out\"", hits)

@@ -46,7 +46,7 @@ const (
 	KillKafka    Kind = "kill_kafka"    // kill -9 of the broker, restart
 	BothDown     Kind = "both_down"     // PostgreSQL and every owner at once
 	KafkaAway    Kind = "kafka_away"    // broker down for 15 s
-	LaneTimeout  Kind = "lane_timeout"  // fake broker: one partition answers "timed out" for 3 s
+	LaneTimeout  Kind = "lane_timeout"  // fake broker: one partition answers "timed out" for 8 s
 )
 
 // Profiles are the kinds of a run by name.

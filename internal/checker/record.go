@@ -31,6 +31,9 @@ type Record struct {
 	Faults   []Fault           `json:"faults"`
 	Outboxes []Judged          `json:"outboxes"`
 
+	// Heads is how often the database refused a second retrying message of a key: by its own log, so that no relay can hide it.
+	Heads int `json:"heads"`
+
 	Violations []string `json:"violations"`
 	Void       []string `json:"void"`
 	Exit       int      `json:"exit"`
@@ -114,6 +117,9 @@ func first(texts []string, n int) []string { return texts[:min(n, len(texts))] }
 
 // decide looks at the run as a whole.
 func (r *Record) decide() {
+	if r.Heads > 0 {
+		r.Violations = append(r.Violations, fmt.Sprintf("servers: I9 lifecycle: message_held_head refused a second retrying message of a key %d times", r.Heads))
+	}
 	rate := 0.0
 	for _, o := range r.Outboxes {
 		rate += o.PerSec

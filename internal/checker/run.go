@@ -1,6 +1,7 @@
 package checker
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -52,6 +53,11 @@ func Run(ctx context.Context, plan Plan, binary string, progress io.Writer) (rec
 			return rec, err
 		}
 		rec.judge(&e)
+	}
+	if log, err := os.ReadFile(w.pg.LogFile()); err != nil {
+		return rec, err
+	} else {
+		rec.Heads = bytes.Count(log, []byte(`unique constraint "message_held_head"`))
 	}
 	rec.Took = time.Since(rec.Began)
 	rec.decide()
