@@ -26,7 +26,7 @@ func (s *session) read(ctx context.Context) error {
 	after, resets, fails := ID(0), -1, 0
 	for ctx.Err() == nil {
 		s.r.beats.beat("reader")
-		if err := s.awaitRoom(ctx); err != nil {
+		if err := s.awaitRoom(ctx, resets); err != nil {
 			return nil
 		}
 		caught, err := s.readCatchUp(ctx)
@@ -60,8 +60,8 @@ func (s *session) read(ctx context.Context) error {
 }
 
 // awaitRoom waits until the look-ahead has room. Lanes that cannot send let go their queues at once; when nothing moves for slowAfter, the lane that holds
-// most does.
-func (s *session) awaitRoom(ctx context.Context) error {
+// most does. After a reset it does not wait: the read revives the outbox, and without that nothing is settled and no room comes.
+func (s *session) awaitRoom(ctx context.Context, resets int) error {
 	moved, ahead := time.Now(), -1
 	for {
 		s.mu.Lock()
@@ -72,7 +72,7 @@ func (s *session) awaitRoom(ctx context.Context) error {
 		if s.flow.full() {
 			s.flow.relieve(now.Sub(moved) >= slowAfter, now)
 		}
-		full := s.flow.full()
+		full := s.flow.full() && s.resets == resets
 		s.waiting = full
 		s.mu.Unlock()
 		if !full {
