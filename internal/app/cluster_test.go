@@ -54,6 +54,7 @@ func TestAnotherClusterIsRefused_C16_ASecondSignalEndsAtOnce_G1(t *testing.T) {
 	r.verdict(0)
 
 	s := newRig(t, testservices.Postgres(t, 18).URL, second)
+	s.lease(2*time.Second, 300*time.Millisecond, 600*time.Millisecond) // nobody gives the lease back
 	orders := s.topic("orders", 2, nil)
 	p := s.launch("d")
 	s.publish(text(orders, "k"))

@@ -9,6 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/waybillmq/waybill/adapters/kafka"
 	"github.com/waybillmq/waybill/internal/testservices"
 	"github.com/waybillmq/waybill/outbox"
@@ -50,6 +53,42 @@ func TestTooLargeIsRefusedWhenItIsWritten_E17(t *testing.T) {
 	if res := r.verdict(0); res.Sent != 1 {
 		t.Errorf("%+v", res)
 	}
+}
+
+// L3, L4, L6: what cannot be a message is refused where it is written, with its own code, and takes the business rows back with it.
+func TestBadInputIsRefusedWithTheBusinessTransaction_L3_L4_L6(t *testing.T) {
+	r := sharedRig(t)
+	topic := r.topic("orders", 1, nil)
+	r.start("a")
+	r.exec(`CREATE TABLE business (n int)`)
+	for _, c := range []struct{ code, call string }{
+		{"OB001", `outbox.publish('', '{}'::jsonb)`},
+		{"OB001", `outbox.publish(repeat('t', 300), '{}'::jsonb)`},
+		{"OB001", `outbox.publish('t', '{}'::jsonb, key => repeat('k', 1025))`},
+		{"OB002", `outbox.publish_bytes('t', NULL)`},
+		{"OB003", `outbox.publish('t', '{}'::jsonb, headers => '{"a": {"b": "nested"}}')`},
+		{"OB003", `outbox.publish('t', '{}'::jsonb, headers => '["a list"]')`},
+		{"OB003", `outbox.publish('t', '{}'::jsonb, headers => '{"waybill-id": "forged"}')`},
+		{"OB004", `outbox.publish_bytes('t', decode(repeat('00', 1000001), 'hex'))`},
+	} {
+		err := pgx.BeginFunc(t.Context(), r.pool, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(t.Context(), `INSERT INTO business VALUES (1)`); err != nil {
+				return err
+			}
+			_, err := tx.Exec(t.Context(), "SELECT "+c.call)
+			return err
+		})
+		var said *pgconn.PgError
+		if !errors.As(err, &said) || said.Code != c.code {
+			t.Errorf("%s: %v, want %s", c.call, err, c.code)
+		}
+	}
+	if n := ask[int](r, `SELECT (SELECT count(*) FROM business) + (SELECT count(*) FROM outbox.message_log)`); n != 0 {
+		t.Errorf("%d rows stayed", n)
+	}
+	r.publish(text(topic, "k"))
+	r.drained()
+	r.verdict(0)
 }
 
 // D3, D5, E17: a message that the broker refuses is dead at once with the broker's reason, and its key waits; others do not. When the broker takes it and a

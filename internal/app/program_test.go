@@ -9,26 +9,21 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
 	"github.com/waybillmq/waybill/internal/child"
 )
 
-// buildProgram builds the real program once per process, into a folder that the first test which asks must outlive: all of them end before Main does.
-var buildProgram = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "waybill-app-test-")
-	if err != nil {
-		return "", err
-	}
-	binary := filepath.Join(dir, "waybill")
+// build makes the real program for one test.
+func build(t *testing.T) (string, error) {
+	binary := filepath.Join(t.TempDir(), "waybill")
 	out, err := exec.Command("go", "build", "-o", binary, "../../cmd/waybill").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build the program: %w: %s", err, out)
 	}
 	return binary, nil
-})
+}
 
 // program is `waybill run` as a process of its own, to be signalled and killed.
 type program struct {
@@ -41,7 +36,7 @@ type program struct {
 // launch starts the program with the lease numbers, destinations and routes of the rig's configuration.
 func (r *rig) launch(instance string) *program {
 	r.t.Helper()
-	binary, err := buildProgram()
+	binary, err := r.program()
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -36,6 +36,8 @@ type rig struct {
 	prefix string // of its topics
 	topics map[string]*testservices.Cluster
 
+	program func() (string, error) // path of the real program, built when it is first needed
+
 	mu     sync.Mutex
 	relays []*runningRelay
 }
@@ -54,6 +56,7 @@ func newRig(t *testing.T, url string, k *testservices.Cluster) *rig {
 	}
 	t.Cleanup(pool.Close)
 	r := &rig{t: t, url: url, pool: pool, kafka: k, prefix: "t" + randomHex(4) + ".", topics: map[string]*testservices.Cluster{}}
+	r.program = sync.OnceValues(func() (string, error) { return build(t) })
 	r.config = config.Default()
 	c := r.config
 	c.Name, c.Metrics.Listen = "test", "127.0.0.1:0"
