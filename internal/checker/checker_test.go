@@ -34,7 +34,7 @@ func TestChaos(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		plan.Cycles, plan.For, plan.Out = *cycles, 3*time.Minute, t.TempDir()
+		plan.Cycles, plan.For, plan.Out = *cycles, 3*time.Minute, records(t)
 		rec, err := Run(t.Context(), plan, binary, t.Output())
 		if err != nil {
 			t.Fatal(err)
@@ -63,6 +63,24 @@ func TestChaos(t *testing.T) {
 			}
 		})
 	}
+}
+
+// records makes a folder that stays when the test fails.
+func records(t *testing.T) string {
+	dir, err := makeDir("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the records of the run are in %s", dir)
+			return
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }
 
 func TestEveryDemandedBugHasATrap(t *testing.T) {

@@ -167,7 +167,7 @@ func (w *world) drain(ctx context.Context, rec *Record, progress io.Writer) erro
 				}
 				if time.Since(moved) > stallTime {
 					rec.stalled[i] = true
-					fmt.Fprintf(progress, "%s: nothing has moved for %s: %d pending, %d in held with a turn, %d dead or blocked\n", o.name, stallTime, now[0], now[1], now[2])
+					fmt.Fprintf(progress, "%s: nothing has moved for %s: %d pending, %d in held with a turn, %d dead or blocked: %s\n", o.name, stallTime, now[0], now[1], now[2], o.stuck(ctx))
 					return
 				}
 				wait(ctx, 100*time.Millisecond)
@@ -177,6 +177,17 @@ func (w *world) drain(ctx context.Context, rec *Record, progress io.Writer) erro
 	all.Wait()
 	rec.Drain = time.Since(began)
 	return errors.Join(append(errs, ctx.Err())...)
+}
+
+// stuck describes what is held, a line for each state and reason.
+func (o *outboxRun) stuck(ctx context.Context) (text string) {
+	err := o.ask(ctx, `SELECT coalesce(string_agg(format('%s %s (due %s, sending %s, passed %s, %s %s), key %s, ids %s to %s', n, state, due, sending, passed, outcome, class, key, lo, hi), '; '), '')
+		FROM (SELECT count(*) AS n, state, due_at IS NOT NULL AS due, sending, passed, outcome, class, key, min(id) AS lo, max(id) AS hi FROM outbox.message_held
+			GROUP BY 2, 3, 4, 5, 6, 7, 8 ORDER BY 1 DESC LIMIT 10) x`, nil, &text)
+	if err != nil {
+		return err.Error()
+	}
+	return text
 }
 
 func (w *world) versions(ctx context.Context) map[string]string {
