@@ -151,6 +151,9 @@ type Outcome struct {
 	After  time.Duration // the broker's own wish to wait (throttle); 0 = none
 	Full   bool          // with Unavailable: waits for our own settlements; the lane pauses, the breaker does not count it
 	Fenced bool          // with Unavailable: a higher epoch owns the lane; the engine gives the outbox up
+	// Earlier: with Unknown, this presentation was not stored, but an earlier one of the same batch may have been. It stays as it is and costs nothing, like
+	// Unavailable: a leader that moves must not use up the tries of what it may hold.
+	Earlier bool
 }
 
 // Error classes: stored, shown, and used as a metric label.

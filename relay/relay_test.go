@@ -156,3 +156,35 @@ func TestStandbyTakesOver(t *testing.T) {
 		relaytest.Check(t, relaytest.Bounds{Q: 1, Placed: true}, w.db, w.broker)
 	})
 }
+
+// R16, E5: after one ambiguous answer, refusals of the same batch cost nothing, however many lanes are acked meanwhile.
+func TestRefusalsAfterAnUnknownAnswerCostNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, relaytest.BrokerConfig{Dedupes: true})
+		moving := relay.Lane{Topic: "t", Index: 0}
+		refused := relay.Outcome{Kind: relay.Unknown, Earlier: true, Class: relay.ClassUnreachable, Detail: "the leader moves"}
+		w.broker.Script(func(call relaytest.Call) relaytest.Answer {
+			switch {
+			case call.Lane != moving || call.LaneN > 40:
+				return relaytest.Answer{}
+			case call.LaneN == 1:
+				return relaytest.LoseAnswer()
+			}
+			return relaytest.Refuse(refused)
+		})
+		w.start()
+		for i := range 4000 {
+			w.db.Send("t", fmt.Sprintf("k%d", i%40), fmt.Sprint(i))
+			time.Sleep(100 * time.Millisecond)
+		}
+		w.awaitDrained(30 * time.Minute)
+		if n := len(w.db.Attempts()); n != 0 {
+			t.Errorf("%d attempts were charged", n)
+		}
+		w.stopAll()
+		v := relaytest.Check(t, relaytest.Bounds{Q: 1, Placed: true}, w.db, w.broker)
+		if v.Duplicates != 0 {
+			t.Errorf("%d duplicates", v.Duplicates)
+		}
+	})
+}

@@ -210,7 +210,11 @@ func (f *flow) failed(l *lane, a answered, took time.Duration, now time.Time) {
 	default:
 		f.countFault(l, o, now)
 	}
-	if o.Kind == Unknown {
+	switch {
+	case o.Kind == Unknown && o.Earlier:
+		l.unknowns = 0
+		return
+	case o.Kind == Unknown:
 		f.unknown(l, o, took, now)
 		return
 	}

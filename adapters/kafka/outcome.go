@@ -48,6 +48,7 @@ const (
 	stamp                      // refused for its timestamp: the next try is encoded anew
 	damaged                    // counts; the third time in a row it is no accident
 	refused                    // certainly refused before anything was stored: the sequence numbers are free again
+	before                     // only an earlier presentation may have been stored
 )
 
 // rule is one row of the error map.
@@ -144,6 +145,7 @@ func decide(s signal, sent, unsure bool, corrupt int) (r rule, listed bool) {
 	}
 	if unsure && r.kind == relay.Unavailable {
 		r.kind, r.scope = relay.Unknown, 0
+		r.do |= before
 	}
 	if sent {
 		if r.do&(split|stamp) != 0 { // other bytes are needed, and the sequence numbers may be taken
@@ -157,7 +159,7 @@ func decide(s signal, sent, unsure bool, corrupt int) (r rule, listed bool) {
 
 // outcome makes what the engine sees of one answer.
 func (r rule) outcome(s signal, topic string, detail string) relay.Outcome {
-	o := relay.Outcome{Kind: r.kind, Scope: r.scope, Class: r.class}
+	o := relay.Outcome{Kind: r.kind, Scope: r.scope, Class: r.class, Earlier: r.do&before != 0}
 	if r.kind == relay.Acked {
 		return o
 	}
