@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -94,6 +95,8 @@ type taken struct {
 	decode  *decoder // guarded by the claimer's turn, as unsure and lastAct
 	unsure  bool     // the answer to a take was lost: it may have marked rows that nobody has
 	lastAct int64
+	freed   int64        // crashes after which rows that nobody has were given back; guarded as unsure
+	crashes atomic.Int64 // of the server, with their settles repeated: a crash can bring back a row as being sent whose settle it took back
 
 	mu  sync.Mutex
 	ids map[relay.ID]struct{}
@@ -145,7 +148,7 @@ func (s *Store) Held(ctx context.Context, lease relay.Lease, open []string, limi
 			return err
 		}
 		got = relay.Taken{}
-		if l.due != nil && *l.due <= 0 || own.taken.unsure {
+		if l.due != nil && *l.due <= 0 || own.taken.astray() {
 			if got.Messages, l, err = s.take(ctx, c, own, open, limit); err != nil {
 				return err
 			}
@@ -196,7 +199,8 @@ func (s *Store) take(ctx context.Context, c *pgx.Conn, own *ownership, open []st
 	b := &pgx.Batch{}
 	b.Queue(lockWait)
 	b.Queue(s.fenced(sqlFence), epoch).QueryRow(func(r pgx.Row) error { return r.Scan(&fence) })
-	if own.taken.unsure {
+	crashes := own.taken.crashes.Load()
+	if own.taken.astray() {
 		b.Queue(s.fenced(sqlUntake), epoch, own.taken.all())
 	}
 	b.Queue(s.fenced(sqlTake), epoch, open, limit.Rows, limit.InlineBytes, limit.Bytes).Query(func(rows pgx.Rows) error {
@@ -217,8 +221,12 @@ func (s *Store) take(ctx context.Context, c *pgx.Conn, own *ownership, open []st
 	case len(messages) == 0:
 		own.taken.unsure = false
 	}
+	own.taken.freed = crashes
 	return messages, l, nil
 }
+
+// astray says that rows may be marked as being sent that nobody has.
+func (t *taken) astray() bool { return t.unsure || t.freed != t.crashes.Load() }
 
 // sure says that the answer of the last take has arrived, and that its COMMIT was confirmed.
 func (t *taken) sure() { t.unsure = false }

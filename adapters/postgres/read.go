@@ -162,6 +162,7 @@ func (s *Store) restart(ctx context.Context, c *pgx.Conn, own *ownership) error 
 		if err := s.settleAgain(ctx, own); err != nil {
 			return err
 		}
+		own.taken.crashes.Add(1)
 	}
 	*r = reader{session: r.session, decode: r.decode, made: r.made, statements: r.statements, incarnation: in, resetAt: r.resetAt, missing: r.missing}
 	return nil
