@@ -18,22 +18,26 @@ const probeEvery = 100 * time.Millisecond
 
 // reader is the memory of one ownership about what was read: owned by whoever holds the turn of its session.
 type reader struct {
-	session *session
+	session *session // set once: read without the turn
 	decode  *decoder
-	made    int // connections of the session seen so far: another one has lost the waiting ids
+	made    int      // connections of the session seen so far: another one has lost the waiting ids
+	resetAt relay.ID // ids above the sequence up to here were already answered by a reset
+	missing relay.ID // id without a log row, met once
 
+	listing
+	statements map[string]*pgconn.StatementDescription
+}
+
+// listing is what a session that begins at 0 forgets.
+type listing struct {
 	incarnation relay.Incarnation // everything listed was listed in it
 	reset       bool              // the next Read must start from 0
 	holes       holes
 	probe       probe
 	probedAt    time.Time
 	highest     relay.ID // highest position of the sequence seen
-	resetAt     relay.ID // ids above the sequence up to here were already answered by a reset
-	missing     relay.ID // id without a log row, met once
 	main        feed
 	catchUp     feed
-
-	statements map[string]*pgconn.StatementDescription
 }
 
 // feed is the waiting list of one reader: ids listed, rows not read yet.
@@ -54,7 +58,7 @@ func (f *feed) advance(n int) {
 }
 
 func newReader(s *session, in relay.Incarnation, g []relay.Generation) *reader {
-	return &reader{session: s, decode: newDecoder(g), incarnation: in, reset: true}
+	return &reader{session: s, decode: newDecoder(g), listing: listing{incarnation: in, reset: true}}
 }
 
 // Read implements relay.Store.
@@ -164,7 +168,7 @@ func (s *Store) restart(ctx context.Context, c *pgx.Conn, own *ownership) error 
 		}
 		own.taken.crashes.Add(1)
 	}
-	*r = reader{session: r.session, decode: r.decode, made: r.made, statements: r.statements, incarnation: in, resetAt: r.resetAt, missing: r.missing}
+	r.listing = listing{incarnation: in}
 	return nil
 }
 
