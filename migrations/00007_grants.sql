@@ -34,6 +34,7 @@ GRANT DELETE ON outbox.message_pending, outbox.message_ids, outbox.message_disca
 GRANT INSERT, UPDATE, DELETE ON outbox.message_held, outbox.alive, outbox.limits, outbox.relay, outbox.attempt TO outbox_relay;
 GRANT INSERT ON outbox.receipts, outbox.generations, outbox.destination TO outbox_relay;
 GRANT UPDATE ON outbox.owner TO outbox_relay;
+GRANT UPDATE (outbox_id, timeline, reason, started_at) ON outbox.generations TO outbox_relay; -- a second promotion before anything was claimed
 GRANT EXECUTE ON FUNCTION outbox.here(), outbox.receipts_of(bigint), outbox.add_partition(bigint, bigint), outbox.drop_partition(text, interval),
   outbox.shrink_partition(text, interval), outbox.rest_range(), outbox.purge_rest(interval, int), outbox.key_lock(text, text),
   outbox.log_activity(text, text, text, text, text, int, int, bigint[], text, jsonb, jsonb, jsonb, bigint, text) TO outbox_relay;

@@ -286,6 +286,60 @@ func TestOperatorBusy(t *testing.T) {
 	}
 }
 
+// The relay holds a lower message of the key as its head in the very moment in which a person retries the dead one: the act waits, finds the new head when
+// it tries again, and the retried message takes its place behind it.
+func TestRetryRacesWithAnotherHead(t *testing.T) {
+	for _, major := range []int{15, 18} {
+		t.Run(fmt.Sprint("PostgreSQL ", major), func(t *testing.T) {
+			d := newDesk(t, major)
+			d.exec(t, `INSERT INTO outbox.message_log (topic, key) SELECT 't', 'k' FROM generate_series(1, 2)`)
+			d.exec(t, `INSERT INTO outbox.message_held (id, state, topic, key, attempts) VALUES (2, 'dead', 't', 'k', 3)`)
+			relays, err := pgx.Connect(t.Context(), d.url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { relays.Close(context.Background()) })
+			for _, sql := range []string{`BEGIN`, `INSERT INTO outbox.message_held (id, state, topic, key, due_at) VALUES (1, 'retrying', 't', 'k', now())`} {
+				if _, err := relays.Exec(t.Context(), sql); err != nil {
+					t.Fatal(err)
+				}
+			}
+			type answer struct {
+				relay.Acted
+				err error
+			}
+			done := make(chan answer, 1)
+			go func() {
+				got, err := d.operator.Retry(t.Context(), []relay.ID{2}, relay.Act{Actor: "a", Via: "cli"})
+				done <- answer{got, err}
+			}()
+			for end := time.Now().Add(10 * time.Second); ; { // until the act waits for the other transaction
+				var waits bool
+				if err := d.conn.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE $1 = ANY (pg_blocking_pids(pid)))`, relays.PgConn().PID()).Scan(&waits); err != nil {
+					t.Fatal(err)
+				}
+				if waits {
+					break
+				}
+				if time.Now().After(end) {
+					t.Fatal("the act never met the other transaction")
+				}
+			}
+			if _, err := relays.Exec(t.Context(), `COMMIT`); err != nil {
+				t.Fatal(err)
+			}
+			got := <-done
+			if got.err != nil || got.Changed != 1 {
+				t.Fatalf("%+v, %v", got.Acted, got.err)
+			}
+			m, err := d.inspector.Message(t.Context(), 2)
+			if err != nil || m.Detail != string(relay.Blocked) || m.Head != 1 {
+				t.Errorf("%+v, %v", m, err)
+			}
+		})
+	}
+}
+
 func TestPeoplesRights(t *testing.T) {
 	d := newDesk(t, 18)
 	d.fill(t)

@@ -2,9 +2,11 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/waybillmq/waybill/relay"
@@ -62,7 +64,7 @@ func (o *Operator) act(ctx context.Context, name string, ids []relay.ID, act rel
 	defer cancel()
 	for try := 1; ; try++ {
 		acted, err := o.once(ctx, name, ids, act)
-		if state := sqlState(err); state != stateLockWait && state != stateCanceled {
+		if !inTheWay(err) {
 			return acted, personError(name, o.schema, "operator", err)
 		}
 		if try == actTries {
@@ -74,6 +76,15 @@ func (o *Operator) act(ctx context.Context, name string, ids []relay.ID, act rel
 			return relay.Acted{}, fmt.Errorf("%s: %w", name, relay.ErrBusy)
 		}
 	}
+}
+
+// inTheWay says that somebody else was there in the same moment: a lock, or the relay that gave the key another head. The database undid the act.
+func inTheWay(err error) bool {
+	var pe *pgconn.PgError
+	if !errors.As(err, &pe) {
+		return false
+	}
+	return pe.Code == stateLockWait || pe.Code == stateCanceled || pe.Code == stateUnique && pe.ConstraintName == oneHead
 }
 
 func (o *Operator) once(ctx context.Context, name string, ids []relay.ID, act relay.Act) (a relay.Acted, err error) {
