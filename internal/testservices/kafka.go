@@ -2,12 +2,15 @@ package testservices
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -124,12 +127,7 @@ func (c *Cluster) String() string { return fmt.Sprintf("Kafka on %v", c.Brokers)
 func (c *Cluster) LogFile(n int) string { return c.nodes[n-1].log() }
 
 // PID is the process id of node n as it was started last.
-func (c *Cluster) PID(n int) int {
-	node := c.nodes[n-1]
-	node.mu.Lock()
-	defer node.mu.Unlock()
-	return node.process.PID()
-}
+func (c *Cluster) PID(n int) int { return c.nodes[n-1].pid() }
 
 // Start starts nodes that were stopped or killed, on the same data and ports, and returns when they serve. Without a number it starts every node that is
 // down. Nodes that need each other for a quorum have to be started in one call.
@@ -221,28 +219,91 @@ func (c *Cluster) start(ctx context.Context, nodes []*node) error {
 // ready is the line that Kafka logs after the broker is registered and unfenced. It offers no other sign that needs no client.
 var ready = []byte("Kafka Server started")
 
+// startWork is how much processor time a node may use before it serves: ten times what it needs. It is no time on a clock, because a node on a busy machine
+// is slow and well; one that waits and does nothing is ended by the caller's context.
+const startWork = 60 * time.Second
+
+// awaitReady waits as long as the node lives, has not used startWork, and ctx allows.
 func (n *node) awaitReady(ctx context.Context, since int64) error {
-	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
-	defer cancel()
 	var text []byte
+	var worked time.Duration
+	begun := time.Now()
 	err := until(ctx, func() (bool, error) {
+		up := n.up() // before the log is read: what it said last counts
+		if up {
+			worked = processorTime(n.pid())
+		}
 		raw, err := os.ReadFile(n.log())
 		if err != nil {
 			return false, err
 		}
 		text = raw[since:]
-		if !n.up() {
-			return false, fmt.Errorf("it ended")
+		switch {
+		case bytes.Contains(text, ready):
+			return true, nil
+		case !up:
+			return false, fmt.Errorf("it ended (%w)", cmp.Or(n.exit(), errors.New("without an error")))
+		case worked > startWork:
+			return false, errors.New("it works without getting there")
 		}
-		return bytes.Contains(text, ready), nil
+		return false, nil
 	})
 	if err != nil {
-		return fmt.Errorf("kafka node %d is not ready: %w: %s", n.number, err, lastLines(text, 5))
+		return fmt.Errorf("kafka node %d is not ready after %v and %v of processor time: %w: %s", n.number, time.Since(begun).Round(time.Millisecond),
+			worked, err, lastLines(withoutFrames(text), 5))
 	}
 	return nil
 }
 
+// withoutFrames leaves the lines out that say where in Java an error was thrown, and keeps those that say what it is.
+func withoutFrames(text []byte) (kept []byte) {
+	for line := range bytes.Lines(text) {
+		if !bytes.HasPrefix(line, []byte("\tat ")) {
+			kept = append(kept, line...)
+		}
+	}
+	return kept
+}
+
+// processorTime is what a process has used in all its threads; zero where the system does not tell, or when the process is gone (proc_pid_stat(5), utime
+// and stime, always in hundredths of a second).
+func processorTime(pid int) time.Duration {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+1:]))
+	if len(fields) < 13 {
+		return 0
+	}
+	var total time.Duration
+	for _, ticks := range fields[11:13] {
+		n, err := strconv.ParseInt(ticks, 10, 64)
+		if err != nil {
+			return 0
+		}
+		total += time.Duration(n) * 10 * time.Millisecond
+	}
+	return total
+}
+
 func (n *node) log() string { return filepath.Join(n.dir, "log") }
+
+func (n *node) pid() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.process.PID()
+}
+
+// exit is how the node ended; nil while it runs.
+func (n *node) exit() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.process.Running() {
+		return nil
+	}
+	return n.process.Err()
+}
 
 func (n *node) up() bool {
 	n.mu.Lock()

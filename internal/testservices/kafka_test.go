@@ -3,7 +3,10 @@ package testservices_test
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,13 +15,23 @@ import (
 	"github.com/waybillmq/waybill/internal/testservices"
 )
 
+// patience bounds what has no bound of its own.
+const patience = 60 * time.Second
+
 // produce writes one record to partition 0 with acks=all and returns the broker's answer to the first try.
 func produce(t *testing.T, c *testservices.Cluster, topic, value string) error {
 	t.Helper()
+	return produceWithin(t, c, topic, value, patience)
+}
+
+// produceWithin gives the try up after limit. The broker is told half of it: without a limit of the client it is told to wait 500 ms for the in-sync
+// replicas, whatever the context says, and a follower that begins to fetch a young topic may take longer than that.
+func produceWithin(t *testing.T, c *testservices.Cluster, topic, value string, limit time.Duration) error {
+	t.Helper()
 	transport := &kafka.Transport{}
 	defer transport.CloseIdleConnections()
-	client := &kafka.Client{Addr: kafka.TCP(c.Brokers...), Transport: transport}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	client := &kafka.Client{Addr: kafka.TCP(c.Brokers...), Transport: transport, Timeout: limit}
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	res, err := client.Produce(ctx, &kafka.ProduceRequest{Topic: topic, RequiredAcks: kafka.RequireAll,
 		Records: kafka.NewRecordReader(kafka.Record{Value: kafka.NewBytes([]byte(value))})})
@@ -28,13 +41,14 @@ func produce(t *testing.T, c *testservices.Cluster, topic, value string) error {
 	return res.Error
 }
 
-// produceUntil repeats until the record is acked: while a leader is elected tries fail.
+// produceUntil repeats until the record is acked: while a leader is elected tries fail, and one that a paused leader does not answer is given up after 3 s.
 func produceUntil(t *testing.T, c *testservices.Cluster, topic, value string) {
 	t.Helper()
-	deadline := time.Now().Add(60 * time.Second)
-	err := produce(t, c, topic, value)
+	const try = 3 * time.Second
+	deadline := time.Now().Add(patience)
+	err := produceWithin(t, c, topic, value, try)
 	for err != nil && time.Now().Before(deadline) {
-		err = produce(t, c, topic, value)
+		err = produceWithin(t, c, topic, value, try)
 	}
 	must(t, err)
 }
@@ -44,7 +58,7 @@ func values(t *testing.T, c *testservices.Cluster, topic, last string) []string 
 	t.Helper()
 	r := kafka.NewReader(kafka.ReaderConfig{Brokers: c.Brokers, Topic: topic, MaxWait: 100 * time.Millisecond})
 	defer r.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var got []string
 	for {
@@ -120,4 +134,19 @@ func TestKafkaTakesOneOrThreeNodes(t *testing.T) {
 	if _, err := testservices.NewKafka(t.Context(), 2); err == nil {
 		t.Error("a cluster of two nodes was started")
 	}
+}
+
+// A node that cannot start is told at once, with its own words, not when a time is over.
+func TestKafkaThatEndsIsTold(t *testing.T) {
+	c := testservices.KafkaCluster(t, 1)
+	must(t, c.Kill())
+	properties := filepath.Join(filepath.Dir(c.LogFile(1)), "server.properties")
+	good, err := os.ReadFile(properties)
+	must(t, err)
+	must(t, os.WriteFile(properties, append(good, "\nnum.io.threads=none\n"...), 0o644))
+	if err := c.Start(); err == nil || !strings.Contains(err.Error(), "it ended") || !strings.Contains(err.Error(), "num.io.threads") {
+		t.Errorf("start with a broken configuration: %v", err)
+	}
+	must(t, os.WriteFile(properties, good, 0o644))
+	must(t, c.Start())
 }

@@ -22,17 +22,46 @@ func (c *Cluster) CreateTopic(name string, partitions int, configs map[string]st
 		for _, key := range slices.Sorted(maps.Keys(configs)) {
 			topic.ConfigEntries = append(topic.ConfigEntries, kafka.ConfigEntry{ConfigName: key, ConfigValue: configs[key]})
 		}
-		res, err := client.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{topic}})
-		if err == nil {
-			err = res.Errors[name]
-		}
-		if err != nil {
+		if err := c.create(ctx, client, topic); err != nil {
 			return fmt.Errorf("create topic %s: %w", name, err)
 		}
 		return c.await(ctx, client, name, "ready", func(topic kafka.Topic) bool {
 			return topic.Error == nil && len(topic.Partitions) == partitions && c.complete(ctx, client, topic)
 		})
 	})
+}
+
+// create asks until the controller has decided. A controller that has just taken over, or a machine that is busy, answers that its time was over, and may
+// have made the topic all the same: after such an answer a topic that exists is the one asked for.
+func (c *Cluster) create(ctx context.Context, client *kafka.Client, topic kafka.TopicConfig) error {
+	maybe := false
+	var last error
+	err := until(ctx, func() (bool, error) {
+		res, err := client.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{topic}})
+		if err == nil {
+			err = res.Errors[topic.Topic]
+		}
+		last = err
+		var code kafka.Error
+		switch {
+		case err == nil, maybe && errors.Is(err, kafka.TopicAlreadyExists):
+			return true, nil
+		case !errors.As(err, &code), code == kafka.RequestTimedOut:
+			maybe = true
+			return false, nil
+		case code == kafka.NotController, code == kafka.InvalidReplicationFactor && c.allServe(): // a node that was resumed is not counted yet
+			return false, nil
+		}
+		return false, err
+	})
+	if ctx.Err() != nil {
+		return errors.Join(err, last)
+	}
+	return err
+}
+
+func (c *Cluster) allServe() bool {
+	return !slices.ContainsFunc(c.nodes, func(n *node) bool { return !n.serving() })
 }
 
 // DeleteTopic removes a topic and returns when no serving node knows it.

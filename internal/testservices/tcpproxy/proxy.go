@@ -29,6 +29,7 @@ type Proxy struct {
 	links  map[*link]struct{}
 	cuts   [2]*cut
 	loss   *loss
+	watch  *watch
 	held   [2]bool
 	closed bool
 }
@@ -44,6 +45,12 @@ type loss struct {
 	direction Direction
 	size      int
 	done      chan struct{}
+}
+
+// watch waits for a request of at least size bytes at once to have passed.
+type watch struct {
+	size int
+	done chan struct{}
 }
 
 // link is one connection through the proxy.
@@ -95,6 +102,15 @@ func (p *Proxy) Lose(d Direction, size int) <-chan struct{} {
 	defer p.mu.Unlock()
 	p.loss = &loss{direction: d, size: size, done: make(chan struct{})}
 	return p.loss.done
+}
+
+// Passed returns a channel that is closed right before the next request of at least size bytes at once passes: while it is open, the server has got no byte
+// of one. A second Passed replaces the first.
+func (p *Proxy) Passed(size int) <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.watch = &watch{size: size, done: make(chan struct{})}
+	return p.watch.done
 }
 
 // Hold stops forwarding in a direction without closing anything: a black hole. Release ends it, and what was held goes on.
@@ -226,6 +242,10 @@ func (p *Proxy) pass(d Direction, n int) (int, *cut) {
 	defer p.mu.Unlock()
 	for p.held[d] && !p.closed {
 		p.free.Wait()
+	}
+	if w := p.watch; w != nil && d == Request && n >= w.size {
+		p.watch = nil
+		close(w.done)
 	}
 	c := p.cuts[d]
 	if c == nil {

@@ -104,6 +104,32 @@ func TestHoldAndRelease(t *testing.T) {
 	}
 }
 
+func TestPassedTellsOfTheRequestThatIsMeant(t *testing.T) {
+	p, c, _ := start(t)
+	passed := p.Passed(10)
+	b := make([]byte, 12)
+	if _, err := c.Write([]byte("small")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(c, b[:5]); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-passed:
+		t.Error("told of a small one")
+	default:
+	}
+	p.Hold(Answer)
+	if _, err := c.Write([]byte("large enough")); err != nil {
+		t.Fatal(err)
+	}
+	<-passed // although nothing comes back
+	p.Release(Answer)
+	if _, err := io.ReadFull(c, b); err != nil || string(b) != "large enough" {
+		t.Fatalf("%q, %v", b, err)
+	}
+}
+
 func TestLoseAsksForTheSize(t *testing.T) {
 	for _, d := range []Direction{Request, Answer} {
 		p, c, seen := start(t)
