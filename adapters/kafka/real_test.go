@@ -322,7 +322,8 @@ func TestCutAtEachByte(t *testing.T) {
 	}
 }
 
-// TestHalfOpen (E20): bytes go into a black hole.
+// TestHalfOpen (E20): bytes go into a black hole. On a busy machine the time of a batch can be over before its first byte left, and then it is unavailable
+// for a good reason: the link dies anew until a request has passed the proxy, and from then on nothing but unknown is right.
 func TestHalfOpen(t *testing.T) {
 	c := testservices.Kafka(t)
 	g := newTarget(t, c.Brokers, func(topic string, n int) error { return c.CreateTopic(topic, n, nil) })
@@ -330,18 +331,36 @@ func TestHalfOpen(t *testing.T) {
 	p := g.via(quick)
 	defer p.Close(within(t, patience))
 	opened(t, p)
-	want(t, publish(t, p, ids(topic, "k", 100)), "acked 1") // a connection is there
-	g.proxy.Hold(tcpproxy.Answer)
 	batch := ids(topic, "k", 1, 2)
-	begun := time.Now()
-	want(t, publish(t, p, batch), "unknown 2")
-	if took := time.Since(begun); took > 5*time.Second {
-		t.Errorf("it took %v", took)
-	}
+	var stored []int
+	eventually(t, "a request into the black hole", func() bool {
+		before := ids(topic, "k", 100+len(stored))
+		untilAcked(t, p, before) // a connection is there
+		stored = append(stored, int(before[0].ID))
+		passed := g.proxy.Passed(produceBytes)
+		g.proxy.Hold(tcpproxy.Answer)
+		begun := time.Now()
+		out := publish(t, p, batch)
+		if took := time.Since(begun); took > 5*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		if out[0].Kind == relay.Unknown {
+			want(t, out, "unknown 2")
+			return true
+		}
+		want(t, out, "unavailable 2")
+		select {
+		case <-passed:
+			t.Fatalf("a request has left: %+v", out[0])
+		default:
+		}
+		g.proxy.Release(tcpproxy.Answer)
+		return false
+	})
 	want(t, publish(t, p, batch), "unknown 2") // nobody answers a question for the leader either
 	g.proxy.Release(tcpproxy.Answer)
 	untilAcked(t, p, batch)
-	wantStored(t, c.Brokers, topic, 100, 1, 2)
+	wantStored(t, c.Brokers, topic, append(stored, 1, 2)...)
 }
 
 // TestTopicDeleted (E16): unavailable, after a while config of that topic only; created again it heals by itself.
