@@ -1,6 +1,10 @@
 package relay
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/waybillmq/waybill/internal/kp"
+)
 
 // group is the outcomes of all lanes that wait for one settlement.
 type group struct {
@@ -134,7 +138,7 @@ func (f *flow) hold(m *Message, h Hold) {
 	}
 	k, keyed := m.OrderKey()
 	out := hold{Hold: h, msg: m, key: k}
-	if keyed && !h.Passed && h.State != Scheduled {
+	if keyed && !h.Passed && h.State != Scheduled && !kp.Planted(kp.FailedToTail) {
 		c := f.keys.get(k)
 		if c == nil || h.State != Blocked {
 			c = f.keys.close(k, m.ID)

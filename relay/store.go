@@ -43,7 +43,8 @@ type Store interface {
 	Held(ctx context.Context, lease Lease, open []string, limit HeldLimit) (Taken, error)
 
 	// Closed returns each closed key with its head, in any order: at start, after a reset, after people's acts, or only the given keys when any are given.
-	// A key found without head and without anything due or in flight is released by it.
+	// A key found without head and without anything due or in flight is released by it. After a crash it revives the outbox as Read from 0 does, which must
+	// still follow.
 	Closed(ctx context.Context, lease Lease, only ...Key) ([]Head, error)
 }
 

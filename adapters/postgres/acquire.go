@@ -106,7 +106,7 @@ func (s *Store) newOwnership(g grant) *ownership {
 	}
 	own.read = newReader(session("reader"), g.incarnation, own.generations)
 	own.claimer, own.settler = session("claimer"), session("settler")
-	own.taken = taken{decode: newDecoder(own.generations), ids: map[relay.ID]struct{}{}, lastAct: g.lastAct}
+	own.taken = taken{decode: newDecoder(own.generations), ids: map[relay.ID]struct{}{}, lastAct: g.lastAct, freedIn: g.incarnation}
 	return own
 }
 
@@ -277,10 +277,22 @@ func (s *Store) Release(ctx context.Context, lease relay.Lease) error {
 	return explain("release", err)
 }
 
-// revive gives the epoch a new server incarnation after a crash emptied the table, and says which one. Called by the reader alone.
-func (s *Store) revive(ctx context.Context, c *pgx.Conn, own *ownership) (relay.Incarnation, error) {
-	var in relay.Incarnation
-	err := c.QueryRow(ctx, s.sql(sqlRevive), own.epoch).Scan((*[16]byte)(&in))
+// alive says in which server incarnation the epoch lives. After a crash it gets a new one, in one transaction with what the crash may have taken back: nobody
+// settles, takes or decides in a server incarnation before that. Whoever calls it holds the reader's turn.
+func (s *Store) alive(ctx context.Context, c *pgx.Conn, own *ownership) (in relay.Incarnation, err error) {
+	err = c.QueryRow(ctx, s.sql(sqlIncarnation), own.epoch).Scan((*[16]byte)(&in))
+	if !errors.Is(err, pgx.ErrNoRows) {
+		return in, err
+	}
+	if err := s.whose(ctx, c, own); !errors.Is(err, relay.ErrReborn) {
+		return in, err
+	}
+	err = pgx.BeginFunc(ctx, c, func(tx pgx.Tx) error {
+		if err := tx.QueryRow(ctx, s.sql(sqlRevive), own.epoch).Scan((*[16]byte)(&in)); err != nil {
+			return err
+		}
+		return s.settleAgain(ctx, tx, own)
+	})
 	if !errors.Is(err, pgx.ErrNoRows) {
 		return in, err
 	}
@@ -291,8 +303,14 @@ func (s *Store) revive(ctx context.Context, c *pgx.Conn, own *ownership) (relay.
 	return in, relay.ErrMoved
 }
 
+// asker is a connection, or a transaction on one.
+type asker interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
+}
+
 // whose says why a fenced statement found nothing: ErrFenced when another epoch owns the outbox; ErrReborn when it is still ours.
-func (s *Store) whose(ctx context.Context, c *pgx.Conn, own *ownership) error {
+func (s *Store) whose(ctx context.Context, c asker, own *ownership) error {
 	var epoch relay.Epoch
 	if err := c.QueryRow(ctx, s.sql(`SELECT epoch FROM outbox.owner`)).Scan(&epoch); err != nil {
 		return err

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -15,7 +14,7 @@ import (
 )
 
 // What a look without locks tells: $1 epoch, $2 destinations. Due is the delay in microseconds until the next turn, null = none.
-const sqlDue = `SELECT EXISTS (SELECT FROM outbox.owner o JOIN outbox.alive a ON a.epoch = o.epoch WHERE o.epoch = $1) AS ours,
+const sqlDue = `SELECT (SELECT a.incarnation FROM outbox.owner o JOIN outbox.alive a ON a.epoch = o.epoch WHERE o.epoch = $1) AS ours,
   (SELECT (extract(epoch FROM min(l.due_at) - clock_timestamp()) * 1000000)::bigint FROM unnest($2::text[]) AS o(destination) CROSS JOIN LATERAL (
     SELECT h.due_at FROM outbox.message_held h WHERE h.destination = o.destination AND h.due_at IS NOT NULL AND NOT h.sending
       AND h.due_at < 'infinity' AND h.due_at > '-infinity' ORDER BY h.due_at, h.id LIMIT 1) l) AS due,
@@ -92,11 +91,10 @@ const pauseWhenStuck = 100 * time.Millisecond
 
 // taken is what the owner is sending out of held.
 type taken struct {
-	decode  *decoder // guarded by the claimer's turn, as unsure and lastAct
+	decode  *decoder // guarded by the claimer's turn, as all above mu
 	unsure  bool     // the answer to a take was lost: it may have marked rows that nobody has
 	lastAct int64
-	freed   int64        // crashes after which rows that nobody has were given back; guarded as unsure
-	crashes atomic.Int64 // of the server, with their settles repeated: a crash can bring back a row as being sent whose settle it took back
+	freedIn relay.Incarnation // a crash can bring back a row as being sent whose settle it took back: those are given back once in each server incarnation
 
 	mu  sync.Mutex
 	ids map[relay.ID]struct{}
@@ -148,8 +146,8 @@ func (s *Store) Held(ctx context.Context, lease relay.Lease, open []string, limi
 			return err
 		}
 		got = relay.Taken{}
-		if l.due != nil && *l.due <= 0 || own.taken.astray() {
-			if got.Messages, l, err = s.take(ctx, c, own, open, limit); err != nil {
+		if l.due != nil && *l.due <= 0 || own.taken.astray(l.in) {
+			if got.Messages, l, err = s.take(ctx, c, own, l.in, open, limit); err != nil {
 				return err
 			}
 		}
@@ -178,36 +176,39 @@ func (s *Store) Held(ctx context.Context, lease relay.Lease, open []string, limi
 
 // look is what stands there: when the next message is due, and the last act of a person.
 type look struct {
+	in      relay.Incarnation
 	due     *int64 // microseconds from now
 	lastAct int64
 }
 
 func (s *Store) look(ctx context.Context, c *pgx.Conn, own *ownership, open []string) (look, error) {
 	var l look
-	var ours bool
-	if err := c.QueryRow(ctx, s.sql(sqlDue), int64(own.epoch), open).Scan(&ours, &l.due, &l.lastAct); err != nil {
+	var in *[16]byte
+	if err := c.QueryRow(ctx, s.sql(sqlDue), int64(own.epoch), open).Scan(&in, &l.due, &l.lastAct); err != nil {
 		return l, err
 	}
-	if !ours && !kp.Planted(kp.NoFence) {
+	switch {
+	case in != nil:
+		l.in = *in
+	case !kp.Planted(kp.NoFence):
 		return l, s.whose(ctx, c, own)
 	}
 	return l, nil
 }
 
-func (s *Store) take(ctx context.Context, c *pgx.Conn, own *ownership, open []string, limit relay.HeldLimit) (messages []relay.HeldMessage, l look, err error) {
+func (s *Store) take(ctx context.Context, c *pgx.Conn, own *ownership, in relay.Incarnation, open []string, limit relay.HeldLimit) (messages []relay.HeldMessage, l look, err error) {
 	epoch, fence := int64(own.epoch), 0
 	b := &pgx.Batch{}
 	b.Queue(lockWait)
 	b.Queue(s.fenced(sqlFence), epoch).QueryRow(func(r pgx.Row) error { return r.Scan(&fence) })
-	crashes := own.taken.crashes.Load()
-	if own.taken.astray() {
+	if own.taken.astray(in) {
 		b.Queue(s.fenced(sqlUntake), epoch, own.taken.all())
 	}
 	b.Queue(s.fenced(sqlTake), epoch, open, limit.Rows, limit.InlineBytes, limit.Bytes).Query(func(rows pgx.Rows) error {
 		messages, err = own.taken.read(rows)
 		return err
 	})
-	b.Queue(s.sql(sqlDue), epoch, open).QueryRow(func(r pgx.Row) error { return r.Scan(new(bool), &l.due, &l.lastAct) })
+	b.Queue(s.sql(sqlDue), epoch, open).QueryRow(func(r pgx.Row) error { return r.Scan(new(*[16]byte), &l.due, &l.lastAct) })
 	own.taken.unsure = true
 	err = c.SendBatch(ctx, b).Close()
 	switch {
@@ -221,12 +222,12 @@ func (s *Store) take(ctx context.Context, c *pgx.Conn, own *ownership, open []st
 	case len(messages) == 0:
 		own.taken.unsure = false
 	}
-	own.taken.freed = crashes
+	own.taken.freedIn = in
 	return messages, l, nil
 }
 
 // astray says that rows may be marked as being sent that nobody has.
-func (t *taken) astray() bool { return t.unsure || t.freed != t.crashes.Load() }
+func (t *taken) astray(in relay.Incarnation) bool { return t.unsure || t.freedIn != in }
 
 // sure says that the answer of the last take has arrived, and that its COMMIT was confirmed.
 func (t *taken) sure() { t.unsure = false }
@@ -264,9 +265,11 @@ func (s *Store) Closed(ctx context.Context, lease relay.Lease, only ...relay.Key
 	var orphans []relay.Key
 	err = own.read.session.use(ctx, again, func(ctx context.Context, c *pgx.Conn) error {
 		heads, orphans = nil, nil
-		if err := s.whose(ctx, c, own); !errors.Is(err, relay.ErrReborn) { // of a zombie no decision may rest on what it sees
+		in, err := s.alive(ctx, c, own) // no decision may rest on what a zombie sees, nor on rows that a crash brought back
+		if err != nil {
 			return err
 		}
+		own.read.reset = own.read.reset || in != own.read.incarnation
 		rows, err := s.closedRows(ctx, c, only)
 		if err != nil {
 			return err

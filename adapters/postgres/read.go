@@ -147,28 +147,13 @@ func (r *reader) unlist() {
 	r.probe = probe{}
 }
 
-// restart begins a session at 0. A server that crashed since is brought to life first, and gets again the settles that it may have lost, so that their
-// messages are not read a second time.
+// restart begins a session at 0.
 func (s *Store) restart(ctx context.Context, c *pgx.Conn, own *ownership) error {
-	r := own.read
-	var in relay.Incarnation
-	err := c.QueryRow(ctx, s.sql(sqlIncarnation), own.epoch).Scan((*[16]byte)(&in))
-	if errors.Is(err, pgx.ErrNoRows) {
-		if err := s.whose(ctx, c, own); !errors.Is(err, relay.ErrReborn) {
-			return err
-		}
-		in, err = s.revive(ctx, c, own)
-	}
+	in, err := s.alive(ctx, c, own)
 	if err != nil {
 		return err
 	}
-	if in != r.incarnation {
-		if err := s.settleAgain(ctx, own); err != nil {
-			return err
-		}
-		own.taken.crashes.Add(1)
-	}
-	r.listing = listing{incarnation: in}
+	own.read.listing = listing{incarnation: in}
 	return nil
 }
 

@@ -122,7 +122,7 @@ func (s *Store) settle(ctx context.Context, c *pgx.Conn, own *ownership, acks, h
 }
 
 // sendSettle runs one transaction. It returns the positions, from 1, of the released keys that still have rows.
-func (s *Store) sendSettle(ctx context.Context, c *pgx.Conn, own *ownership, acks, held []any, attempts []relay.Attempt) ([]int64, error) {
+func (s *Store) sendSettle(ctx context.Context, c asker, own *ownership, acks, held []any, attempts []relay.Attempt) ([]int64, error) {
 	b := &pgx.Batch{}
 	var ok, okHeld int64 = 0, 1
 	var more []int64
@@ -186,13 +186,15 @@ func int64s(ids []relay.ID) []int64 {
 	return out
 }
 
-// settleAgain settles again what a crash may have taken back, when the server incarnation has changed and the server history has not. The reader calls it
-// after the revival and before it reads. A connection that broke without a crash has lost nothing.
-func (s *Store) settleAgain(ctx context.Context, own *ownership) error {
-	return own.settler.use(ctx, again, func(ctx context.Context, c *pgx.Conn) error { return s.repeatMarks(ctx, c, own) })
-}
-
-func (s *Store) repeatMarks(ctx context.Context, c *pgx.Conn, own *ownership) error {
+// settleAgain settles again, in the transaction of the revival, what a crash may have taken back. A connection that broke without a crash has lost nothing.
+// What a person's lock holds up is left out: those rows come back as being sent, or are read again.
+func (s *Store) settleAgain(ctx context.Context, tx pgx.Tx, own *ownership) error {
+	send := func(acks, held []any) error {
+		return pgx.BeginFunc(ctx, tx, func(point pgx.Tx) error {
+			_, err := s.sendSettle(ctx, point, own, acks, held, nil)
+			return err
+		})
+	}
 	for _, m := range own.marks.all() {
 		acks := slices.Clone(m.acks)
 		acks[len(acks)-1] = true
@@ -200,9 +202,9 @@ func (s *Store) repeatMarks(ctx context.Context, c *pgx.Conn, own *ownership) er
 		if held != nil {
 			held[len(held)-1] = true
 		}
-		_, err := s.sendSettle(ctx, c, own, acks, held, nil)
+		err := send(acks, held)
 		if held != nil && sqlState(err) == stateLockWait {
-			_, err = s.sendSettle(ctx, c, own, acks, nil, nil)
+			err = send(acks, nil)
 		}
 		if err != nil {
 			return err

@@ -157,7 +157,11 @@ func (t *taking) mayGo(h *HeldRow) (goes, back bool) {
 // Closed implements relay.Store.
 func (s *Memory) Closed(ctx context.Context, lease relay.Lease, only ...relay.Key) (heads []relay.Head, err error) {
 	err = s.do(ctx, OpClosed, func(db *Database) error {
-		if _, err := s.guard(lease); err != nil {
+		switch _, err := s.guard(lease); {
+		case err == relay.ErrReborn:
+			s.revive(lease)
+			s.main.fresh = true
+		case err != nil:
 			return err
 		}
 		keys := only

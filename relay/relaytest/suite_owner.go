@@ -184,6 +184,27 @@ var crashCases = map[string]func(*storeCase){
 		c.equal(idsOf(page.Messages), ids[2:], "read after the crash")
 		c.equal(len(c.out.Receipts()), 1, "receipts")
 	},
+	"R18 after a crash the closed keys are told when what was settled is settled again": func(c *storeCase) {
+		c.own()
+		c.send("a", "a")
+		ids := c.claimAll()
+		before := c.readPage(0, relay.ReadLimit{})
+		c.settle(relay.Settlement{Hold: []relay.Hold{retrying(ids[0], 0), blocked(ids[1])}})
+		c.equal(takenIDs(c.take()), ids[:1], "taken")
+		c.settle(relay.Settlement{AckedHeld: ids[:1]})
+		c.out.(Crasher).Crash()
+		var heads []relay.Head
+		c.await("tells the closed keys", func() (ok bool) {
+			h, err := c.store.Closed(c.ctx(), c.lease)
+			heads = h
+			return err == nil
+		})
+		c.equal(heads, []relay.Head{{Key: key("a"), ID: ids[1], State: relay.Blocked, Due: true}}, "closed: its head was acked, so the next one has its turn")
+		_, err := c.store.Read(c.ctx(), c.lease, before.After, relay.ReadLimit{Rows: 10, InlineBytes: 10, PageBytes: 10})
+		c.wants(err, relay.ErrReborn, "read on after the crash")
+		c.readPage(0, relay.ReadLimit{})
+		c.equal(takenIDs(c.take()), ids[1:], "taken after the crash")
+	},
 	"a crash takes no lease away": func(c *storeCase) {
 		c.own()
 		c.out.(Crasher).Crash()
