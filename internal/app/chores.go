@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-co-op/gocron/v2"
@@ -39,6 +40,7 @@ type chores struct {
 	cancel  context.CancelFunc
 	cron    gocron.Scheduler
 	running sync.Map      // name → struct{}: gocron's own singleton mode has let runs overlap
+	acted   atomic.Int64  // the last row of the activity log that the metrics know; below 0 = none yet
 	opened  chan struct{} // one slot: the settings of a broker that was opened are to be read
 	wg      sync.WaitGroup
 }
@@ -57,6 +59,7 @@ func startChores(e *engine, tel *telemetry.Telemetry, log *slog.Logger, version 
 		return nil, err
 	}
 	c := &chores{e: e, look: look, tel: tel, log: log, version: version, started: time.Now(), cron: cron, opened: make(chan struct{}, 1)}
+	c.acted.Store(-1)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	for _, job := range []struct {
 		name  string
@@ -121,7 +124,11 @@ func (c *chores) stop() {
 
 // owned begins the owner's chores at once instead of at their next turn.
 func (c *chores) owned() {
-	c.wg.Go(func() { c.run("partitions and retention", true, c.keep) })
+	c.acted.Store(-1) // what was done meanwhile, the owner before has counted
+	c.wg.Go(func() {
+		c.run("partitions and retention", true, c.keep)
+		c.run("counts", true, c.count)
+	})
 }
 
 // afterOpen reads a broker's settings as soon as it is opened: before, there is none to ask, and applications are to know its size limits from the start.
@@ -154,6 +161,7 @@ func (c *chores) scan(ctx context.Context) error {
 	if len(late) > 0 && c.e.relay.Status().Epoch == st.Epoch {
 		c.log.Error("pending messages lie behind the low-water mark: somebody wrote ids by hand, disabled the id's default or set the sequence back; they are read again",
 			"count", len(late), "id", late[0])
+		c.tel.Late(len(late))
 		c.e.relay.Rescan()
 	}
 	if st.Holes > 0 && time.Since(st.OldestHole) > oldWriter {
@@ -185,6 +193,7 @@ func (c *chores) keep(ctx context.Context) error {
 		return err
 	}
 	dropped, dropErr := c.e.store.Retain(ctx, keep)
+	c.tel.PartitionsDropped(len(dropped))
 	if len(dropped) > 0 {
 		c.log.Info("dropped partitions of sent messages", "count", len(dropped))
 	}
@@ -201,7 +210,26 @@ func (c *chores) count(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.tel.SetCounts(telemetry.Counts{Pending: o.Pending, OldestAt: o.OldestAt, Held: held})
+	m, err := c.e.store.Measure(ctx, c.e.config.Relay.StuckAfter, c.acted.Load())
+	if err != nil {
+		return err
+	}
+	counts := telemetry.Counts{At: o.Now, Pending: o.Pending, Backlog: int64(o.Pending), OldestAt: o.OldestAt, TooOld: m.TooOld, FirstAt: m.FirstAt, Held: held,
+		Ahead: m.Ahead, OldestTx: m.OldestTx}
+	if o.Pending.Capped() {
+		counts.Backlog = int64(o.LastID - o.LowWater)
+	}
+	for _, t := range m.Tables {
+		counts.Tables = append(counts.Tables, telemetry.Table(t))
+	}
+	for _, n := range m.Sessions {
+		counts.Sessions = append(counts.Sessions, telemetry.Sessions(n))
+	}
+	c.tel.SetCounts(counts)
+	for _, a := range m.Acts {
+		c.tel.Acted(a.Action, a.Via, a.N)
+	}
+	c.acted.Store(m.LastActivity)
 	return nil
 }
 

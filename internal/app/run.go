@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -30,7 +31,8 @@ func Run(ctx context.Context, o RunOptions) error {
 	c, instance := o.Config, instanceName(o.Config)
 	log := telemetry.NewLogger(o.LogTo, logOptions(c, instance))
 	defer log.Close()
-	tel := telemetry.New(telemetry.Options{Outbox: c.Name, Version: o.Version, Destinations: destinationNames(c), TopicsMax: c.Metrics.TopicsMax, Log: log.Logger})
+	tel := telemetry.New(telemetry.Options{Outbox: c.Name, Version: o.Version, Destinations: destinationNames(c), TopicsMax: c.Metrics.TopicsMax,
+		Retention: retentionSeconds(c), Log: log.Logger})
 	var health atomic.Pointer[telemetry.Health]
 	health.Store(&telemetry.Health{})
 	server, err := telemetry.Listen(c.Metrics.Listen, tel.Handler(c.Metrics.Path, func() telemetry.Health { return *health.Load() }))
@@ -71,6 +73,13 @@ func logOptions(c *config.Config, instance string) telemetry.LogOptions {
 		o.PerClassMax = int(n)
 	}
 	return o
+}
+
+func retentionSeconds(c *config.Config) float64 {
+	if keep, ends := c.Retention.Sent.Get(); ends {
+		return keep.Seconds()
+	}
+	return math.Inf(1)
 }
 
 func destinationNames(c *config.Config) (names []string) {

@@ -24,11 +24,14 @@ var (
 	repeatCauses = []string{"owner", "unknown", "forced"}
 	wakeCauses   = []string{"notify", "poll", "retry"}
 	dbOps        = []string{"read", "claim", "settle"}
+	vias         = []string{"cli", "ui", "api", "auto"}
 )
 
 // metrics are the series that events feed.
 type metrics struct {
 	read, settled, fenced, reborn             prometheus.Counter
+	late, dropped                             prometheus.Counter
+	acts                                      map[string]*prometheus.CounterVec // by act
 	sent, held, dead, outcomes, repeats       *prometheus.CounterVec
 	wakeups, failures                         *prometheus.CounterVec
 	latency, publishing, batchCount, batchLen *prometheus.HistogramVec
@@ -53,10 +56,17 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	}
 	seconds := []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300}
 	return &metrics{
-		read:       counter("messages_read_total", "Messages read from the outbox; a message may be read again."),
-		settled:    counter("messages_settled_total", "Messages marked as sent."),
-		fenced:     counter("fenced_total", "Times that this relay found a newer owner."),
-		reborn:     counter("reborn_total", "Times that read messages were dropped because the database server restarted after a crash."),
+		read:    counter("messages_read_total", "Messages read from the outbox; a message may be read again."),
+		settled: counter("messages_settled_total", "Messages marked as sent."),
+		fenced:  counter("fenced_total", "Times that this relay found a newer owner."),
+		reborn:  counter("reborn_total", "Times that read messages were dropped because the database server restarted after a crash."),
+		late:    counter("late_rows_total", "Pending messages found behind the low-water mark: ids were written by hand, or the sequence was set back."),
+		dropped: counter("partitions_dropped_total", "Partitions of sent messages that retention dropped."),
+		acts: map[string]*prometheus.CounterVec{
+			"retry":   counters("messages_retried_total", "Messages that people gave another try, as the activity log tells.", "via"),
+			"skip":    counters("messages_skipped_total", "Dead messages that people let their keys pass, as the activity log tells.", "via"),
+			"discard": counters("messages_discarded_total", "Messages that people gave up, as the activity log tells.", "via"),
+		},
 		sent:       counters("messages_sent_total", "Messages that the broker confirmed.", "destination", "topic"),
 		held:       counters("messages_held_total", "Messages set aside, by the class of their failure; none for blocked and scheduled ones.", "destination", "topic", "class"),
 		dead:       counters("messages_dead_total", "Messages given up until a person acts.", "destination", "topic", "class"),
@@ -80,6 +90,11 @@ func (m *metrics) create(destinations []string) {
 	for _, op := range dbOps {
 		m.queries.WithLabelValues(op)
 		m.failures.WithLabelValues(op)
+	}
+	for _, act := range m.acts {
+		for _, via := range vias {
+			act.WithLabelValues(via)
+		}
 	}
 	for _, d := range destinations {
 		m.sent.WithLabelValues(d, otherTopic)

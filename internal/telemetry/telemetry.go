@@ -17,6 +17,7 @@ type Options struct {
 	Version      string
 	Destinations []string     // every configured one: its series exist from the start
 	TopicsMax    int          // topics with series of their own; the others share __other__
+	Retention    float64      // seconds that sent messages are kept; +Inf = for ever
 	Log          *slog.Logger // where events are told
 }
 
@@ -27,6 +28,7 @@ type Telemetry struct {
 	topics       *topics
 	log          *slog.Logger
 	destinations []string
+	retention    float64
 
 	mu     sync.Mutex
 	watch  func() relay.Status
@@ -37,7 +39,7 @@ type Telemetry struct {
 func New(o Options) *Telemetry {
 	registry, r := newRegistry(o.Outbox, o.Version)
 	t := &Telemetry{registry: registry, metrics: newMetrics(r), topics: &topics{most: max(o.TopicsMax, 1), seen: map[string]struct{}{}}, log: o.Log,
-		destinations: append([]string(nil), o.Destinations...)}
+		destinations: append([]string(nil), o.Destinations...), retention: o.Retention}
 	t.metrics.create(t.destinations)
 	r.MustRegister(newGauges(t))
 	return t
@@ -48,13 +50,6 @@ func (t *Telemetry) Watch(status func() relay.Status) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.watch = status
-}
-
-// SetCounts keeps the newest counts for the next scrapes; the maps are the receiver's from then on.
-func (t *Telemetry) SetCounts(c Counts) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.counts = c
 }
 
 func (t *Telemetry) status() relay.Status {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -25,7 +26,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func observed(t *testing.T, log io.Writer) *Telemetry {
 	t.Helper()
-	return New(Options{Outbox: "orders", Version: "1", Destinations: []string{"kafka-a", "kafka-b"}, TopicsMax: 2, Log: slog.New(slog.NewTextHandler(log, nil))})
+	return New(Options{Outbox: "orders", Version: "1", Destinations: []string{"kafka-a", "kafka-b"}, TopicsMax: 2, Retention: 60, Log: slog.New(slog.NewTextHandler(log, nil))})
 }
 
 func scrape(t *testing.T, tel *Telemetry) string {
@@ -129,13 +130,58 @@ func TestGauges(t *testing.T) {
 		return relay.Status{Owner: true, Epoch: 7, Trust: 20 * time.Second, LowWater: 90, ReadUpTo: 100, Holes: 2, ClosedKeys: 3, Ahead: 9,
 			Destinations: []relay.DestinationState{{Name: "kafka-a", BreakerOpen: true, Queued: 5, InFlight: 4, LanesBehind: 1, Topics: map[string]relay.Outcome{"x": {}}}}}
 	})
-	tel.SetCounts(Counts{Pending: 12, Held: map[string]map[relay.HeldState]float64{"kafka-a": {relay.Dead: 2}}})
+	tel.SetCounts(Counts{At: time.Now(), Pending: 12, TooOld: 3, Held: map[string]map[relay.HeldState]float64{"kafka-a": {relay.Dead: 2, relay.Blocked: 4}}, Ahead: 2,
+		Tables: []Table{{"message_log", 4096, 10, 1}}, Sessions: []Sessions{{"reader", "idle", 1}}})
+	tel.Acted("discard", "cli", 7)
+	tel.Acted("note", "cli", 7) // not an act on messages
+	tel.Late(2)
+	tel.PartitionsDropped(3)
+	has(t, scrape(t, tel), `waybill_stuck_messages{destination="kafka-a",outbox="orders"} 6`, `waybill_stuck_messages{destination="",outbox="orders"} 3`,
+		`waybill_partitions_ahead{outbox="orders"} 2`, `waybill_table_bytes{outbox="orders",table="message_log"} 4096`, `waybill_retention_seconds{outbox="orders"} 60`,
+		`waybill_table_live_tuples{outbox="orders",table="message_log"} 10`, `waybill_table_dead_tuples{outbox="orders",table="message_log"} 1`,
+		`waybill_db_connections{outbox="orders",pool="reader",state="idle"} 1`, `waybill_messages_discarded_total{outbox="orders",via="cli"} 7`,
+		`waybill_messages_retried_total{outbox="orders",via="cli"} 0`, `waybill_late_rows_total{outbox="orders"} 2`, `waybill_partitions_dropped_total{outbox="orders"} 3`)
 	has(t, scrape(t, tel), `waybill_owner{outbox="orders"} 1`, `waybill_owner_epoch{outbox="orders"} 7`, `waybill_lease_remaining_seconds{outbox="orders"} 20`,
 		`waybill_low_water_mark_lag_ids{outbox="orders"} 10`, `waybill_holes{outbox="orders"} 2`, `waybill_blocked_keys{outbox="orders"} 3`,
 		`waybill_pending_messages{outbox="orders"} 12`,
 		`waybill_messages{destination="kafka-a",outbox="orders",state="pending"} 9`, `waybill_messages{destination="kafka-a",outbox="orders",state="dead"} 2`,
 		`waybill_breaker_open{destination="kafka-a",outbox="orders"} 1`, `waybill_destination_up{destination="kafka-a",outbox="orders"} 0`,
 		`waybill_destination_paused{destination="kafka-a",outbox="orders",reason="config"} 1`, `waybill_lanes_behind{destination="kafka-a",outbox="orders"} 1`)
+}
+
+// Who lost the outbox says nothing any more about what it once counted there: the new owner does.
+func TestCountsEndWithOwnership(t *testing.T) {
+	tel := observed(t, io.Discard)
+	tel.Watch(func() relay.Status { return relay.Status{} })
+	tel.SetCounts(Counts{At: time.Now(), Pending: 12, Held: map[string]map[relay.HeldState]float64{"kafka-a": {relay.Dead: 2}}, Ahead: 2})
+	text := scrape(t, tel)
+	has(t, text, `waybill_pending_messages{outbox="orders"} 0`, `waybill_messages{destination="kafka-a",outbox="orders",state="dead"} 0`)
+	if strings.Contains(text, "waybill_partitions_ahead") {
+		t.Error("a standby warns of missing partitions")
+	}
+}
+
+func TestDrainTime(t *testing.T) {
+	at := time.Now()
+	count := func(after time.Duration, backlog int64, age time.Duration) Counts {
+		return Counts{At: at.Add(after), Backlog: backlog, OldestAt: at.Add(after - age)}
+	}
+	for name, c := range map[string]struct {
+		older, newer Counts
+		want         float64
+	}{
+		"nothing waits":         {count(0, 100, time.Hour), Counts{At: at.Add(15 * time.Second)}, 0},
+		"it keeps up":           {count(0, 90, time.Second), count(15*time.Second, 100, time.Second), 0},
+		"the first count":       {Counts{}, count(15*time.Second, 100, time.Hour), math.Inf(1)},
+		"it grows":              {count(0, 100, time.Hour), count(15*time.Second, 101, time.Hour), math.Inf(1)},
+		"it stands":             {count(0, 100, time.Hour), count(15*time.Second, 100, time.Hour), math.Inf(1)},
+		"it shrinks by 10 in 1": {count(0, 1000, time.Hour), count(15*time.Second, 850, time.Hour), 85},
+		"the same moment":       {count(0, 100, time.Hour), count(0, 50, time.Hour), math.Inf(1)},
+	} {
+		if got := drainTime(c.older, c.newer); got != c.want {
+			t.Errorf("%s: %v s, want %v", name, got, c.want)
+		}
+	}
 }
 
 func TestEventLines(t *testing.T) {
