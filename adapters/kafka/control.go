@@ -175,8 +175,46 @@ func (c *control) learn(a *metadata.Response) {
 	c.addrs = addrs
 }
 
-// producerID fetches a fresh session. codeError: the broker refused; anything else: it could not be asked.
+// Between two questions to a broker that is coming up.
+const (
+	comingUpPause = 20 * time.Millisecond // doubled each time
+	comingUpCap   = 500 * time.Millisecond
+)
+
+// comingUp says whether a broker without producer ids will have some in a moment: a young cluster has not given its brokers their first block yet. The Java
+// client asks again after the same codes.
+func comingUp(code codeError) bool {
+	switch code {
+	case 14, 15, 16, 51: // COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR, CONCURRENT_TRANSACTIONS
+		return true
+	}
+	return false
+}
+
+// producerID fetches a fresh session. A broker that is coming up is asked again until ctx ends, but no longer than connecting may take. codeError: the broker
+// refused; anything else: it could not be asked.
 func (c *control) producerID(ctx context.Context) (session, error) {
+	limit := time.NewTimer(c.connect)
+	defer limit.Stop()
+	for pause := comingUpPause; ; pause = min(2*pause, comingUpCap) {
+		s, err := c.askProducerID(ctx)
+		var code codeError
+		if !errors.As(err, &code) || !comingUp(code) {
+			return s, err
+		}
+		again := time.NewTimer(pause)
+		select {
+		case <-again.C:
+			continue
+		case <-limit.C:
+		case <-ctx.Done():
+		}
+		again.Stop()
+		return session{}, code
+	}
+}
+
+func (c *control) askProducerID(ctx context.Context) (session, error) {
 	m, err := c.ask(ctx, &initproducerid.Request{TransactionTimeoutMs: 60_000, ProducerID: -1, ProducerEpoch: -1})
 	if err != nil {
 		return session{}, err

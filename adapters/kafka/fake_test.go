@@ -473,19 +473,45 @@ func TestOpenRefused(t *testing.T) {
 	}
 }
 
+// TestOpenWhileCoordinatorLoads: a young cluster has no producer ids for a moment. One Open waits for them; it is unavailable when they do not come in time,
+// and says why.
 func TestOpenWhileCoordinatorLoads(t *testing.T) {
-	c := fake(t, kfake.SeedTopics(1, "t"))
-	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.InitProducerID}, TopLevel: true, Err: kerr.CoordinatorLoadInProgress})
-	p := newPublisher(t, c.ListenAddrs(), nil)
-	if err := p.Open(within(t, patience), 1); !errors.Is(err, relay.ErrUnavailable) {
-		t.Errorf("%v", err)
+	for _, e := range []*kerr.Error{kerr.CoordinatorLoadInProgress, kerr.CoordinatorNotAvailable, kerr.NotCoordinator, kerr.ConcurrentTransactions} {
+		answer := func(t *testing.T, count int) *kfake.Cluster {
+			c := fake(t, kfake.SeedTopics(1, "t"))
+			c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.InitProducerID}, TopLevel: true, Err: e, Count: count})
+			return c
+		}
+		t.Run(e.Message+" three times", func(t *testing.T) {
+			p := newPublisher(t, answer(t, 3).ListenAddrs(), nil)
+			if err := p.Open(within(t, patience), 1); err != nil {
+				t.Fatal(err)
+			}
+			want(t, publish(t, p, ids("t", "k", 1)), "acked 1")
+		})
+		t.Run(e.Message+" when asked for a check", func(t *testing.T) {
+			wantLevel(t, check(t, newPublisher(t, answer(t, 3).ListenAddrs(), nil)), "kafka.producer_id", "cluster", relay.LevelOK)
+		})
+		t.Run(e.Message+" without end", func(t *testing.T) {
+			p := newPublisher(t, answer(t, -1).ListenAddrs(), func(cfg *Config) { cfg.Timeouts.Connect = time.Second })
+			if err := p.Open(within(t, patience), 1); !errors.Is(err, relay.ErrUnavailable) {
+				t.Error(err)
+			}
+		})
+		t.Run(e.Message+" until the caller's time is over", func(t *testing.T) {
+			p := newPublisher(t, answer(t, -1).ListenAddrs(), func(cfg *Config) { cfg.Timeouts.Connect = patience })
+			begun := time.Now()
+			if err := p.Open(within(t, 500*time.Millisecond), 1); !errors.Is(err, relay.ErrUnavailable) || time.Since(begun) > patience/2 {
+				t.Errorf("%v after %v", err, time.Since(begun))
+			}
+		})
 	}
 }
 
 // TestNoFreshSession: the session lapsed and no producer id can be had: nothing is sent.
 func TestNoFreshSession(t *testing.T) {
 	c := fake(t, kfake.SeedTopics(1, "t"))
-	p := open(t, c.ListenAddrs(), nil)
+	p := open(t, c.ListenAddrs(), func(cfg *Config) { cfg.Timeouts.Connect = time.Second })
 	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.UnknownProducerID})
 	want(t, publish(t, p, ids("t", "k", 1, 2)), "unknown 2")
 	h := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.InitProducerID}, TopLevel: true, Err: kerr.CoordinatorNotAvailable, Count: -1})

@@ -63,7 +63,7 @@ func open(t *testing.T, brokers []string, change func(*Config)) *Publisher {
 	return p
 }
 
-// opened opens a publisher as the engine does: again while the broker is not ready (a young cluster has no producer ids yet).
+// opened opens a publisher as the engine does: again while the broker is not ready.
 func opened(t *testing.T, p *Publisher) {
 	t.Helper()
 	eventually(t, "open", func() bool {
