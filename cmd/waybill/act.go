@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,8 +17,11 @@ import (
 	"github.com/waybillmq/waybill/relay"
 )
 
-// maxRefs bounds the ids of one command line; more is the work of an operation.
+// maxRefs bounds the messages of one command line.
 const maxRefs = 100_000
+
+// bulkLimit is long enough for that many; each step of an act has its own, shorter limit.
+const bulkLimit = 10 * time.Minute
 
 var actHelp = map[app.ActName]string{
 	app.ActRetry:   "Try messages again now: dead, retrying or discarded ones, with new attempts",
@@ -54,13 +58,37 @@ func (s *consent) check(name app.ActName) error {
 	return nil
 }
 
+// applies are the states that an act applies to; by those of default a filter without a state of its own goes.
+var applies = map[app.ActName]struct{ all, byDefault []string }{
+	app.ActRetry:   {[]string{"dead", "retrying", "discarded"}, []string{"dead", "retrying"}},
+	app.ActSkip:    {[]string{"dead"}, []string{"dead"}},
+	app.ActDiscard: {[]string{"dead", "retrying", "blocked", "scheduled"}, []string{"dead", "retrying", "blocked", "scheduled"}},
+}
+
+const actHow = `
+
+- reads ids from standard input, one a line. --filter means every message that matches now, as of message list; the ids are fixed before anything
+is changed. A filter without a state means %s ones.
+
+The plan is shown and confirmed first. Without a terminal and without --yes it is printed and nothing is changed (exit 4).`
+
 func newMessageAct(p *program, name app.ActName) *cobra.Command {
 	var s consent
-	c := &cobra.Command{Use: string(name) + " ID… | -", Short: actHelp[name], Long: actHelp[name] + ". " + actEffect[name] +
-		"\n\n- reads ids from standard input, one a line. Without a terminal and without --yes the plan is printed and nothing is changed (exit 4).",
-		Args: cobra.MinimumNArgs(1)}
+	var filter string
+	reason := " --reason 'test orders'"
+	if name == app.ActRetry {
+		reason = ""
+	}
+	c := &cobra.Command{Use: string(name) + " ID… | - | --filter FILTER", Short: actHelp[name], Long: actHelp[name] + ".\n" + actEffect[name] +
+		fmt.Sprintf(actHow, strings.Join(applies[name].byDefault, ", ")),
+		Example: fmt.Sprintf("  waybill message %[1]s 1048813%[2]s\n  waybill message %[1]s --filter 'topic:order.* class:too_large age>1h' --dry-run", name, reason)}
 	s.flags(c, name != app.ActRetry)
-	c.RunE = p.do(func(ctx context.Context, args []string) error {
+	c.Flags().StringVar(&filter, "filter", "", "every message that matches, such as 'topic:order.* class:too_large age>1h'")
+	c.RunE = p.doWithin(bulkLimit, func(ctx context.Context, args []string) error {
+		f, err := actFilter(name, filter, args)
+		if err != nil {
+			return err
+		}
 		if err := s.check(name); err != nil {
 			return err
 		}
@@ -72,7 +100,12 @@ func newMessageAct(p *program, name app.ActName) *cobra.Command {
 			if err := people.CheckSchema(ctx); err != nil {
 				return err
 			}
-			pl, err := makePlan(ctx, people, name, refs)
+			var pl *plan
+			if len(f.Terms) > 0 {
+				pl, err = filterPlan(ctx, people, name, f)
+			} else {
+				pl, err = makePlan(ctx, people, name, refs)
+			}
 			if err != nil {
 				return err
 			}
@@ -80,6 +113,43 @@ func newMessageAct(p *program, name app.ActName) *cobra.Command {
 		})
 	})
 	return c
+}
+
+// actFilter reads --filter, which stands alone; the zero Filter means that there is none.
+func actFilter(name app.ActName, text string, args []string) (relay.Filter, error) {
+	f, err := relay.ParseFilter(text)
+	switch {
+	case err != nil:
+		return f, usage(err.Error())
+	case len(f.Terms) > 0 && len(args) > 0:
+		return f, usage("ids or --filter, not both")
+	case len(f.Terms) == 0 && len(args) == 0:
+		return f, usage("which messages? give ids, - for ids from standard input, or --filter")
+	case len(f.Terms) > 0 && !slices.ContainsFunc(f.Terms, func(t relay.Term) bool { return t.Name == "state" && !t.Not }):
+		f.Terms = append(f.Terms, relay.Term{Name: "state", Op: ':', Values: applies[name].byDefault})
+	}
+	return f, nil
+}
+
+// filterPlan fixes which messages match now.
+func filterPlan(ctx context.Context, people *app.People, act app.ActName, f relay.Filter) (*plan, error) {
+	pl := &plan{act: act, states: map[string]int{}}
+	for before := relay.ID(0); ; {
+		list, err := people.Messages(ctx, f, before, relay.MaxPage)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range list.Items {
+			pl.add(m)
+		}
+		if len(pl.ids) > maxRefs {
+			return nil, usage(fmt.Sprintf("more than %d messages match; narrow the filter, and do it in several steps", maxRefs))
+		}
+		if before = list.Next; before == 0 {
+			slices.Sort(pl.ids)
+			return pl, nil
+		}
+	}
 }
 
 // refs returns the ids of the command line, or of standard input for "-".
@@ -140,10 +210,8 @@ func makePlan(ctx context.Context, people *app.People, act app.ActName, refs []s
 func (pl *plan) add(m relay.MessageRow) {
 	pl.ids = append(pl.ids, m.ID)
 	pl.states[stateOf(m)]++
-	applies := map[app.ActName][]string{
-		app.ActRetry: {"dead", "retrying", "discarded"}, app.ActSkip: {"dead"}, app.ActDiscard: {"dead", "retrying", "blocked", "scheduled"}}[pl.act]
 	switch {
-	case !slices.Contains(applies, stateOf(m)):
+	case !slices.Contains(applies[pl.act].all, stateOf(m)):
 	case pl.act == app.ActSkip && (m.Passed || m.Key == ""):
 		pl.passed++
 	default:
@@ -178,7 +246,7 @@ func sample(list []string) string {
 func (p *program) act(ctx context.Context, people *app.People, pl *plan, s consent, fromInput bool) error {
 	if len(pl.ids) == 0 {
 		if len(pl.unknown) == 0 {
-			p.note("no ids, nothing to do")
+			p.note("no message is meant, nothing to do")
 			return nil
 		}
 		return &exitError{exitNotFound, fmt.Errorf("there is no message %s", sample(pl.unknown))}

@@ -13,10 +13,12 @@ import (
 )
 
 func newKey(p *program) *cobra.Command {
-	c := &cobra.Command{Use: "key", Short: "List closed keys, retry or skip what holds them", GroupID: groupSee, Args: cobra.NoArgs,
+	c := &cobra.Command{Use: "key", Short: "List closed keys; retry, skip or discard what holds them", GroupID: groupSee, Args: cobra.NoArgs,
 		Long: "A key is closed while one of its messages, its head, is dead or retrying: the others wait as blocked.",
-		RunE: func(*cobra.Command, []string) error { return usage("key needs a verb: list, get, retry or skip") }}
-	c.AddCommand(newKeyList(p), newKeyGet(p), newKeyAct(p, app.ActRetry), newKeyAct(p, app.ActSkip))
+		RunE: func(*cobra.Command, []string) error {
+			return usage("key needs a verb: list, get, retry, skip or discard")
+		}}
+	c.AddCommand(newKeyList(p), newKeyGet(p), newKeyAct(p, app.ActRetry), newKeyAct(p, app.ActSkip), newKeyAct(p, app.ActDiscard))
 	return c
 }
 
@@ -24,7 +26,7 @@ func newKeyList(p *program) *cobra.Command {
 	var after relay.Key
 	var limit int
 	c := &cobra.Command{Use: "list", Short: "List closed keys with their heads", Args: cobra.NoArgs,
-		Example: "  waybill key list\n  waybill key list -o id | waybill message retry - --yes     (the heads)",
+		Example: "  waybill key list\n  waybill key list -o id | waybill message retry - --yes     # their heads",
 		RunE: p.do(func(ctx context.Context, _ []string) error {
 			if limit < 1 || limit > relay.MaxPage {
 				return usage(fmt.Sprintf("--limit is 1 to %d", relay.MaxPage))
@@ -90,7 +92,14 @@ func (p *program) closedKey(ctx context.Context, people *app.People, args []stri
 
 func newKeyAct(p *program, name app.ActName) *cobra.Command {
 	var s consent
-	c := &cobra.Command{Use: string(name) + " TOPIC KEY", Short: map[app.ActName]string{app.ActRetry: "Try the head of a key again now", app.ActSkip: "Let a key go on past its dead head"}[name], Args: cobra.ExactArgs(2)}
+	short := map[app.ActName]string{app.ActRetry: "Try the head of a key again now", app.ActSkip: "Let a key go on past its dead head",
+		app.ActDiscard: "Give the head of a key up for good; the key goes on"}[name]
+	c := &cobra.Command{Use: string(name) + " TOPIC KEY", Short: short, Args: cobra.ExactArgs(2), Long: short + ". " + map[app.ActName]string{
+		app.ActRetry: "What waits behind it follows when it is sent.",
+		app.ActSkip:  "The head stays dead; what waits behind it goes on now: the order is broken at this place.",
+		app.ActDiscard: "Only the head: what waits behind it goes on in order. It can be taken back by message retry while its row exists.\n" +
+			"To give up everything of a key: waybill message discard --filter 'topic:T key:K' --reason R",
+	}[name]}
 	s.flags(c, name != app.ActRetry)
 	c.RunE = p.do(func(ctx context.Context, args []string) error {
 		if err := s.check(name); err != nil {

@@ -31,10 +31,12 @@ func newMessageList(p *program) *cobra.Command {
 	var before int64
 	var limit int
 	c := &cobra.Command{Use: "list [FILTER]", Short: "List messages, newest first",
-		Long: `Lists messages, newest first. A filter has terms name:value; comma = or, -name: = not, quotes for blanks. Names: ` + strings.Join(relay.FilterNames, " ") + `.
+		Long: `Lists messages, newest first. A filter has terms name:value, all of which must hold; comma = or, -name: = not, quotes for blanks, * in a topic.
+Names: ` + strings.Join(relay.FilterNames, " ") + `.
+States: pending sent dead discarded, and of pending ones retrying blocked scheduled.
 destination and class are those of held messages. What has no index is searched 10,000 messages at a time.`,
 		Example: "  waybill message list state:dead class:too_large\n  waybill message list 'topic:order.* age>10m -state:sent'\n" +
-			"  waybill message list state:dead -o id | waybill message retry - --yes",
+			"  waybill message list key:4711 --limit 5",
 		RunE: p.do(func(ctx context.Context, args []string) error {
 			f, err := relay.ParseFilter(strings.Join(args, " "))
 			if err != nil {

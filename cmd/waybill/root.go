@@ -62,7 +62,7 @@ func (p *program) root() *cobra.Command {
 	f.StringSliceVar(&p.columns, "columns", nil, "columns of a table or csv, by name")
 	f.BoolVar(&p.noHeader, "no-header", false, "no header in a table or csv")
 	f.BoolVarP(&p.quiet, "quiet", "q", false, "say nothing but results and errors")
-	f.DurationVar(&p.timeout, "timeout", 0, "longest time (default 30s, migrate 10m)")
+	f.DurationVar(&p.timeout, "timeout", 0, "longest time (default 30s; migrate and acts on messages 10m)")
 	for _, make := range commands {
 		root.AddCommand(make(p))
 	}

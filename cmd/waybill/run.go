@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -19,8 +21,12 @@ SIGTERM or Ctrl-C drains: what is in flight is finished and settled, then the le
 The schema is never changed; a relay that finds it missing or old stays up, not ready, and looks again.`
 
 func newRun(p *program) *cobra.Command {
-	return &cobra.Command{Use: "run", Short: "Run the relay, with metrics and health", Long: runHelp, GroupID: groupRun, Args: cobra.NoArgs,
+	var level string
+	c := &cobra.Command{Use: "run", Short: "Run the relay, with metrics and health", Long: runHelp, GroupID: groupRun, Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if level != "" && !slices.Contains(logLevels, level) {
+				return usage(fmt.Sprintf("--log-level %s: there are %s", level, strings.Join(logLevels, ", ")))
+			}
 			p.started = true
 			l, err := p.load(false)
 			if err != nil {
@@ -32,6 +38,9 @@ func newRun(p *program) *cobra.Command {
 			if problems := l.CheckSecrets(); len(problems) > 0 {
 				return &exitError{exitConfig, problems}
 			}
+			if level != "" {
+				l.Logs.Level = level
+			}
 			defer endAtSecondSignal(c.Context())()
 			// The first signal is the ordinary way to stop, not an interruption: Run drains and returns nil.
 			if err := app.Run(c.Context(), app.RunOptions{Config: l.Config, LogTo: p.err, Version: app.Version()}); err != nil {
@@ -39,7 +48,11 @@ func newRun(p *program) *cobra.Command {
 			}
 			return nil
 		}}
+	c.Flags().StringVar(&level, "log-level", "", strings.Join(logLevels, ", ")+" (default: logs.level of the configuration)")
+	return c
 }
+
+var logLevels = []string{"debug", "info", "warn", "error"}
 
 // endAtSecondSignal ends the process at once when a person or the platform asks again while it drains. The function it returns ends the watching.
 func endAtSecondSignal(ctx context.Context) (stop func()) {
