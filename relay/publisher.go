@@ -154,6 +154,9 @@ type Outcome struct {
 	// Earlier: with Unknown, this presentation was not stored, but an earlier one of the same batch may have been. It stays as it is and costs nothing, like
 	// Unavailable: a leader that moves must not use up the tries of what it may hold.
 	Earlier bool
+	// Alive: with Unavailable or Unknown, a living broker said so of this lane alone, and blames no message (its leader moved, it has too few replicas). The
+	// lane waits and nothing is charged; the breaker neither counts it nor closes by it: other lanes of the destination are not to wait with it.
+	Alive bool
 }
 
 // Error classes: stored, shown, and used as a metric label.

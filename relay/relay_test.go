@@ -2,6 +2,7 @@ package relay_test
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -153,6 +154,68 @@ func TestStandbyTakesOver(t *testing.T) {
 			t.Errorf("the hand-over took %s, want one look of the standby", took)
 		}
 		w.stopAll()
+		relaytest.Check(t, relaytest.Bounds{Q: 1, Placed: true}, w.db, w.broker)
+	})
+}
+
+// R16, R22, I13, E22: lanes without a leader or without enough replicas for ten minutes do not open the breaker of a destination that answers, the message
+// that comes now and then for another topic is sent at once, and nothing is charged.
+func TestLanesThatABrokerRefusesLeaveTheOthersAlone(t *testing.T) {
+	t.Run("not stored", func(t *testing.T) {
+		refuseLanes(t, relay.Outcome{Kind: relay.Unavailable, Scope: relay.ScopeLane, Class: relay.ClassUnreachable, Alive: true})
+	})
+	t.Run("perhaps stored", func(t *testing.T) {
+		refuseLanes(t, relay.Outcome{Kind: relay.Unknown, Class: relay.ClassNotReplicated, Alive: true})
+	})
+}
+
+func refuseLanes(t *testing.T, refused relay.Outcome) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, relaytest.BrokerConfig{Dedupes: true})
+		var mu sync.Mutex
+		opened := 0
+		w.opt.Events.Breaker = func(_ string, open bool, _ relay.Outcome) {
+			mu.Lock()
+			defer mu.Unlock()
+			if open {
+				opened++
+			}
+		}
+		began := time.Now()
+		w.broker.Script(func(call relaytest.Call) relaytest.Answer {
+			if call.Lane.Topic == "strict" && time.Since(began) < 10*time.Minute {
+				return relaytest.Refuse(refused)
+			}
+			return relaytest.Answer{}
+		})
+		w.start()
+		for i := range 40 {
+			w.db.Send("strict", fmt.Sprintf("k%d", i), fmt.Sprint(i))
+		}
+		for i := range 100 {
+			w.db.Send("well", "k", fmt.Sprint(i))
+			sent := time.Now()
+			w.await("the other topic is sent", time.Minute, func() bool {
+				n := 0
+				for _, r := range w.broker.Records() {
+					if r.Lane.Topic == "well" {
+						n++
+					}
+				}
+				return n > i
+			})
+			if took := time.Since(sent); took > time.Second {
+				t.Errorf("message %d took %v", i, took)
+			}
+			time.Sleep(5 * time.Second)
+		}
+		w.awaitDrained(30 * time.Minute)
+		w.stopAll()
+		mu.Lock()
+		defer mu.Unlock()
+		if opened != 0 || len(w.db.Attempts()) != 0 {
+			t.Errorf("the breaker opened %d times, %d attempts were charged", opened, len(w.db.Attempts()))
+		}
 		relaytest.Check(t, relaytest.Bounds{Q: 1, Placed: true}, w.db, w.broker)
 	})
 }

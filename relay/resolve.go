@@ -207,11 +207,12 @@ func (f *flow) failed(l *lane, a answered, took time.Duration, now time.Time) {
 	case o.Full, o.Kind == Unavailable && o.Scope == ScopeKey:
 	case o.Kind == Unavailable && o.Class == ClassUnknownTopic:
 		f.closeBreaker(d, o) // the broker answered: only this lane waits
+	case o.Alive && !d.breaker.open: // so here; but a broker that comes back answers like this too, before it takes anything
 	default:
 		f.countFault(l, o, now)
 	}
 	switch {
-	case o.Kind == Unknown && o.Earlier:
+	case o.Kind == Unknown && (o.Earlier || o.Alive):
 		l.unknowns = 0
 		return
 	case o.Kind == Unknown:

@@ -38,7 +38,7 @@ func (e codeError) Error() string {
 }
 
 // action is what an answer asks of the lane and of the publisher, beside the outcome.
-type action uint8
+type action uint16
 
 const (
 	ask     action = 1 << iota // learn the leaders again
@@ -49,6 +49,7 @@ const (
 	damaged                    // counts; the third time in a row it is no accident
 	refused                    // certainly refused before anything was stored: the sequence numbers are free again
 	before                     // only an earlier presentation may have been stored
+	alive                      // a living broker speaks of this partition alone: the others of the destination need not wait with it
 )
 
 // rule is one row of the error map.
@@ -68,29 +69,29 @@ var rules = map[signal]rule{
 	46: {"DUPLICATE_SEQUENCE_NUMBER", relay.Acked, 0, "", 0, ""},
 
 	sigDial:      {"dial", relay.Unavailable, relay.ScopeLane, relay.ClassUnreachable, ask | reset | refused, "the leader of this partition cannot be reached"},
-	sigNoLeader:  {"no_leader", relay.Unavailable, relay.ScopeLane, relay.ClassUnreachable, ask | refused, "the partition has no leader now; look at its replicas"},
+	sigNoLeader:  {"no_leader", relay.Unavailable, relay.ScopeLane, relay.ClassUnreachable, ask | refused | alive, "the partition has no leader now; look at its replicas"},
 	sigNoTopic:   {"no_topic", relay.Unavailable, relay.ScopeLane, relay.ClassUnknownTopic, ask | refused, "the broker does not know the topic; create it"},
-	sigNoPart:    {"no_partition", relay.Unavailable, relay.ScopeLane, relay.ClassUnreachable, ask | refused, "the partition is missing although the topic exists"},
+	sigNoPart:    {"no_partition", relay.Unavailable, relay.ScopeLane, relay.ClassUnreachable, ask | refused | alive, "the partition is missing although the topic exists"},
 	sigGone:      {"no_topic", relay.Config, relay.ScopeTopic, relay.ClassUnknownTopic, ask | refused, "the broker does not know the topic; create it, or correct the route"},
 	sigUntrusted: {"untrusted", relay.Unavailable, relay.ScopeDestination, relay.ClassUnreachable, refused, "the lease is no longer trusted, so nothing is sent"},
 	sigLate:      {"late", relay.Unavailable, relay.ScopeLane, relay.ClassTimeout, refused, "the time for this batch was over before it could leave"},
 	sigNoSession: {"no_session", relay.Unavailable, relay.ScopeLane, relay.ClassUnreachable, ask | refused, "no producer id could be fetched"},
 
 	3:   {"UNKNOWN_TOPIC_OR_PARTITION", relay.Unavailable, relay.ScopeLane, relay.ClassUnknownTopic, ask, "the broker does not know the topic; create it"},
-	5:   {"LEADER_NOT_AVAILABLE", relay.Unknown, 0, relay.ClassNotReplicated, ask, "the partition has no leader now"},
-	6:   {"NOT_LEADER_OR_FOLLOWER", relay.Unknown, 0, relay.ClassNotReplicated, ask, "leadership moved; the batch may have been appended before"},
+	5:   {"LEADER_NOT_AVAILABLE", relay.Unknown, 0, relay.ClassNotReplicated, ask | alive, "the partition has no leader now"},
+	6:   {"NOT_LEADER_OR_FOLLOWER", relay.Unknown, 0, relay.ClassNotReplicated, ask | alive, "leadership moved; the batch may have been appended before"},
 	8:   {"BROKER_NOT_AVAILABLE", relay.Unknown, 0, relay.ClassUnreachable, ask | reset, "the broker is going away"},
-	72:  {"LISTENER_NOT_FOUND", relay.Unknown, 0, relay.ClassUnreachable, ask, "the leader has no listener of our kind; see advertised.listeners"},
-	74:  {"FENCED_LEADER_EPOCH", relay.Unknown, 0, relay.ClassNotReplicated, ask, "leadership moved"},
-	100: {"UNKNOWN_TOPIC_ID", relay.Unknown, 0, relay.ClassNotReplicated, ask, "the topic was deleted and created again"},
+	72:  {"LISTENER_NOT_FOUND", relay.Unknown, 0, relay.ClassUnreachable, ask | alive, "the leader has no listener of our kind; see advertised.listeners"},
+	74:  {"FENCED_LEADER_EPOCH", relay.Unknown, 0, relay.ClassNotReplicated, ask | alive, "leadership moved"},
+	100: {"UNKNOWN_TOPIC_ID", relay.Unknown, 0, relay.ClassNotReplicated, ask | alive, "the topic was deleted and created again"},
 
-	19: {"NOT_ENOUGH_REPLICAS", relay.Unavailable, relay.ScopeLane, relay.ClassUnreachable, refused, "fewer in-sync replicas than min.insync.replicas; bring brokers back"},
+	19: {"NOT_ENOUGH_REPLICAS", relay.Unavailable, relay.ScopeLane, relay.ClassUnreachable, refused | alive, "fewer in-sync replicas than min.insync.replicas; bring brokers back"},
 	89: {"THROTTLING_QUOTA_EXCEEDED", relay.Unavailable, relay.ScopeLane, relay.ClassThrottled, refused, "the broker's quota is used up"},
 
 	7:  {"REQUEST_TIMED_OUT", relay.Unknown, 0, relay.ClassTimeout, 0, "the in-sync replicas did not confirm in time"},
 	13: {"NETWORK_EXCEPTION", relay.Unknown, 0, relay.ClassCut, ask | reset, "the broker lost its connection"},
-	20: {"NOT_ENOUGH_REPLICAS_AFTER_APPEND", relay.Unknown, 0, relay.ClassNotReplicated, 0, "appended, but on too few replicas; bring brokers back"},
-	56: {"KAFKA_STORAGE_ERROR", relay.Unknown, 0, relay.ClassInternal, ask, "the leader cannot write to its disk"},
+	20: {"NOT_ENOUGH_REPLICAS_AFTER_APPEND", relay.Unknown, 0, relay.ClassNotReplicated, alive, "appended, but on too few replicas; bring brokers back"},
+	56: {"KAFKA_STORAGE_ERROR", relay.Unknown, 0, relay.ClassInternal, ask | alive, "the leader cannot write to its disk"},
 	-1: {"UNKNOWN_SERVER_ERROR", relay.Unknown, 0, relay.ClassInternal, 0, "see the log of the leader"},
 
 	sigCut:      {"cut", relay.Unknown, 0, relay.ClassCut, ask | reset, "the connection ended before the answer"},
@@ -159,7 +160,7 @@ func decide(s signal, sent, unsure bool, corrupt int) (r rule, listed bool) {
 
 // outcome makes what the engine sees of one answer.
 func (r rule) outcome(s signal, topic string, detail string) relay.Outcome {
-	o := relay.Outcome{Kind: r.kind, Scope: r.scope, Class: r.class, Earlier: r.do&before != 0}
+	o := relay.Outcome{Kind: r.kind, Scope: r.scope, Class: r.class, Earlier: r.do&before != 0, Alive: r.do&alive != 0}
 	if r.kind == relay.Acked {
 		return o
 	}

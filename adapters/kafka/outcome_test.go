@@ -111,6 +111,19 @@ func TestErrorMapRowByRow(t *testing.T) {
 	}
 }
 
+// A leader that moves, or too few replicas, is no outage of the broker: exactly these answers leave the other lanes alone.
+func TestAnswersOfALivingBroker(t *testing.T) {
+	living := map[signal]bool{sigNoLeader: true, sigNoPart: true, 5: true, 6: true, 19: true, 20: true, 56: true, 72: true, 74: true, 100: true}
+	for s := range rules {
+		for _, unsure := range []bool{false, true} {
+			r, _ := decide(s, unsure, unsure, 1)
+			if o := r.outcome(s, "orders", ""); o.Alive != living[s] || o.Alive && o.Kind != relay.Unknown && o.Scope != relay.ScopeLane {
+				t.Errorf("%s: %+v", s.name(), o)
+			}
+		}
+	}
+}
+
 func TestUnlistedAnswerIsUnknown(t *testing.T) {
 	r, listed := decide(4711, false, false, 0)
 	if listed || r.kind != relay.Unknown || r.do&(refused|lapse) != 0 {
