@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"strconv"
 	"time"
 	"unsafe"
 
+	"github.com/waybillmq/waybill/internal/kp"
 	"github.com/waybillmq/waybill/relay"
 )
 
@@ -61,6 +63,9 @@ func (d *decoder) message(m *relay.Message, row [][]byte) error {
 	m.Key, m.Traceparent, m.Tracestate = d.text(row[colKey]), d.text(row[colTraceparent]), d.text(row[colTracestate])
 	if m.MessageID = d.text(row[colMessageID]); row[colMessageID] == nil {
 		m.MessageID = d.ownID(m.ID)
+		if kp.Planted(kp.NewMessageID) {
+			m.MessageID += "-" + strconv.FormatUint(rand.Uint64(), 16)
+		}
 	}
 	if row[colHeaders] != nil {
 		m.Headers = headers(row[colHeaders])

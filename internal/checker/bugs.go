@@ -49,6 +49,8 @@ var traps = map[kp.Bug]trap{
 		p.Fake, p.Kinds, p.Cycles, p.For = true, map[Kind]int{LaneTimeout: 1}, 3, 50*time.Second
 		p.Load.Poison, p.Load.Keys, p.Tuning.RetryInitial, p.Tuning.Lease = 0, 4, 500*time.Millisecond, 15*time.Second
 	}, []string{"I4", "I9"}, "a partition that times out"},
+	kp.NewMessageID: {func(p *Plan) { p.Kinds, p.Cycles, p.For = map[Kind]int{KillOwner: 1}, 12, 45*time.Second },
+		[]string{"I7"}, "killed relays"},
 	kp.WholeBatchAcked: {poisoned, []string{"I1", "I3"}, "poisoned messages"},
 	kp.FailedToTail:    {poisoned, []string{"I4"}, "poisoned messages"},
 	kp.ChargeOutage: {func(p *Plan) {
@@ -58,12 +60,7 @@ var traps = map[kp.Bug]trap{
 
 // ChooseBugs returns the named bugs, or all, or n of them that change from day to day.
 func ChooseBugs(names []string, all bool, n int, now time.Time) ([]kp.Bug, error) {
-	var have []kp.Bug
-	for _, bug := range kp.Bugs {
-		if _, ok := traps[bug]; ok {
-			have = append(have, bug)
-		}
-	}
+	have := kp.Bugs
 	switch {
 	case len(names) > 0:
 		var chosen []kp.Bug
