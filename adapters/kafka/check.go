@@ -190,7 +190,7 @@ func (r *report) topic(t *metadata.ResponseTopic, s settings) {
 	}
 	r.judge("kafka.replication_factor", replicas < 3, level, t.Name, fmt.Sprintf("the replication factor is %d", replicas), "give the topic 3 replicas: with fewer the loss of a broker loses messages or stops writes")
 	if s == nil {
-		r.add("kafka.settings", relay.LevelUnseen, t.Name, "there is no right to read the settings of the topic", "grant DESCRIBE_CONFIGS on the topic, then: waybill doctor")
+		r.add("kafka.settings", relay.LevelUnseen, t.Name, "there is no right to read the settings of the topic", "grant DESCRIBE_CONFIGS on the topic, then: waybill config check")
 		return
 	}
 	r.durability(t.Name, s, replicas, inSync)
