@@ -127,6 +127,24 @@ func (p *Publisher) Check(ctx context.Context) (relay.Findings, error) {
 	return r.found, nil
 }
 
+// Concerns says whether a finding of Check is about what this publisher does: about the cluster, a topic that the configuration names, or one that something
+// was presented for. A cluster has topics of others too, and when routes compute topic names Check reports them all. It may be called at any time.
+func (p *Publisher) Concerns(f relay.Finding) bool {
+	switch f.ID {
+	case "kafka.reachable", "kafka.cluster", "kafka.producer_id":
+		return true
+	}
+	if slices.Contains(p.cfg.Topics, f.Subject) {
+		return true
+	}
+	pins := p.pins.Load()
+	if pins == nil {
+		return false
+	}
+	t := (*pins)[f.Subject]
+	return t != nil && t.used.Load()
+}
+
 // report collects findings.
 type report struct {
 	p     *Publisher

@@ -521,6 +521,36 @@ func TestNoFreshSession(t *testing.T) {
 	wantStored(t, c.ListenAddrs(), "t", 1, 2)
 }
 
+// TestFindingsConcernWhatIsUsed: of all topics of a cluster, the ones that something was presented for; before Open and for a doctor Check tells of all.
+func TestFindingsConcernWhatIsUsed(t *testing.T) {
+	c := fake(t, kfake.SeedTopics(1, "ours", "of.others", "named"))
+	p := newPublisher(t, c.ListenAddrs(), nil)
+	concern := func(p *Publisher) (subjects []string) {
+		for _, f := range check(t, p).Items {
+			if p.Concerns(f) && !slices.Contains(subjects, f.Subject) {
+				subjects = append(subjects, f.Subject)
+			}
+		}
+		return subjects
+	}
+	for _, topic := range []string{"ours", "of.others"} {
+		wantLevel(t, check(t, p), "kafka.replication_factor", topic, relay.LevelFail)
+	}
+	general := []string{c.ListenAddrs()[0], "cluster"}
+	if got := concern(p); !slices.Equal(got, general) {
+		t.Errorf("before Open: %q", got)
+	}
+	opened(t, p)
+	want(t, publish(t, p, ids("ours", "k", 1)), "acked 1")
+	if got := concern(p); !slices.Equal(got, append(general, "ours")) {
+		t.Errorf("after a batch for one topic: %q", got)
+	}
+	named := open(t, c.ListenAddrs(), func(cfg *Config) { cfg.Topics = []string{"named"} })
+	if got := concern(named); !slices.Equal(got, append(general, "named")) {
+		t.Errorf("a topic that routes name: %q", got)
+	}
+}
+
 // TestUnknownTopic (E16): unavailable, after a minute config; when the topic appears the owner of the publisher is told, and a new one delivers.
 func TestUnknownTopic(t *testing.T) {
 	c := fake(t, kfake.SeedTopics(1, "other"))

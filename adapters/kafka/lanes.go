@@ -27,6 +27,7 @@ type topic struct {
 	name  string
 	lanes []*lane
 	limit atomic.Int64 // max.message.bytes
+	used  atomic.Bool  // something was presented for it
 }
 
 // layout is what the cluster said last. It is immutable.

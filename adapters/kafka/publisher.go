@@ -197,6 +197,7 @@ func (p *Publisher) Publish(ctx context.Context, at relay.Lane, batch []*relay.M
 		panic(fmt.Sprintf("kafka: foreign lane %v", at))
 	}
 	l := t.lanes[at.Index]
+	t.used.Store(true)
 	l.enter()
 	defer l.leave()
 	l.run(ctx, batch, out)

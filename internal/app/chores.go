@@ -39,6 +39,7 @@ type chores struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	cron    gocron.Scheduler
+	risks   risks         // owned by the counts chore
 	running sync.Map      // name → struct{}: gocron's own singleton mode has let runs overlap
 	acted   atomic.Int64  // the last row of the activity log that the metrics know; below 0 = none yet
 	opened  chan struct{} // one slot: the settings of a broker that was opened are to be read
@@ -200,8 +201,9 @@ func (c *chores) keep(ctx context.Context) error {
 	return errors.Join(err, dropErr)
 }
 
-// count feeds the metrics that only the database knows.
+// count feeds the metrics that only the database knows, and says what is unsafe among the brokers' settings that were read last.
 func (c *chores) count(ctx context.Context) error {
+	c.e.warnRisks(c.log, &c.risks) // a topic that nothing was sent to when its settings were read may be in use by now
 	o, err := c.look.Overview(ctx)
 	if err != nil {
 		return err
@@ -235,13 +237,6 @@ func (c *chores) count(ctx context.Context) error {
 
 func (c *chores) brokers(ctx context.Context) error {
 	limits, err := c.e.checkBrokers(ctx)
-	for name, found := range c.e.findings() {
-		for _, f := range found.Items {
-			if f.Level == relay.LevelFail {
-				c.log.Warn("this broker can lose what it confirmed", "destination", name, "subject", f.Subject, "found", f.Text, "fix", f.Fix)
-			}
-		}
-	}
 	if err == nil && c.e.config.Relay.WriteLimits && len(limits) > 0 {
 		err = c.e.store.SetLimits(ctx, limits, "broker")
 	}
