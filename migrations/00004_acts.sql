@@ -173,6 +173,75 @@ BEGIN
 END $$;
 -- +goose StatementEnd
 
+-- adopt: from now on the name of this destination stands for that cluster. Null = the name was never used here.
+-- +goose StatementBegin
+CREATE FUNCTION outbox.adopt(destination text, cluster_id text, actor text, reason text, via text DEFAULT 'cli', address text DEFAULT NULL) RETURNS bigint
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '500ms' AS $$
+#variable_conflict use_column
+DECLARE
+  v_before text;
+  v_activity bigint;
+BEGIN
+  IF coalesce(adopt.actor, '') = '' OR coalesce(adopt.cluster_id, '') = '' OR btrim(coalesce(adopt.reason, '')) = '' THEN
+    RAISE EXCEPTION 'outbox: adopt needs a cluster, a reason, and to know who does it' USING ERRCODE = '22023'; END IF;
+  SELECT d.cluster_id INTO v_before FROM outbox.destination d WHERE d.name = adopt.destination FOR UPDATE;
+  IF NOT FOUND THEN RETURN NULL; END IF;
+  v_activity := outbox.log_activity(adopt.actor, adopt.via, 'adopt', 'destination ' || adopt.destination, adopt.reason, 1, (v_before <> adopt.cluster_id)::int,
+    before => jsonb_build_object('cluster_id', v_before), after => jsonb_build_object('cluster_id', adopt.cluster_id), address => adopt.address);
+  UPDATE outbox.destination d SET cluster_id = adopt.cluster_id, adopted_at = now(), activity_id = v_activity WHERE d.name = adopt.destination;
+  RETURN v_activity;
+END $$;
+-- +goose StatementEnd
+
+-- adopt_database: this server is where the outbox lives now. moved: with everything that the original wrote, which is gone; the message ids stay. copied: beside
+-- the original; what this copy has not claimed gets message ids of its own, and discarded says what became of its unsent messages. For the owner's role only.
+-- +goose StatementBegin
+CREATE FUNCTION outbox.adopt_database(copied boolean, discard_unsent boolean, actor text, reason text,
+    OUT activity_id bigint, OUT outbox_id uuid, OUT from_id bigint, OUT discarded bigint)
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  v_here record;
+  v_was record;
+  v_claimed bigint;
+  v_last bigint;
+  v_what text := CASE WHEN copied THEN 'copied' ELSE 'moved' END;
+BEGIN
+  IF coalesce(adopt_database.actor, '') = '' OR btrim(coalesce(adopt_database.reason, '')) = '' THEN
+    RAISE EXCEPTION 'outbox: adopting needs a reason, and to know who does it' USING ERRCODE = '22023'; END IF;
+  PERFORM FROM outbox.owner FOR UPDATE;
+  SELECT h.* INTO v_here FROM outbox.here() h;
+  SELECT g.* INTO v_was FROM outbox.generations g ORDER BY g.from_id DESC LIMIT 1;
+  IF v_was.system_identifier = v_here.system_identifier AND v_was.database_oid = v_here.database_oid THEN
+    RAISE EXCEPTION 'outbox: it was written on this server and in this database: there is nothing to adopt' USING ERRCODE = '55000'; END IF;
+  SELECT c.last_value INTO v_claimed FROM outbox.claimed c;
+  discarded := CASE WHEN discard_unsent THEN (SELECT count(*) FROM outbox.message_pending) + (SELECT count(*) FROM outbox.message_held) ELSE 0 END;
+  activity_id := outbox.log_activity(adopt_database.actor, 'cli', 'adopt', 'database, ' || v_what, adopt_database.reason, discarded::int, discarded::int,
+    before => jsonb_build_object('system_identifier', v_was.system_identifier::text, 'database_oid', v_was.database_oid::bigint),
+    after => jsonb_build_object('system_identifier', v_here.system_identifier::text, 'database_oid', v_here.database_oid::bigint));
+  IF copied THEN
+    INSERT INTO outbox.generations AS g (from_id, system_identifier, timeline, database_oid, reason)
+      VALUES (v_claimed + 1, v_here.system_identifier, v_here.timeline, v_here.database_oid, v_what || ': ' || adopt_database.reason)
+      ON CONFLICT (from_id) DO UPDATE SET outbox_id = gen_random_uuid(), system_identifier = excluded.system_identifier, timeline = excluded.timeline,
+        database_oid = excluded.database_oid, reason = excluded.reason, started_at = now();
+  ELSE
+    UPDATE outbox.generations g SET system_identifier = v_here.system_identifier, timeline = v_here.timeline, database_oid = v_here.database_oid,
+      reason = v_what || ': ' || adopt_database.reason WHERE g.from_id = v_was.from_id;
+  END IF;
+  SELECT g.outbox_id, g.from_id INTO outbox_id, from_id FROM outbox.generations g ORDER BY g.from_id DESC LIMIT 1;
+  UPDATE outbox.owner o SET epoch = o.epoch + 1000000, low_water = least(o.low_water, v_claimed); -- above what the original granted since
+  SELECT max(m.id) INTO v_last FROM outbox.message_log m;
+  PERFORM setval('outbox.message_id_seq', v_last) FROM outbox.message_id_seq s WHERE v_last > s.last_value; -- logical replication copies no sequence
+  DELETE FROM outbox.relay;
+  IF discard_unsent THEN
+    WITH p AS (DELETE FROM outbox.message_pending RETURNING id), h AS (DELETE FROM outbox.message_held RETURNING *)
+    INSERT INTO outbox.message_discarded (id, activity_id, attempts, outcome, class, error_code, error)
+      SELECT p.id, adopt_database.activity_id, 0, NULL, NULL, NULL, NULL FROM p
+      UNION ALL SELECT h.id, adopt_database.activity_id, h.attempts, h.outcome, h.class, h.error_code, h.error FROM h;
+  END IF;
+END $$;
+-- +goose StatementEnd
+
 -- +goose Down
 SET LOCAL lock_timeout = '1s';
 SET LOCAL statement_timeout = '60s';
@@ -188,6 +257,7 @@ BEGIN
   END IF;
 END $$;
 -- +goose StatementEnd
+DROP FUNCTION outbox.adopt_database(boolean, boolean, text, text), outbox.adopt(text, text, text, text, text, text);
 DROP FUNCTION outbox.discard(bigint[], text, text, text, text), outbox.skip(bigint[], text, text, text, text),
   outbox.retry(bigint[], text, text, text, text);
 DROP FUNCTION outbox.release_next(text[], text[]);

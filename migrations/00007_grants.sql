@@ -46,7 +46,8 @@ GRANT EXECUTE ON FUNCTION outbox.receipts_of(bigint) TO outbox_viewer;
 
 -- For people's hands, on top of the viewer.
 GRANT SELECT ON outbox.activity TO outbox_operator;
-GRANT EXECUTE ON FUNCTION outbox.retry(bigint[], text, text, text, text), outbox.skip(bigint[], text, text, text, text), outbox.discard(bigint[], text, text, text, text), outbox.activity_hash(outbox.activity) TO outbox_operator;
+GRANT EXECUTE ON FUNCTION outbox.retry(bigint[], text, text, text, text), outbox.skip(bigint[], text, text, text, text), outbox.discard(bigint[], text, text, text, text), outbox.activity_hash(outbox.activity),
+  outbox.adopt(text, text, text, text, text, text) TO outbox_operator;
 
 GRANT SELECT ON outbox.overview, outbox.partitions TO outbox_monitor;
 

@@ -85,6 +85,8 @@ var rights = []struct{ sql, may string }{
 	{"SELECT outbox.retry('{3}', 'a', 'r')", "operator"},
 	{"SELECT outbox.skip('{3}', 'a', 'r')", "operator"},
 	{"SELECT outbox.discard('{3}', 'a', 'r')", "operator"},
+	{"SELECT outbox.adopt('kafka-a', 'cluster', 'a', 'r')", "operator"},
+	{"SELECT outbox.adopt_database(true, true, 'a', 'r')", ""},
 	{"SELECT outbox.release_next('{t}', '{k}')", ""},
 	{"SELECT * FROM outbox.activity", "relay operator"},
 	{"INSERT INTO outbox.activity (id, actor, via, action, prev_hash, hash) VALUES (9, 'a', 'cli', 'x', '', '')", ""},

@@ -52,7 +52,7 @@ func exitCode(err error) int {
 		return exitConfig
 	case errors.Is(err, relay.ErrNotFound):
 		return exitNotFound
-	case errors.Is(err, relay.ErrDenied), errors.Is(err, relay.ErrBusy), errors.Is(err, migrations.ErrUnsent):
+	case errors.Is(err, relay.ErrDenied), errors.Is(err, relay.ErrBusy), errors.Is(err, migrations.ErrUnsent), errors.Is(err, migrations.ErrNothingToAdopt):
 		return exitRefused
 	case errors.Is(err, context.DeadlineExceeded):
 		return exitTimedOut
