@@ -31,7 +31,7 @@ func newGauges(t *Telemetry) *gauges {
 	g.lease = d("lease_remaining_seconds", "How long this relay still trusts its lease.")
 	g.lag = d("low_water_mark_lag_ids", "Ids between the low-water mark and the highest id read.")
 	g.holes = d("holes", "Ranges of ids that were drawn and not seen yet.")
-	g.holeAge = d("oldest_hole_age_seconds", "Age of the oldest of them: a transaction of a writer is as old.")
+	g.holeAge = d("oldest_hole_age_seconds", "Age of the oldest hole: a transaction of a writer is as old.")
 	g.closed = d("blocked_keys", "Closed keys: their messages wait behind a dead or retrying one.")
 	g.ahead = d("messages_ahead", "Messages read and not yet confirmed.")
 	g.pending = d("pending_messages", "Messages in the main flow of the database, 10001 = more than 10000; as of the last count.")
