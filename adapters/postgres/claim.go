@@ -57,6 +57,7 @@ func (s *Store) fenced(q string) string {
 		q = strings.ReplaceAll(q, "a.epoch = $1", "$1::bigint IS NOT NULL")
 	case kp.Planted(kp.ClaimAnyIncarnation):
 		q = strings.ReplaceAll(q, "AND EXISTS (SELECT FROM outbox.alive a WHERE a.epoch = $1 AND a.incarnation = $3)", "AND $3::uuid IS NOT NULL")
+		q = strings.ReplaceAll(q, "AND EXISTS (SELECT FROM outbox.alive a WHERE a.epoch = $1)", "")
 	}
 	return s.sql(q)
 }

@@ -190,7 +190,7 @@ func (s *Store) look(ctx context.Context, c *pgx.Conn, own *ownership, open []st
 	switch {
 	case in != nil:
 		l.in = *in
-	case !kp.Planted(kp.NoFence):
+	case !kp.Planted(kp.NoFence) && !kp.Planted(kp.ClaimAnyIncarnation):
 		return l, s.whose(ctx, c, own)
 	}
 	return l, nil
