@@ -105,6 +105,7 @@ const (
 	DestinationClosed = "closed" // the breaker is closed: all is well
 	DestinationPaused = "paused" // a person stopped it
 	DestinationConfig = "config" // something must be changed before it works
+	DestinationPartly = "partly" // it answers, and refuses what goes to some lanes: those wait
 )
 
 // DestinationStatus is what a relay reports about one destination.

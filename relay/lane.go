@@ -16,8 +16,9 @@ type lane struct {
 
 	from ID // behind: rows from this id on are not in memory, the catch-up reader brings them; 0 = live
 
-	unsettled int // batches acked and not settled
-	fails     int // failed presentations of open in a row
+	unsettled int     // batches acked and not settled
+	fails     int     // failed presentations of open in a row
+	fault     Outcome // the last of them
 	retryAt   time.Time
 
 	unknowns     int       // unknown answers for open in a row
@@ -77,7 +78,7 @@ func (l *lane) fill(maxBatch, maxBytes int, atomic bool) {
 // calm forgets the failures of the batch that was in flight.
 func (l *lane) calm() {
 	l.fails, l.unknowns, l.lonely, l.moves = 0, 0, 0, 0
-	l.retryAt, l.healthyAt, l.firstUnknown, l.maybe = time.Time{}, time.Time{}, time.Time{}, false
+	l.retryAt, l.healthyAt, l.firstUnknown, l.maybe, l.fault = time.Time{}, time.Time{}, time.Time{}, false, Outcome{}
 }
 
 // pull takes every message for which match holds out of the queue.

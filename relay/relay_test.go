@@ -188,7 +188,7 @@ func refuseLanes(t *testing.T, refused relay.Outcome) {
 			}
 			return relaytest.Answer{}
 		})
-		w.start()
+		run := w.start()
 		for i := range 40 {
 			w.db.Send("strict", fmt.Sprintf("k%d", i), fmt.Sprint(i))
 		}
@@ -208,6 +208,12 @@ func refuseLanes(t *testing.T, refused relay.Outcome) {
 				t.Errorf("message %d took %v", i, took)
 			}
 			time.Sleep(5 * time.Second)
+			if d := run.r.Status().Destinations[0]; i == 50 && (d.BreakerOpen || d.Refused == 0 || d.Fault.Kind != refused.Kind) {
+				t.Errorf("in the midst: %+v", d)
+			}
+		}
+		if d := run.r.Status().Destinations[0]; d.Refused == 0 {
+			t.Errorf("before it ends: %+v", d)
 		}
 		w.awaitDrained(30 * time.Minute)
 		w.stopAll()

@@ -193,6 +193,7 @@ func (f *flow) failed(l *lane, a answered, took time.Duration, now time.Time) {
 		return // the session gives the outbox up
 	}
 	l.fails++
+	l.fault = o
 	pauseFor := max(o.After, backoff(l.fails-1, retryInitial, retryCap))
 	l.retryAt = now.Add(pauseFor)
 	if kp.Planted(kp.ChargeOutage) {

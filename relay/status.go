@@ -31,10 +31,11 @@ type DestinationState struct {
 	BreakerOpen bool
 	Since       time.Time // of the breaker or the pause
 	Paused      bool      // by a config outcome
-	Fault       Outcome   // why
+	Fault       Outcome   // why; when neither: of the lane that is refused most often in a row
 	Topics      map[string]Outcome
 	Lanes       int
 	LanesBehind int
+	Refused     int // lanes whose batch was refused more than once in a row
 	Queued      int
 	InFlight    int
 	Oldest      time.Time // writing time of the oldest message in its lanes; zero = none
@@ -77,9 +78,16 @@ func (d *destination) state() DestinationState {
 			ds.Topics[topic] = p.cause
 		}
 	}
+	worst := 1
 	for _, l := range d.order {
 		if l.from != 0 {
 			ds.LanesBehind++
+		}
+		if l.fails > 1 {
+			ds.Refused++
+		}
+		if l.fails > worst && !ds.Paused && !ds.BreakerOpen {
+			worst, ds.Fault = l.fails, l.fault
 		}
 		ds.Queued += len(l.queue)
 		ds.InFlight += len(l.open)

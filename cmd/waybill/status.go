@@ -135,6 +135,8 @@ func stateWord(state string) string {
 		return "breaker open"
 	case relay.DestinationClosed:
 		return "ok"
+	case relay.DestinationPartly:
+		return "ok but for some lanes"
 	}
 	return clean(state)
 }

@@ -2,6 +2,8 @@ package app
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/waybillmq/waybill/relay"
@@ -19,10 +21,12 @@ func destinationStates(st relay.Status) map[string]relay.DestinationStatus {
 			s = relay.DestinationStatus{State: relay.DestinationOpen, Since: d.Since, Detail: d.Fault.Detail}
 		case len(d.Topics) > 0:
 			var parts []string
-			for topic, o := range d.Topics {
-				parts = append(parts, fmt.Sprintf("topic %s: %s", topic, o.Detail))
+			for _, topic := range slices.Sorted(maps.Keys(d.Topics)) {
+				parts = append(parts, fmt.Sprintf("topic %s: %s", topic, d.Topics[topic].Detail))
 			}
 			s = relay.DestinationStatus{State: relay.DestinationConfig, Detail: strings.Join(parts, "; ")}
+		case d.Refused > 0:
+			s = relay.DestinationStatus{State: relay.DestinationPartly, Detail: fmt.Sprintf("%d of %d lanes wait: %s", d.Refused, d.Lanes, d.Fault.Detail)}
 		}
 		states[d.Name] = s
 	}

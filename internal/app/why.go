@@ -25,6 +25,7 @@ const (
 	WhyBreakerOpen Verdict = "breaker_open"
 	WhyConfig      Verdict = "destination_config"
 	WhyPaused      Verdict = "destination_paused"
+	WhyPartly      Verdict = "lanes_refused"
 	WhyNoRoute     Verdict = "no_route"
 	WhyBehind      Verdict = "relay_behind"
 	WhyNoOwner     Verdict = "no_owner"
@@ -36,7 +37,7 @@ const (
 )
 
 // Verdicts lists every verdict.
-var Verdicts = []Verdict{WhyOK, WhySent, WhyQueued, WhyInFlight, WhyScheduled, WhyRetrying, WhyBlocked, WhyDead, WhyBreakerOpen, WhyConfig, WhyPaused, WhyNoRoute,
+var Verdicts = []Verdict{WhyOK, WhySent, WhyQueued, WhyInFlight, WhyScheduled, WhyRetrying, WhyBlocked, WhyDead, WhyBreakerOpen, WhyConfig, WhyPaused, WhyPartly, WhyNoRoute,
 	WhyBehind, WhyNoOwner, WhyStalled, WhyDatabase, WhyDiscarded, WhyRemoved, WhyUnknownID}
 
 // Healthy says that nobody has to do anything.
@@ -217,6 +218,10 @@ func (s *Snapshot) whyDestination(a *Answer, name string) {
 		a.is(WhyPaused, st.Since)
 		a.say("%s was paused by a person: %s", name, orUnknown(st.Detail))
 		a.do("resume it when the reason is gone")
+	case relay.DestinationPartly:
+		a.is(WhyPartly, st.Since)
+		a.say("%s answers, and refuses what goes to some of its lanes: %s", name, orUnknown(st.Detail))
+		a.do("look at those partitions; they are tried again at least every 30 s, the other lanes go on, and no message loses an attempt to a missing leader or replica")
 	}
 }
 

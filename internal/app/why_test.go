@@ -71,6 +71,7 @@ func TestWhy(t *testing.T) {
 		"breaker, retrying":    {Snapshot{Ref: "70", Message: retrying, Overview: reports(relay.DestinationOpen)}, WhyBreakerOpen, ""},
 		"breaker, destination": {Snapshot{Destination: "kafka-a", Overview: reports(relay.DestinationOpen)}, WhyBreakerOpen, ""},
 		"config":               {Snapshot{Overview: reports(relay.DestinationConfig)}, WhyConfig, "the detail"},
+		"some lanes":           {Snapshot{Overview: reports(relay.DestinationPartly)}, WhyPartly, "the detail"},
 		"paused":               {Snapshot{Ref: "70", Message: plain, Routed: toKafka, Overview: reports(relay.DestinationPaused)}, WhyPaused, "by a person"},
 		"destination ok":       {Snapshot{Destination: "kafka-a", Overview: healthy()}, WhyOK, "kafka-a takes messages"},
 		"destination no owner": {Snapshot{Destination: "kafka-a", Overview: with(func(o *relay.Overview) { o.Alive = false })}, WhyNoOwner, ""},
