@@ -2,14 +2,14 @@ package relay
 
 import "time"
 
-// pace decides when the reader reads next. After rows: at once. After an empty read at a steady trickle (more than wakesPerSecond wake-ups in the last
-// second): a short pause, because a NOTIFY for each wake-up costs the writers more than polling. Otherwise it asks to be woken, reads once more, and only
-// then sleeps. Pure.
+// pace decides when the reader reads next. While more rows are known to wait: at once. At a steady trickle (more than wakesPerSecond bursts of rows in the
+// last second): after a short pause, because a NOTIFY for each wake-up costs the writers more than polling. Otherwise it reads again at once after rows; then
+// it asks to be woken, reads once more, and only then sleeps. Pure.
 type pace struct {
 	busy, idle time.Duration
 	armed      bool
 	rows       []time.Time // starts of the last bursts of rows, at most wakesPerSecond+1
-	quiet      bool        // the last read was empty
+	quiet      bool        // the last read left nothing
 }
 
 const wakesPerSecond = 20
@@ -22,22 +22,26 @@ type step struct {
 	calm bool          // tell that nobody needs to wake us, before reading
 }
 
-func (p *pace) next(rows bool, now time.Time) step {
-	if rows {
-		if p.quiet {
-			p.rows = append(p.rows, now)
-			if len(p.rows) > wakesPerSecond+1 {
-				p.rows = p.rows[1:]
-			}
+// next is asked after each read: whether it brought rows, and whether more are known to wait.
+func (p *pace) next(rows, more bool, now time.Time) step {
+	if rows && p.quiet {
+		p.rows = append(p.rows, now)
+		if len(p.rows) > wakesPerSecond+1 {
+			p.rows = p.rows[1:]
 		}
-		p.quiet = false
-		calm := p.armed
-		p.armed = false
-		return step{calm: calm}
 	}
-	p.quiet = true
-	if len(p.rows) > wakesPerSecond && now.Sub(p.rows[0]) < time.Second {
-		return step{wait: p.busy}
+	p.quiet = !more
+	calm := rows && p.armed
+	if rows {
+		p.armed = false
+	}
+	switch trickle := len(p.rows) > wakesPerSecond && now.Sub(p.rows[0]) < time.Second; {
+	case more:
+		return step{calm: calm}
+	case trickle:
+		return step{wait: p.busy, calm: calm}
+	case rows:
+		return step{calm: calm}
 	}
 	if !p.armed {
 		p.armed = true

@@ -250,18 +250,34 @@ func TestPace(t *testing.T) {
 			t.Errorf("%s: %+v, want %+v", what, got, want)
 		}
 	}
-	want("rows", p.next(true, now), step{})
-	want("empty: arm, and read once more", p.next(false, now), step{arm: true})
-	want("still empty: sleep", p.next(false, now), step{wait: 250 * time.Millisecond, wake: true})
-	want("woken with rows: nobody needs to wake us", p.next(true, now), step{calm: true})
+	want("rows and more", p.next(true, true, now), step{})
+	want("rows", p.next(true, false, now), step{})
+	want("empty: arm, and read once more", p.next(false, false, now), step{arm: true})
+	want("still empty: sleep", p.next(false, false, now), step{wait: 250 * time.Millisecond, wake: true})
+	want("woken with rows: nobody needs to wake us", p.next(true, false, now), step{calm: true})
 	for range 40 {
 		now = now.Add(10 * time.Millisecond)
-		p.next(true, now)
-		p.next(false, now)
+		p.next(true, false, now)
 	}
-	want("a steady trickle", p.next(false, now), step{wait: 2 * time.Millisecond})
+	want("a steady trickle: not at once after the rows that there were", p.next(true, false, now), step{wait: 2 * time.Millisecond})
+	want("a steady trickle, and nothing came", p.next(false, false, now), step{wait: 2 * time.Millisecond})
+	want("more rows than one read takes", p.next(true, true, now), step{})
 	now = now.Add(2 * time.Second)
-	want("it has ended", p.next(false, now), step{arm: true})
+	want("it has ended", p.next(false, false, now), step{arm: true})
+}
+
+// A drain is one burst, however many pages it has.
+func TestPaceOfADrain(t *testing.T) {
+	now := time.Unix(0, 0)
+	p := pace{busy: 2 * time.Millisecond, idle: 250 * time.Millisecond}
+	for range 1000 {
+		if st := p.next(true, true, now); st != (step{}) {
+			t.Fatalf("%+v", st)
+		}
+	}
+	if st := p.next(true, false, now); st != (step{}) {
+		t.Errorf("its last page: %+v", st)
+	}
 }
 
 func TestNormaliseGroupsOneReason(t *testing.T) {

@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
+	"runtime/debug"
 	"time"
 
 	"github.com/waybillmq/waybill/internal/kp"
@@ -34,8 +35,8 @@ func (s *session) read(ctx context.Context) error {
 			var page *readPage
 			if page, err = s.readMain(ctx, &after, &resets); err == nil {
 				fails = 0
-				rows := page != nil && (len(page.Messages) > 0 || page.More)
-				if !s.paceReader(ctx, pace.next(rows || caught, time.Now()), wakes) {
+				more := page.More || caught
+				if !s.paceReader(ctx, pace.next(more || len(page.Messages) > 0, more, time.Now()), wakes) {
 					return nil
 				}
 				continue
@@ -128,6 +129,7 @@ func (s *session) readMain(ctx context.Context, after *ID, resets *int) (*readPa
 	if len(page.Messages) == 0 {
 		return p, nil
 	}
+	s.worked += len(page.Messages)
 	kp.Hit(kp.Read)
 	if ev := s.opt.Events.Read; ev != nil {
 		ev(len(page.Messages), time.Since(began))
@@ -170,6 +172,7 @@ func (s *session) readCatchUp(ctx context.Context) (bool, error) {
 		s.mu.Unlock()
 		return false, err
 	}
+	s.worked += len(page.Messages)
 	return true, s.pass(ctx, readPage{Page: page, resets: resets, catchUp: true, start: after, gen: gen})
 }
 
@@ -198,7 +201,9 @@ func (s *session) paceReader(ctx context.Context, st step, wakes <-chan struct{}
 	}
 	t := time.NewTimer(st.wait)
 	defer t.Stop()
-	if !st.wake {
+	if st.wake {
+		s.giveBack()
+	} else {
 		wakes = nil
 	}
 	cause := "poll"
@@ -215,6 +220,23 @@ func (s *session) paceReader(ctx context.Context, st step, wakes <-chan struct{}
 		ev(cause)
 	}
 	return true
+}
+
+// muchWork is how many messages leave pages behind that are worth giving back.
+const muchWork = 10_000
+
+// giveBack returns the memory of past pages to the machine when a busy time is over: a relay that sleeps would hold what it took at its busiest for minutes.
+func (s *session) giveBack() {
+	if s.worked < muchWork {
+		return
+	}
+	s.mu.Lock()
+	busy := s.flow.ahead > 0 || s.settling || !s.flow.out.empty()
+	s.mu.Unlock()
+	if !busy {
+		s.worked = 0
+		debug.FreeOSMemory()
+	}
 }
 
 func (s *session) arm(ctx context.Context, asleep bool) {

@@ -34,6 +34,7 @@ type session struct {
 
 	again    bool       // the closed keys must be asked for; guarded by mu
 	askedAt  time.Time  // for the closed keys; guarded by mu
+	worked   int        // messages read since memory was given back; the reader's
 	fetching sync.Mutex // one Fetch at a time
 	waiting  bool       // the reader waits for room; guarded by mu
 	settling bool       // a settlement is on its way, or waits for a person's lock; guarded by mu

@@ -53,7 +53,7 @@ func (b *Bench) throughput(ctx context.Context) ([]Figure, error) {
 	var relayed, looped []sample
 	err = b.rounds(ctx, []turn{
 		{"relay to Kafka", &relayed, func(ctx context.Context) (sample, error) {
-			return b.toKafka(ctx, b.opt.Rows, job{Profile: b.opt.CPUProfile}, b.relay)
+			return b.toKafka(ctx, b.opt.Rows, job{Profile: b.opt.CPUProfile, Idle: true}, b.relay)
 		}},
 		{"ordered loop to Kafka", &looped, func(ctx context.Context) (sample, error) {
 			return b.toKafka(ctx, b.opt.Rows, best, func(ctx context.Context, j job) (sample, error) { return b.classic(ctx, b.opt.Rows, j) })
@@ -64,8 +64,10 @@ func (b *Bench) throughput(ctx context.Context) ([]Figure, error) {
 	}
 	per100k := 100_000 / float64(b.opt.Rows)
 	memory := Figure{ID: "E1", What: fmt.Sprintf("resident memory of the relay while it drains %d messages, peak", b.opt.Rows), Unit: "MiB", Floor: 110, Aim: 60, Less: true}
+	idle := Figure{ID: "E1", What: fmt.Sprintf("resident memory of the relay %v after the drain", idleAfter), Unit: "MiB", Floor: 40, Aim: 25, Less: true}
 	for _, s := range relayed {
 		memory.add1(s.peak/(1<<20), s.foreign)
+		idle.add1(s.idle/(1<<20), s.foreign)
 	}
 	return []Figure{
 		compare(Figure{ID: "K3", What: "relay to Kafka / best ordered loop", Unit: "rows/s", Floor: 2.5, Aim: 4,
@@ -74,7 +76,7 @@ func (b *Bench) throughput(ctx context.Context) ([]Figure, error) {
 			func(s sample) float64 { return s.cpu * per100k }),
 		compare(Figure{ID: "K4", What: "CPU of PostgreSQL: relay / loop", Unit: "s/100k", Floor: 0.6, Aim: 0.3, Less: true}, relayed, looped,
 			func(s sample) float64 { return s.serverCPU * per100k }),
-		memory,
+		memory, idle,
 	}, nil
 }
 

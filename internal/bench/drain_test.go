@@ -13,7 +13,7 @@ func TestDrain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantFigures(t, figures, map[string]int{"K3": 1, "K4": 2, "E1": 1, "L2": 4})
+	wantFigures(t, figures, map[string]int{"K3": 1, "K4": 2, "E1": 2, "L2": 4})
 }
 
 func TestDrainWantsAKafka(t *testing.T) {

@@ -28,6 +28,7 @@ type job struct {
 	Workers int           // of the loop
 	Page    int           // rows of a transaction of the loop
 	Profile string        // file for a CPU profile of the timed part; empty = none
+	Idle    bool          // look at the memory again idleAfter the end
 }
 
 // report is what a worker measured from the start of the work to the mark of the last message.

@@ -29,6 +29,7 @@ func (b *Bench) latency(ctx context.Context) (figures []Figure, err error) {
 	if err := b.backlog.do(ctx, `TRUNCATE outbox.message_log, outbox.message_pending, outbox.receipts`, `CHECKPOINT`); err != nil {
 		return nil, err
 	}
+	quietDisk()
 	t, err := makeTopic(ctx, b.opt.Kafka)
 	if err != nil {
 		return nil, err

@@ -124,13 +124,18 @@ func (m *meter) foreign() float64 {
 }
 
 // peakMemory is the highest resident memory of a process so far, in bytes; 0 = it cannot be told here.
-func peakMemory(pid int) int64 {
+func peakMemory(pid int) int64 { return statusBytes(pid, "VmHWM:") }
+
+// residentMemory is the resident memory of a process now, in bytes; 0 = it cannot be told here.
+func residentMemory(pid int) int64 { return statusBytes(pid, "VmRSS:") }
+
+func statusBytes(pid int, field string) int64 {
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0
 	}
 	for line := range strings.Lines(string(raw)) {
-		if value, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+		if value, ok := strings.CutPrefix(line, field); ok {
 			n, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")), 10, 64)
 			if err != nil {
 				return 0

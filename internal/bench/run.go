@@ -9,12 +9,16 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// idleAfter is when a relay that has done its work is looked at again.
+const idleAfter = 5 * time.Second
+
 // sample is one timed run.
 type sample struct {
 	seconds   float64
 	cpu       float64 // CPU-seconds of the worker
 	serverCPU float64 // of PostgreSQL's processes
 	peak      float64 // resident bytes of the worker
+	idle      float64 // the same, idleAfter later
 	wal       float64 // bytes written
 	foreign   float64 // share of the machine that other programs took
 }
@@ -58,12 +62,17 @@ func (b *Bench) work(ctx context.Context, j *job) (s sample, err error) {
 			err = errors.Join(ctx.Err(), w.close())
 		}
 	}()
-	return b.timed(ctx, func() (report, error) {
+	s, err = b.timed(ctx, func() (report, error) {
 		if err := w.begin(); err != nil {
 			return report{}, err
 		}
 		return w.result()
 	})
+	if err == nil && j.Idle {
+		pause(ctx, idleAfter)
+		s.idle = float64(residentMemory(w.process.PID()))
+	}
+	return s, err
 }
 
 // relay drains the whole backlog through the engine.

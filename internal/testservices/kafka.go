@@ -29,6 +29,7 @@ type Cluster struct {
 	dir   string
 	java  string
 	jars  string
+	roomy bool
 	nodes []*node
 }
 
@@ -74,8 +75,14 @@ func KafkaCluster(tb testing.TB, nodes int) *Cluster {
 	return c
 }
 
+// ClusterOption changes how the nodes of a cluster run.
+type ClusterOption func(*Cluster)
+
+// Roomy gives a node a heap of 1 GiB and all compilers: for figures. A small heap stops the broker for 50 ms every few seconds to collect garbage.
+func Roomy() ClusterOption { return func(c *Cluster) { c.roomy = true } }
+
 // NewKafka is KafkaCluster outside of tests: whoever calls it also calls Close.
-func NewKafka(ctx context.Context, nodes int) (*Cluster, error) {
+func NewKafka(ctx context.Context, nodes int, opts ...ClusterOption) (*Cluster, error) {
 	if nodes != 1 && nodes != 3 {
 		return nil, fmt.Errorf("a Kafka cluster has 1 or 3 nodes here, not %d", nodes)
 	}
@@ -88,6 +95,9 @@ func NewKafka(ctx context.Context, nodes int) (*Cluster, error) {
 		return nil, err
 	}
 	c := &Cluster{java: java, jars: jars}
+	for _, set := range opts {
+		set(c)
+	}
 	if c.dir, err = space.folder("kafka"); err != nil {
 		return nil, err
 	}

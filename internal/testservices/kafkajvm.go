@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -72,14 +73,22 @@ func program(ctx context.Context, name, pkg string) (string, error) {
 	return exec.LookPath(name)
 }
 
-// jvm is a Java command that stays small: 190 MiB for a node.
-func (c *Cluster) jvm(heap string, args ...string) *exec.Cmd {
-	flags := []string{"-Xms" + heap, "-Xmx" + heap, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-XX:MaxMetaspaceSize=128m",
-		"-XX:ReservedCodeCacheSize=48m", "-XX:MaxDirectMemorySize=64m", "-Xshare:auto", "-Djava.awt.headless=true",
+// small are the limits of a Java process that stays small: 190 MiB for a node.
+func small(heap string) []string {
+	return []string{"-Xms" + heap, "-Xmx" + heap, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:MaxMetaspaceSize=128m", "-XX:ReservedCodeCacheSize=48m",
+		"-XX:MaxDirectMemorySize=64m"}
+}
+
+// roomy are those for a broker that works for long: the heap of Kafka's own start script, and all compilers. The collector is the one that needs no thread of
+// its own: on a machine that broker, database and load share, G1's took more than its shorter pauses gave.
+var roomy = []string{"-Xms1g", "-Xmx1g", "-XX:+UseSerialGC"}
+
+func (c *Cluster) jvm(limits []string, args ...string) *exec.Cmd {
+	flags := []string{"-XX:-UsePerfData", "-Xshare:auto", "-Djava.awt.headless=true",
 		"-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true",
 		"-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS", "-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info",
 		"-cp", c.jars + "/*"}
-	cmd := exec.Command(c.java, append(flags, args...)...)
+	cmd := exec.Command(c.java, slices.Concat(limits, flags, args)...)
 	cmd.Dir = c.dir
 	return cmd
 }
@@ -101,7 +110,7 @@ func (c *Cluster) format(ctx context.Context) error {
 			return err
 		}
 		defer output.Close()
-		cmd := c.jvm("64m", "kafka.tools.StorageTool", "format", "-t", id, "-c", n.properties())
+		cmd := c.jvm(small("64m"), "kafka.tools.StorageTool", "format", "-t", id, "-c", n.properties())
 		cmd.Stdout, cmd.Stderr = output, output
 		p, err := child.Start(cmd, syscall.SIGKILL)
 		if err != nil {
@@ -151,7 +160,11 @@ func (c *Cluster) launch(n *node) (begin int64, err error) {
 	if begin, err = log.Seek(0, io.SeekEnd); err != nil {
 		return 0, err
 	}
-	cmd := c.jvm("192m", "kafka.Kafka", n.properties())
+	limits := small("192m")
+	if c.roomy {
+		limits = roomy
+	}
+	cmd := c.jvm(limits, "kafka.Kafka", n.properties())
 	cmd.Stdout, cmd.Stderr = log, log
 	n.mu.Lock()
 	defer n.mu.Unlock()

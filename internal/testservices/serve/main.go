@@ -2,6 +2,7 @@
 //
 //	go run ./internal/testservices/serve postgres --major 18
 //	go run ./internal/testservices/serve kafka --nodes 3
+//	go run ./internal/testservices/serve kafka --roomy         for figures
 //	go run ./internal/testservices/serve install
 package main
 
@@ -20,7 +21,7 @@ import (
 )
 
 const usage = `usage: serve postgres [--major 15|18] [--fsync]
-       serve kafka [--nodes 1|3]
+       serve kafka [--nodes 1|3] [--roomy]
        serve install             what is missing of both, and nothing else
 It prints one line, the URL or the bootstrap list, when the server is up, and runs until Ctrl-C.
 `
@@ -48,6 +49,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	major := flags.Int("major", 18, "")
 	fsync := flags.Bool("fsync", false, "")
 	nodes := flags.Int("nodes", 1, "")
+	roomy := flags.Bool("roomy", false, "")
 	kind := ""
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		kind, args = args[0], args[1:]
@@ -66,7 +68,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	case "install":
 		return testservices.Install(ctx)
 	case "kafka":
-		address, err = kafka(ctx, *nodes)
+		address, err = kafka(ctx, *nodes, *roomy)
 	default:
 		flags.Usage()
 		return errUsage
@@ -91,8 +93,12 @@ func postgres(ctx context.Context, major int, fsync bool) (string, error) {
 	return s.URL("postgres"), nil
 }
 
-func kafka(ctx context.Context, nodes int) (string, error) {
-	c, err := testservices.NewKafka(ctx, nodes)
+func kafka(ctx context.Context, nodes int, roomy bool) (string, error) {
+	var opts []testservices.ClusterOption
+	if roomy {
+		opts = append(opts, testservices.Roomy())
+	}
+	c, err := testservices.NewKafka(ctx, nodes, opts...)
 	if err != nil {
 		return "", err
 	}
