@@ -106,8 +106,11 @@ func (f *flow) placeCatchUp(p *Page, start ID, gen uint64, now time.Time) {
 	f.pokeReady()
 }
 
-// purge forgets what no list of ids can contain any more. listed is that of the newest main page that was placed.
+// purge forgets what no list of ids can contain any more. listed is that of the newest main page that was placed, or that was empty.
 func (f *flow) purge(listed int64) {
+	if len(f.unplaced) > 0 {
+		listed = min(listed, f.unplaced[0].listed)
+	}
 	if f.catch.busy || !f.catch.fresh && f.catch.listed > 0 {
 		listed = min(listed, f.catch.listed)
 	}

@@ -26,15 +26,21 @@ type flow struct {
 	repeats    map[string]int // of those, by destination, not reported yet
 	catch      catchUp
 
-	mainAfter  ID     // After of the newest main page that was placed
-	catchGen   uint64 // grows when what a catch-up read has listed may be incomplete
-	firstHole  ID     // of the newest main read
-	unplaced   []ID   // lowest ids of main pages read and not placed yet
+	mainAfter  ID         // After of the newest main page that was placed
+	catchGen   uint64     // grows when what a catch-up read has listed may be incomplete
+	firstHole  ID         // of the newest main read
+	unplaced   []unplaced // main pages read and not placed yet
 	holes      int
 	oldestHole time.Time
 
 	lane     func(*lane) // starts the goroutine of a new lane
 	stopping bool
+}
+
+// unplaced is a main page on its way from the reader to the lanes.
+type unplaced struct {
+	lowest ID
+	listed int64
 }
 
 // placeMain puts the rows of a claimed main page into lanes.
@@ -306,8 +312,8 @@ func (f *flow) lowWater() ID {
 	lower(f.firstHole)
 	lower(f.noRoute)
 	lower(f.pages.lowest())
-	for _, id := range f.unplaced {
-		lower(id)
+	for _, p := range f.unplaced {
+		lower(p.lowest)
 	}
 	for _, d := range f.dests {
 		lower(d.lowest())

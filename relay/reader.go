@@ -118,7 +118,7 @@ func (s *session) readMain(ctx context.Context, after *ID, resets *int) (*readPa
 		s.flow.firstHole = page.FirstHole
 		s.flow.holes, s.flow.oldestHole = page.Holes, page.OldestHole
 		if len(page.Messages) > 0 {
-			s.flow.unplaced = append(s.flow.unplaced, page.Messages[0].ID)
+			s.flow.unplaced = append(s.flow.unplaced, unplaced{page.Messages[0].ID, page.Listed})
 		} else {
 			s.flow.mainAfter = s.emptyAfter(page.After)
 			s.flow.purge(page.Listed)

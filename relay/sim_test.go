@@ -155,6 +155,47 @@ func simulate(t *testing.T, seed int64) {
 	relaytest.Check(t, relaytest.Bounds{Q: config.MaxBatch*5 + 50, Rewinds: rewinds + int(ambiguous.Load()), Placed: true}, w.db, w.broker)
 }
 
+// TestCrashesOfTheDatabaseRepeatNothing: an owner that lives through a crash of the database repeats what the crash took back at the store, never at the
+// broker, however claims, settlements and reads are held up meanwhile.
+func TestCrashesOfTheDatabaseRepeatNothing(t *testing.T) {
+	seeds := *simSeeds
+	if testing.Short() {
+		seeds = min(seeds, 50)
+	}
+	for i := range seeds {
+		seed := *simFirst + int64(i)
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { crashes(t, seed) })
+		})
+	}
+}
+
+func crashes(t *testing.T, seed int64) {
+	rnd := rand.New(rand.NewPCG(uint64(seed), 19))
+	w := newWorld(t, relaytest.BrokerConfig{Lanes: 1 + rnd.IntN(4), Latency: time.Duration(rnd.IntN(40)) * time.Millisecond, MaxBatch: 1 + rnd.IntN(20)})
+	w.rand = rnd
+	w.opt.ReadRows, w.opt.Ahead = 3+rnd.IntN(40), 20+rnd.IntN(200)
+	w.start()
+	var open []*relaytest.Tx
+	for n := range 40 {
+		open = w.business(n, open)
+		if n%4 == 3 {
+			for _, op := range []relaytest.Op{relaytest.OpClaim, relaytest.OpSettle, relaytest.OpRead} {
+				w.stores[0].Fail(op, rnd.IntN(4), context.DeadlineExceeded)
+			}
+			w.db.Crash()
+			w.db.Up()
+		}
+		time.Sleep(time.Duration(rnd.IntN(200)) * time.Millisecond)
+	}
+	for _, tx := range open {
+		_ = tx.Commit()
+	}
+	w.awaitDrained(5 * time.Minute)
+	w.stopAll()
+	relaytest.Check(t, relaytest.Bounds{}, w.db, w.broker)
+}
+
 // business writes messages: keys without overlap inside one goroutine, some transactions left open for a while, some rolled back.
 func (w *world) business(n int, open []*relaytest.Tx) []*relaytest.Tx {
 	tx := w.db.Begin()
