@@ -51,7 +51,7 @@ func (s *Memory) Held(ctx context.Context, lease relay.Lease, open []string, lim
 				Message: m, State: next.State, Attempts: next.Attempts, FailedFor: failedFor, Destination: next.Destination, Passed: next.Passed,
 			})
 		}
-		s.synced()
+		s.synced(lease)
 		taken.Acted = db.activity > s.activity
 		s.activity = db.activity
 		taken.NextDue = -1
@@ -175,7 +175,7 @@ func (s *Memory) Closed(ctx context.Context, lease relay.Lease, only ...relay.Ke
 				heads = append(heads, relay.Head{Key: key, ID: h.ID, State: h.State, Due: !h.DueAt.IsZero() || h.Sending})
 			}
 		}
-		s.synced()
+		s.synced(lease)
 		return nil
 	})
 	if err != nil {

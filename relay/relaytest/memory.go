@@ -102,10 +102,12 @@ func (s *Memory) guard(lease relay.Lease) (relay.Incarnation, error) {
 	return in, nil
 }
 
-// synced follows every synchronous commit of this store.
-func (s *Memory) synced() {
+// synced follows every synchronous commit of this store. What a crash took back is not flushed by it: that waits for the revival.
+func (s *Memory) synced(lease relay.Lease) {
 	s.db.flush()
-	s.unsynced = nil
+	if _, err := s.guard(lease); err == nil {
+		s.unsynced = nil
+	}
 }
 
 // Acquire implements relay.Store.
@@ -151,7 +153,8 @@ func (s *Memory) Acquire(ctx context.Context, terms relay.Terms) (lease relay.Le
 		db.asleep = false
 		s.granted[o.epoch] = db.here
 		s.main, s.activity = reader{fresh: true}, db.activity
-		s.synced()
+		db.flush()
+		s.unsynced = nil // of an ownership before this one
 		lease = relay.Lease{
 			Epoch: o.epoch, Owner: o.owner, Asked: asked, Term: terms.Lease, Takeover: !was.released, Claimed: db.claimed,
 		}
@@ -180,7 +183,7 @@ func (s *Memory) Renew(ctx context.Context, lease relay.Lease, progress relay.Pr
 		was := db.owner
 		db.owner.until, db.owner.progress = db.now().Add(lease.Term), progress
 		db.wrote(func() { db.owner = was })
-		s.synced()
+		s.synced(lease)
 		next.Quiet = max(0, db.owner.quiet.Sub(db.now()))
 		return nil
 	})
@@ -199,7 +202,7 @@ func (s *Memory) Release(ctx context.Context, lease relay.Lease) error {
 		was := db.owner
 		db.owner.until, db.owner.released = time.Time{}, true
 		db.wrote(func() { db.owner = was })
-		s.synced()
+		s.synced(lease)
 		return nil
 	})
 }
@@ -240,7 +243,7 @@ func (s *Memory) Claim(ctx context.Context, lease relay.Lease, upTo relay.ID, in
 			db.claimed = upTo
 			db.wrote(func() { db.claimed = was })
 		}
-		s.synced()
+		s.synced(lease)
 		for id, read := range s.seen {
 			if read == in {
 				s.claimed[id] = true
