@@ -226,7 +226,12 @@ func (d *database) Lock(ids ...relay.ID) (unlock func()) {
 			d.t.Fatalf("lock: %v", err)
 		}
 	}
-	return func() { _ = conn.Close(context.Background()) }
+	return func() { // a closed connection alone keeps its locks for a moment
+		if _, err := conn.Exec(context.Background(), `ROLLBACK`); err != nil {
+			d.t.Errorf("unlock: %v", err)
+		}
+		_ = conn.Close(context.Background())
+	}
 }
 
 // transaction is a business transaction on a connection of its own. It implements relaytest.Transaction.

@@ -15,8 +15,8 @@ u AS MATERIALIZED (
       $12::bool[])
     AS u(id, state, delay, attempts, destination, outcome, class, error_code, error, fingerprint, passed)
   WHERE EXISTS (SELECT FROM f)
-    AND (EXISTS (SELECT FROM outbox.message_pending p WHERE p.id = u.id)
-      OR EXISTS (SELECT FROM outbox.message_held h WHERE h.id = u.id AND (h.sending OR NOT $15::boolean)))),
+    AND (EXISTS (SELECT FROM outbox.message_pending p WHERE p.id = u.id OFFSET 0) -- or the planner may hash the whole table
+      OR EXISTS (SELECT FROM outbox.message_held h WHERE h.id = u.id AND (h.sending OR NOT $15::boolean) OFFSET 0))),
 d AS (DELETE FROM outbox.message_pending WHERE id IN (SELECT id FROM u)),
 w AS (INSERT INTO outbox.message_held AS h (id, state, topic, key, destination, due_at, attempts, outcome, class, error_code, error, fingerprint, passed,
     first_failed_at)
@@ -28,11 +28,12 @@ w AS (INSERT INTO outbox.message_held AS h (id, state, topic, key, destination, 
     attempts = excluded.attempts, outcome = excluded.outcome, class = excluded.class, error_code = excluded.error_code, error = excluded.error,
     fingerprint = excluded.fingerprint, passed = h.passed OR excluded.passed, first_failed_at = coalesce(h.first_failed_at, excluded.first_failed_at),
     changed_at = now()),
-x AS (UPDATE outbox.message_held h SET due_at = NULL, changed_at = now() -- a head went back: what was released behind it waits again
+x AS (UPDATE outbox.message_held h SET due_at = NULL, changed_at = now() -- a head went back: what was released behind it waits again; take sees to the rest
   FROM (SELECT m.topic, m.key, min(u.id) AS id FROM u JOIN outbox.message_log m ON m.id = u.id
         WHERE u.state IN ('retrying', 'dead') AND NOT u.passed AND m.key IS NOT NULL GROUP BY 1, 2) k
-  WHERE h.topic = k.topic AND h.key = k.key AND h.id > k.id AND h.state = 'blocked' AND h.key IS NOT NULL AND NOT h.passed AND h.due_at IS NOT NULL
-    AND NOT h.sending AND h.id NOT IN (SELECT id FROM u)),
+  CROSS JOIN LATERAL (SELECT b.id, b.due_at, b.sending FROM outbox.message_held b WHERE b.topic = k.topic AND b.key = k.key AND b.id > k.id AND b.key IS NOT NULL
+        AND b.state <> 'scheduled' AND NOT b.passed ORDER BY b.topic, b.key, b.id LIMIT 1000) w
+  WHERE h.id = w.id AND w.due_at IS NOT NULL AND NOT w.sending AND h.state = 'blocked' AND h.id NOT IN (SELECT id FROM u)), -- by id: due is often a tiny index
 n AS MATERIALIZED (SELECT b.*, k.i FROM unnest($13::text[], $14::text[]) WITH ORDINALITY AS k(topic, key, i)
   CROSS JOIN LATERAL (SELECT h.id, h.due_at, bool_and(h.state = 'blocked') OVER (ORDER BY h.id) AS go FROM ( -- up to the first dead or retrying one
       SELECT h.id, h.due_at, h.state FROM outbox.message_held h WHERE h.topic = k.topic AND h.key = k.key AND h.key IS NOT NULL

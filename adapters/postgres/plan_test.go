@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -54,10 +55,7 @@ func TestPlans(t *testing.T) {
 				d.exec(`ANALYZE outbox.message_log`)
 				d.exec(`ANALYZE outbox.message_pending`)
 				o := d.own()
-				d.exec(`INSERT INTO outbox.message_log (topic, key, payload) SELECT 't', 'k' || i % 1000, convert_to(repeat('x', 100), 'UTF8') FROM generate_series(1, $1) i`, planRows)
-				d.exec(`DELETE FROM outbox.message_pending WHERE id BETWEEN 2 AND $1`, planRows/2) // one id far back, dead entries behind it
-				d.exec(`INSERT INTO outbox.message_held (id, state, topic, key, destination, due_at) SELECT id, 'retrying', topic, 'h' || id, CASE WHEN id % 2 = 0 THEN 'k' ELSE 'down' END, now()
-					FROM outbox.message_log WHERE id BETWEEN 2 AND 20001`)
+				fillForPlans(d)
 				for _, statistics := range []string{"of the empty tables", "none", "of all rows"} {
 					setStatistics(d, statistics)
 					for _, session := range []string{"reader", "housekeeper"} {
@@ -69,6 +67,51 @@ func TestPlans(t *testing.T) {
 			})
 		}
 	})
+}
+
+// TestPlansOfALongLife: a relay plans each statement once, for as long as its connection lives, often while nothing is held, or nothing that is held is due.
+// Those plans must hold when much is.
+func TestPlansOfALongLife(t *testing.T) {
+	onEach(t, func(t *testing.T, major int) {
+		for _, c := range []struct {
+			name         string
+			before, then func(d *database)
+		}{
+			{"empty", func(*database) {}, fillForPlans},
+			{"nothing due", func(d *database) {
+				fillForPlans(d)
+				d.exec(`UPDATE outbox.message_held SET due_at = NULL`)
+				d.exec(`VACUUM (FULL, ANALYZE) outbox.message_held`)
+			}, func(d *database) { d.exec(`UPDATE outbox.message_held SET due_at = now()`) }},
+		} {
+			t.Run("planned when "+c.name, func(t *testing.T) {
+				d := newOutbox(t, major)
+				splitLog(d, 8)
+				o := d.own()
+				conn := planner(t, d, "reader")
+				c.before(d)
+				cases := planCases(int64(o.lease.Epoch))
+				for _, p := range cases {
+					explain(t, conn, p)
+				}
+				c.then(d)
+				for _, p := range cases {
+					p.check(t, explain(t, conn, p))
+				}
+			})
+		}
+	})
+}
+
+// fillForPlans writes what the plans are about: one pending id far back with dead entries behind it, heads that are due, and messages released behind other
+// heads.
+func fillForPlans(d *database) {
+	d.exec(`INSERT INTO outbox.message_log (topic, key, payload) SELECT 't', 'k' || i % 1000, convert_to(repeat('x', 100), 'UTF8') FROM generate_series(1, $1) i`, planRows)
+	d.exec(`DELETE FROM outbox.message_pending WHERE id BETWEEN 2 AND $1`, planRows/2)
+	d.exec(`INSERT INTO outbox.message_held (id, state, topic, key, destination, due_at) SELECT id, 'retrying', topic, 'h' || id, CASE WHEN id % 2 = 0 THEN 'k' ELSE 'down' END, now()
+		FROM outbox.message_log WHERE id BETWEEN 2 AND 20001`)
+	d.exec(`INSERT INTO outbox.message_held (id, state, topic, key, destination, due_at) SELECT id, 'blocked', topic, 'b' || id % 20, 'k', now()
+		FROM outbox.message_log WHERE id BETWEEN 20002 AND 30001`)
 }
 
 // splitLog makes n partitions of the ids that the test writes.
@@ -117,11 +160,38 @@ func planCases(epoch int64) []planCase {
 		planCase{"sparse", fmt.Sprintf(`1, %d, 65536, 8388608, %s`, first+planPage-2, list), planPage, most},
 		planCase{"claim", fmt.Sprintf(`%d, 7, (SELECT incarnation FROM outbox.alive)`, epoch), 0, 200},
 		planCase{"settle", fmt.Sprintf(`%d, '{%d}', '{%d}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', false`, epoch, first, first+planPage-1), 0, most},
-		planCase{"take", fmt.Sprintf(`%d, '{k}', 500, 65536, 8388608`, epoch), 1000, 20_000},
+		planCase{"take", fmt.Sprintf(`%d, '{k}', 500, 65536, 8388608`, epoch), 1000, 30_000}, // with a dead version of each row
+		planCase{"settle_held", settleHeld(epoch), 200, 40_000},
 	)
 }
 
+// settleHeld makes 100 heads dead and releases 20 keys.
+func settleHeld(epoch int64) string {
+	list := func(n int, value func(int) string) string {
+		all := make([]string, n)
+		for i := range all {
+			all[i] = value(i)
+		}
+		return `'{` + strings.Join(all, ",") + `}'`
+	}
+	all := func(n int, value string) string { return list(n, func(int) string { return value }) }
+	return fmt.Sprintf(`%d, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, false`, epoch, list(100, func(i int) string { return fmt.Sprint(2 + i) }),
+		all(100, "dead"), all(100, "NULL"), all(100, "1"), all(100, "k"), all(100, "rejected"), all(100, "refused"), all(100, "1"), all(100, "test"), all(100, "7"),
+		all(100, "f"), all(20, "t"), list(20, func(i int) string { return fmt.Sprint("b", i) }))
+}
+
 func checkPlans(t *testing.T, d *database, session string, epoch int64) {
+	conn := planner(t, d, session)
+	for _, c := range planCases(epoch) {
+		if session == "reader" || c.statement != "take" && c.statement != "settle_held" {
+			c.check(t, explain(t, conn, c))
+		}
+	}
+}
+
+// planner is a connection with the settings of a session of the relay and the hot statements prepared.
+func planner(t *testing.T, d *database, session string) *pgx.Conn {
+	t.Helper()
 	pc, err := postgres.Config{URL: d.url, Schema: "outbox"}.ConnConfig(session)
 	if err != nil {
 		t.Fatal(err)
@@ -132,34 +202,33 @@ func checkPlans(t *testing.T, d *database, session string, epoch int64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = conn.Close(ctxOf(t)) }()
+	t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(ctxOf(t))) })
 	for name, sql := range postgres.HotStatements {
 		if _, err := conn.Exec(ctxOf(t), `PREPARE `+name+` AS `+sql); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
 	}
-	for _, c := range planCases(epoch) {
-		if session != "reader" && c.statement == "take" {
-			continue
+	return conn
+}
+
+func (c *planCase) check(t *testing.T, plan node) {
+	t.Helper()
+	var joins, scans []string
+	var fromLog float64
+	plan.walk(func(n *node) {
+		ours := strings.HasPrefix(n.Relation, "message_log") || n.Relation == "message_pending" || n.Relation == "message_held"
+		switch {
+		case n.Type == "Seq Scan" && ours && n.Loops > 0 && !strings.HasSuffix(n.Relation, "_rest"): // the default partition is empty
+			scans = append(scans, n.Relation)
+		case n.Type == "Merge Join", n.Type == "Hash Join":
+			joins = append(joins, n.Type)
 		}
-		plan := explain(t, conn, c)
-		var joins, scans []string
-		var fromLog float64
-		plan.walk(func(n *node) {
-			ours := strings.HasPrefix(n.Relation, "message_log") || n.Relation == "message_pending"
-			switch {
-			case n.Type == "Seq Scan" && ours && n.Loops > 0 && !strings.HasSuffix(n.Relation, "_rest"): // the default partition is empty
-				scans = append(scans, n.Relation)
-			case n.Type == "Merge Join", n.Type == "Hash Join":
-				joins = append(joins, n.Type)
-			}
-			if strings.HasPrefix(n.Relation, "message_log") {
-				fromLog += n.Rows * n.Loops
-			}
-		})
-		if len(scans)+len(joins) > 0 || fromLog > float64(c.rows) || plan.Hit+plan.Read > c.buffers {
-			t.Errorf("%s: sequential scans %v, joins %v, %.0f rows of the log (at most %d), %d buffers (at most %d)", c.statement, scans, joins, fromLog, c.rows, plan.Hit+plan.Read, c.buffers)
+		if strings.HasPrefix(n.Relation, "message_log") {
+			fromLog += n.Rows * n.Loops
 		}
+	})
+	if len(scans)+len(joins) > 0 || fromLog > float64(c.rows) || plan.Hit+plan.Read > c.buffers {
+		t.Errorf("%s: sequential scans %v, joins %v, %.0f rows of the log (at most %d), %d buffers (at most %d)", c.statement, scans, joins, fromLog, c.rows, plan.Hit+plan.Read, c.buffers)
 	}
 }
 

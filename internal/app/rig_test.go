@@ -287,7 +287,8 @@ func eventuallyOr(r *rig, what string, end time.Time, cond func() bool) {
 func (r *rig) picture() string {
 	s, _ := tryAsk[string](r, `SELECT format('pending %s (%s…%s), held %s, owner %s', (SELECT count(*) FROM outbox.message_pending),
 		(SELECT min(id) FROM outbox.message_pending), (SELECT max(id) FROM outbox.message_pending),
-		(SELECT json_object_agg(coalesce(state, '-'), n) FROM (SELECT state, count(*) AS n FROM outbox.message_held GROUP BY 1) x),
+		(SELECT json_object_agg(coalesce(state, '-'), n) FROM (SELECT concat_ws(' ', state, CASE WHEN due_at IS NOT NULL THEN 'due' END,
+			CASE WHEN sending THEN 'sending' END) AS state, count(*) AS n FROM outbox.message_held GROUP BY 1) x),
 		(SELECT row_to_json(o) FROM outbox.owner o))`)
 	checks, _ := tryAsk[string](r, `SELECT string_agg(instance || ': ' || left((checks -> 'destinations')::text, 600), E'\n') FROM outbox.relay`)
 	return s + "\n" + checks
