@@ -183,6 +183,15 @@ func (h *holes) ask(limit int, upTo relay.ID) (lo, hi []int64, seen int64) {
 	return lo, hi, seen
 }
 
+// near returns the lowest unseen id that lies at most span below the position.
+func (h *holes) near(span relay.ID) relay.ID {
+	low := h.after + 1
+	for i := len(h.ranges) - 1; i >= 0 && h.ranges[i].hi > h.after-span; i-- {
+		low = max(h.ranges[i].lo, h.after-span+1)
+	}
+	return low
+}
+
 // oldest returns since when the oldest range is open; zero = none.
 func (h *holes) oldest() time.Time {
 	var t time.Time

@@ -51,6 +51,18 @@ func TestHolesApply(t *testing.T) {
 	}
 }
 
+func TestHolesNear(t *testing.T) {
+	h := holes{after: 10, ranges: []hole{{lo: 3, hi: 5}, {lo: 8, hi: 9}}}
+	for span, want := range map[relay.ID]relay.ID{0: 11, 1: 11, 2: 9, 3: 8, 5: 8, 6: 5, 8: 3, 32: 3} {
+		if got := h.near(span); got != want {
+			t.Errorf("near(%d) = %d, want %d", span, got, want)
+		}
+	}
+	if got := (&holes{}).near(32); got != 1 {
+		t.Errorf("near(32) of a new reader = %d, want 1", got)
+	}
+}
+
 func pairs(h holes) (out [][2]relay.ID) {
 	for _, r := range h.ranges {
 		out = append(out, [2]relay.ID{r.lo, r.hi})

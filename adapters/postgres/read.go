@@ -36,6 +36,7 @@ type listing struct {
 	probe       probe
 	probedAt    time.Time
 	highest     relay.ID // highest position of the sequence seen
+	few         bool     // the last answer was short
 	main        feed
 	catchUp     feed
 }
@@ -99,8 +100,7 @@ func (s *Store) read(ctx context.Context, c *pgx.Conn, own *ownership, after rel
 		f.handed = after
 	}
 	for {
-		seq := f.nowSeq
-		msgs, err := r.roundTrip(ctx, c, own, f, limit)
+		msgs, seq, err := r.roundTrip(ctx, c, own, f, limit)
 		if errors.Is(err, relay.ErrReborn) {
 			r.reset = true
 			if errors.Is(s.whose(ctx, c, own), relay.ErrFenced) {
@@ -160,6 +160,7 @@ func (s *Store) restart(ctx context.Context, c *pgx.Conn, own *ownership) error 
 // list takes an answer in.
 func (r *reader) list(f *feed, a answer, limit relay.ReadLimit) {
 	if !limit.CatchUp {
+		r.few = len(a.ids) <= fewRows
 		f.next, f.nextSeq = r.holes.apply(a, &r.probe, time.Now()), limit.Seq
 		f.advance(0)
 		return

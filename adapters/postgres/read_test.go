@@ -40,6 +40,50 @@ func TestIDBeforeXid(t *testing.T) {
 	})
 }
 
+// TestRowsThatComeOneByOne: beside an id that stays open, messages of four writers come one by one, each once, and no probe mistakes them for a reset.
+func TestRowsThatComeOneByOne(t *testing.T) {
+	onEach(t, func(t *testing.T, major int) {
+		d := newOutbox(t, major)
+		o := d.own()
+		idle := d.Begin()
+		idle.Write(relay.Message{Topic: "t", Payload: []byte("x")})
+		defer idle.Rollback()
+		const each = 1000
+		ended := make(chan error, 4)
+		for range cap(ended) {
+			conn := d.connect()
+			go func() {
+				for range each {
+					if _, err := conn.Exec(t.Context(), `INSERT INTO outbox.message_log (topic, payload) VALUES ('t', 'y')`); err != nil {
+						ended <- err
+						return
+					}
+				}
+				ended <- nil
+			}()
+		}
+		seen := map[relay.ID]bool{}
+		page := o.read(0, someRows)
+		until(t, "everything is read", func() bool {
+			for n := 0; n < 50; n++ {
+				for i := range page.Messages {
+					if seen[page.Messages[i].ID] || string(page.Messages[i].Payload) != "y" {
+						t.Fatalf("message %d, %q: read twice, or not as written", page.Messages[i].ID, page.Messages[i].Payload)
+					}
+					seen[page.Messages[i].ID] = true
+				}
+				page = o.read(page.After, someRows)
+			}
+			return len(seen) == cap(ended)*each
+		})
+		for range cap(ended) {
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
 // TestRowsFarApart: ids over several partitions and with gaps come by the sparse form, cut by bytes into more than one page, complete and in order.
 func TestRowsFarApart(t *testing.T) {
 	onEach(t, func(t *testing.T, major int) {

@@ -53,10 +53,12 @@ const (
 
 const sqlIncarnation = `SELECT incarnation FROM outbox.alive WHERE epoch = $1`
 
-// roundTrip asks for the ids of the next page and the rows of this one, and takes in what comes.
-func (r *reader) roundTrip(ctx context.Context, c *pgx.Conn, own *ownership, f *feed, limit relay.ReadLimit) ([]relay.Message, error) {
+// roundTrip asks for the ids of the next page and the rows of this one, and takes in what comes: rows that were listed by call number seq. When few are
+// expected it asks for the rows of the answer, too, before it knows which they are: a message that comes alone then takes one round trip and not two.
+func (r *reader) roundTrip(ctx context.Context, c *pgx.Conn, own *ownership, f *feed, limit relay.ReadLimit) (msgs []relay.Message, seq int64, err error) {
 	rows := f.now[:min(len(f.now), max(limit.Rows, 1))]
 	ask := len(f.now) == len(rows) && len(f.next) == 0 && (!limit.CatchUp || len(rows) == 0)
+	early := ask && !limit.CatchUp && len(rows) == 0 && r.few
 	probing := ask && !limit.CatchUp && !r.probe.asked && len(r.holes.ranges) > 0 && time.Since(r.probedAt) >= probeEvery
 	p := c.PgConn().StartPipeline(ctx)
 	if probing {
@@ -69,10 +71,13 @@ func (r *reader) roundTrip(ctx context.Context, c *pgx.Conn, own *ownership, f *
 	if ask {
 		most = r.sendIDs(p, own.epoch, f, limit)
 	}
-	if len(rows) > 0 {
+	switch {
+	case len(rows) > 0:
 		r.sendRows(p, rows, limit)
+	case early:
+		r.sendDense(p, r.holes.near(fewRows/2), r.holes.after+fewRows, limit)
 	}
-	err := p.Sync()
+	err = p.Sync()
 	in := incoming{p: p}
 	if err == nil && probing {
 		err = r.takeProbe(&in)
@@ -81,27 +86,34 @@ func (r *reader) roundTrip(ctx context.Context, c *pgx.Conn, own *ownership, f *
 	if err == nil && ask {
 		a, err = r.takeIDs(&in, most)
 	}
-	var msgs []relay.Message
-	if err == nil && len(rows) > 0 {
-		msgs, err = r.takeRows(&in, rows, limit)
-	}
-	if closeErr := p.Close(); err == nil {
-		err = closeErr
-	}
 	if err == nil && probing {
 		if err = r.checkSequence(); err != nil {
 			own.marks.flushed(own.marks.last()) // their ids may be drawn again, for other messages
 		}
 	}
+	seq = f.nowSeq
+	if err == nil && early {
+		r.list(f, a, limit)
+		seq, rows = f.nowSeq, f.now[:min(len(f.now), max(limit.Rows, 1))]
+	}
+	if err == nil && (early || len(rows) > 0) {
+		msgs, err = r.takeRows(&in, rows, limit, early)
+	}
+	if closeErr := p.Close(); err == nil {
+		err = closeErr
+	}
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	f.advance(len(msgs))
-	if ask {
+	if ask && !early {
 		r.list(f, a, limit)
 	}
-	return msgs, nil
+	return msgs, seq, nil
 }
+
+// fewRows is how many ids an answer has at most for the next one to be expected as short.
+const fewRows = 64
 
 func (r *reader) sendIDs(p *pgconn.Pipeline, epoch relay.Epoch, f *feed, limit relay.ReadLimit) (most int64) {
 	position := r.holes.after
@@ -119,17 +131,24 @@ func (r *reader) sendIDs(p *pgconn.Pipeline, epoch relay.Epoch, f *feed, limit r
 
 func (r *reader) sendRows(p *pgconn.Pipeline, ids []relay.ID, limit relay.ReadLimit) {
 	first, last := ids[0], ids[len(ids)-1]
-	inline, bytes := min(max(limit.InlineBytes, 0), math.MaxInt32), max(limit.PageBytes, 1)
-	args := [][]byte{bigint(int64(first)), bigint(int64(last)), integer(int32(inline)), bigint(int64(bytes))}
 	if int64(last-first) < 4*int64(len(ids)) {
-		p.SendQueryPrepared(r.statements["dense"].Name, args, binaryFormat, binaryFormat)
+		r.sendDense(p, first, last, limit)
 		return
 	}
 	list := make([]int64, len(ids))
 	for i, id := range ids {
 		list[i] = int64(id)
 	}
-	p.SendQueryPrepared(r.statements["sparse"].Name, append(args, bigints(list)), binaryFormat, binaryFormat)
+	p.SendQueryPrepared(r.statements["sparse"].Name, append(rowArgs(first, last, limit), bigints(list)), binaryFormat, binaryFormat)
+}
+
+func (r *reader) sendDense(p *pgconn.Pipeline, first, last relay.ID, limit relay.ReadLimit) {
+	p.SendQueryPrepared(r.statements["dense"].Name, rowArgs(first, last, limit), binaryFormat, binaryFormat)
+}
+
+func rowArgs(first, last relay.ID, limit relay.ReadLimit) [][]byte {
+	inline, bytes := min(max(limit.InlineBytes, 0), math.MaxInt32), max(limit.PageBytes, 1)
+	return [][]byte{bigint(int64(first)), bigint(int64(last)), integer(int32(inline)), bigint(int64(bytes))}
 }
 
 func (r *reader) takeProbe(in *incoming) error {
@@ -149,7 +168,7 @@ func (r *reader) takeProbe(in *incoming) error {
 	return in.sync()
 }
 
-// checkSequence notices that somebody set the sequence back: its next ids lie below our position and in no hole. Everything is read again then, once for
+// checkSequence notices that somebody set the sequence back: its next ids lie below the position that we had when we asked, and in no hole. Everything is read again then, once for
 // the same position: an id that was written by hand above the sequence stays there.
 func (r *reader) checkSequence() error {
 	if r.probe.last < r.highest || r.probe.last < r.holes.after && r.holes.after > r.resetAt {
@@ -179,8 +198,8 @@ func (r *reader) takeIDs(in *incoming, most int64) (answer, error) {
 }
 
 // takeRows merges the rows with the ids asked for: rows that are not on the list were settled or are new, and are skipped. An id without a row is never
-// passed over.
-func (r *reader) takeRows(in *incoming, ids []relay.ID, limit relay.ReadLimit) ([]relay.Message, error) {
+// passed over: early, when the rows were asked for before the ids were known, what comes before it is taken.
+func (r *reader) takeRows(in *incoming, ids []relay.ID, limit relay.ReadLimit, early bool) ([]relay.Message, error) {
 	result, err := in.result()
 	if err != nil {
 		return nil, err
@@ -197,6 +216,10 @@ func (r *reader) takeRows(in *incoming, ids []relay.ID, limit relay.ReadLimit) (
 			continue
 		}
 		if id > ids[len(msgs)] {
+			if early {
+				ids = ids[:len(msgs)]
+				continue
+			}
 			return nil, r.lost(ids[len(msgs)])
 		}
 		msgs = msgs[:len(msgs)+1]
@@ -207,7 +230,7 @@ func (r *reader) takeRows(in *incoming, ids []relay.ID, limit relay.ReadLimit) (
 	if _, err := result.Close(); err != nil {
 		return nil, err
 	}
-	if len(msgs) < len(ids) && bytes < max(limit.PageBytes, 1) {
+	if !early && len(msgs) < len(ids) && bytes < max(limit.PageBytes, 1) {
 		return nil, r.lost(ids[len(msgs)])
 	}
 	return msgs, nil
