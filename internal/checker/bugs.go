@@ -51,8 +51,11 @@ var traps = map[kp.Bug]trap{
 	}, []string{"I4", "I9"}, "a partition that times out"},
 	kp.NewMessageID: {func(p *Plan) { p.Kinds, p.Cycles, p.For = map[Kind]int{KillOwner: 1}, 12, 45*time.Second },
 		[]string{"I7"}, "killed relays"},
-	kp.WholeBatchAcked: {poisoned, []string{"I1", "I3"}, "poisoned messages"},
-	kp.FailedToTail:    {poisoned, []string{"I4"}, "poisoned messages"},
+	kp.WholeBatchAcked: {func(p *Plan) {
+		poisoned(p)
+		p.Load.Rate, p.Load.Keys, p.Load.Poison = 300, 20_000, 0.05 // many bulk inserts, so that refused messages share their batches with others
+	}, []string{"I1", "I3"}, "poisoned messages"},
+	kp.FailedToTail: {poisoned, []string{"I4"}, "poisoned messages"},
 	kp.ChargeOutage: {func(p *Plan) {
 		p.Kinds, p.Cycles, p.For, p.Load.Poison, p.Tuning.MaxAttempts = map[Kind]int{KafkaAway: 1}, 1, 60*time.Second, 0, 3
 	}, []string{"I12"}, "a broker that is away"},
