@@ -1,5 +1,25 @@
 package postgres
 
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// SlowProbe lets time pass inside every probe of the owner's reader: between the look at the sequence and the list of ids of the same round trip. Call it
+// after a first Read.
+func (s *Store) SlowProbe(ctx context.Context) error {
+	r := s.owned.read
+	return r.session.use(ctx, once, func(ctx context.Context, c *pgx.Conn) error {
+		if err := c.Deallocate(ctx, r.statements["xid"].Name); err != nil {
+			return err
+		}
+		d, err := c.Prepare(ctx, r.statements["xid"].Name, `SELECT x FROM pg_sleep(0.02) CROSS JOIN LATERAL (`+sqlXid+` AS x) p`)
+		r.statements["xid"] = d
+		return err
+	})
+}
+
 // HotStatements are the statements whose plans are tested.
 var HotStatements = map[string]string{"ids": sqlIDs, "dense": sqlDense, "sparse": sqlSparse, "claim": sqlClaim, "settle": sqlSettle, "take": sqlTake,
 	"settle_held": sqlSettleHeld}

@@ -168,8 +168,8 @@ func (r *reader) takeProbe(in *incoming) error {
 	return in.sync()
 }
 
-// checkSequence notices that somebody set the sequence back: its next ids lie below the position that we had when we asked, and in no hole. Everything is read again then, once for
-// the same position: an id that was written by hand above the sequence stays there.
+// checkSequence notices that somebody set the sequence back: its next ids lie below the position that we had when we asked, and in no hole. Everything is
+// read again then, once for the same position: an id that was written by hand above the sequence stays there.
 func (r *reader) checkSequence() error {
 	if r.probe.last < r.highest || r.probe.last < r.holes.after && r.holes.after > r.resetAt {
 		r.resetAt = r.holes.after
