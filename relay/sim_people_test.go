@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/waybillmq/waybill/relay"
@@ -16,16 +15,7 @@ import (
 // refused passes, every dead message is retried, and all must be there: every key whole and in order, but for what a person let pass. A failure prints its
 // seed: go test ./relay -run TestSimulationOfPeople -sim.first=SEED -sim.seeds=1
 func TestSimulationOfPeople(t *testing.T) {
-	seeds := *simSeeds
-	if testing.Short() {
-		seeds = min(seeds, 50)
-	}
-	for i := range seeds {
-		seed := *simFirst + int64(i)
-		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { simulatePeople(t, seed) })
-		})
-	}
+	eachSeed(t, simulatePeople)
 }
 
 func simulatePeople(t *testing.T, seed int64) {

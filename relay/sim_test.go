@@ -106,6 +106,11 @@ func (w *world) awaitDrained(limit time.Duration) {
 // TestSimulation runs the engine against random transactions and random faults of database and broker, and judges what the broker stored. A failure prints
 // its seed: go test ./relay -run TestSimulation -sim.first=SEED -sim.seeds=1
 func TestSimulation(t *testing.T) {
+	eachSeed(t, simulate)
+}
+
+// eachSeed runs a simulation with every seed that the flags name, each in a bubble of its own.
+func eachSeed(t *testing.T, simulation func(t *testing.T, seed int64)) {
 	seeds := *simSeeds
 	if testing.Short() {
 		seeds = min(seeds, 50)
@@ -113,7 +118,7 @@ func TestSimulation(t *testing.T) {
 	for i := range seeds {
 		seed := *simFirst + int64(i)
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { simulate(t, seed) })
+			synctest.Test(t, func(t *testing.T) { simulation(t, seed) })
 		})
 	}
 }
@@ -158,16 +163,7 @@ func simulate(t *testing.T, seed int64) {
 // TestCrashesOfTheDatabaseRepeatNothing: an owner that lives through a crash of the database repeats what the crash took back at the store, never at the
 // broker, however claims, settlements and reads are held up meanwhile.
 func TestCrashesOfTheDatabaseRepeatNothing(t *testing.T) {
-	seeds := *simSeeds
-	if testing.Short() {
-		seeds = min(seeds, 50)
-	}
-	for i := range seeds {
-		seed := *simFirst + int64(i)
-		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { crashes(t, seed) })
-		})
-	}
+	eachSeed(t, crashes)
 }
 
 func crashes(t *testing.T, seed int64) {

@@ -66,8 +66,10 @@ func (b *Bench) throughput(ctx context.Context) ([]Figure, error) {
 	memory := Figure{ID: "E1", What: fmt.Sprintf("resident memory of the relay while it drains %d messages, peak", b.opt.Rows), Unit: "MiB", Floor: 110, Aim: 60, Less: true}
 	idle := Figure{ID: "E1", What: fmt.Sprintf("resident memory of the relay %v after the drain", idleAfter), Unit: "MiB", Floor: 40, Aim: 25, Less: true}
 	for _, s := range relayed {
-		memory.add1(s.peak/(1<<20), s.foreign)
-		idle.add1(s.idle/(1<<20), s.foreign)
+		if s.peak > 0 && s.idle > 0 { // else it cannot be told here
+			memory.add1(s.peak/(1<<20), s.foreign)
+			idle.add1(s.idle/(1<<20), s.foreign)
+		}
 	}
 	return []Figure{
 		compare(Figure{ID: "K3", What: "relay to Kafka / best ordered loop", Unit: "rows/s", Floor: 2.5, Aim: 4,

@@ -78,7 +78,7 @@ func KafkaCluster(tb testing.TB, nodes int) *Cluster {
 // ClusterOption changes how the nodes of a cluster run.
 type ClusterOption func(*Cluster)
 
-// Roomy gives a node a heap of 4 GiB and all compilers: for figures. A small heap stops the broker for 20 to 100 ms every few seconds to collect garbage.
+// Roomy gives a node a heap of 4 GiB and all compilers: for figures. A small heap stops the broker for 20 to 70 ms every few seconds to collect garbage.
 func Roomy() ClusterOption { return func(c *Cluster) { c.roomy = true } }
 
 // NewKafka is KafkaCluster outside of tests: whoever calls it also calls Close.
