@@ -41,8 +41,7 @@ BEGIN
         THEN 'deliver_after must lie in the years 1 to 9999' END),
       (5, 'OB002', CASE WHEN u.tombstone AND u.payload IS NOT NULL THEN 'a tombstone has no payload'
         WHEN u.tombstone IS NOT TRUE AND u.payload IS NULL THEN 'payload is null' END),
-      (6, 'OB003', CASE WHEN jsonb_typeof(u.headers) <> 'object'
-          OR u.headers @? '$.keyvalue() ? (@.value.type() != "string" || @.key == "" || @.key like_regex "^waybill-" flag "i")'
+      (6, 'OB003', CASE WHEN NOT outbox.flat_headers(u.headers)
         THEN 'headers must be a flat object of strings, with names that are not empty and do not begin with "waybill-"' END),
       (7, 'OB004', CASE WHEN s.size > s.max THEN format('payload, key and headers have %s bytes, topic "%s" allows %s', s.size, u.topic, s.max) END)
     ) AS c(rank, code, text)

@@ -21,7 +21,7 @@ GRANT EXECUTE ON FUNCTION outbox.publish(text, text, text, text, jsonb, timestam
   outbox.publish_batch(text[], bytea[], text[], text[], jsonb[], timestamptz[], text[], text[], boolean, boolean[]),
   outbox.publish_tombstone(text, text, jsonb, text) TO outbox_producer;
 GRANT INSERT (topic, key, type, content_type, headers, payload, deliver_after, traceparent, tracestate) ON outbox.message_log TO outbox_producer;
-GRANT EXECUTE ON FUNCTION outbox.next_id() TO outbox_producer;
+GRANT EXECUTE ON FUNCTION outbox.next_id(), outbox.flat_headers(jsonb) TO outbox_producer;
 GRANT USAGE ON SEQUENCE outbox.message_id_seq TO outbox_producer;
 
 -- The relay reads everything, puts nothing back into pending, never changes the log, writes activity by its function only.

@@ -168,6 +168,8 @@ func TestHostileSearchPath(t *testing.T) {
 		CREATE FUNCTION evil.nextval(regclass) RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN INSERT INTO evil.trap VALUES (current_user); RETURN 1; END $$;
 		CREATE FUNCTION evil.hashtextextended(text, bigint) RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN INSERT INTO evil.trap VALUES (current_user); RETURN 1; END $$;
 		CREATE FUNCTION evil.pg_advisory_xact_lock(bigint) RETURNS void LANGUAGE plpgsql AS $$ BEGIN INSERT INTO evil.trap VALUES (current_user); END $$;
+		CREATE FUNCTION evil.jsonb_typeof(jsonb) RETURNS text LANGUAGE plpgsql AS $$ BEGIN INSERT INTO evil.trap VALUES (current_user); RETURN 'object'; END $$;
+		CREATE FUNCTION evil.pg_sequence_last_value(regclass) RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN INSERT INTO evil.trap VALUES (current_user); RETURN 0; END $$;
 		CREATE FUNCTION evil.pg_notify(text, text) RETURNS void LANGUAGE plpgsql AS $$ BEGIN INSERT INTO evil.trap VALUES (current_user); END $$;
 		CREATE FUNCTION evil.eq(text, text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN INSERT INTO evil.trap VALUES (current_user); RETURN true; END $$;
 		CREATE OPERATOR evil.= (LEFTARG = text, RIGHTARG = text, FUNCTION = evil.eq);
@@ -188,7 +190,7 @@ func TestHostileSearchPath(t *testing.T) {
 		}
 		run("producer", "SELECT outbox.publish('t', '{}', 'k', headers => '{\"a\": \"b\"}', message_id => 'm')", "SELECT outbox.publish('t', '{}'::jsonb, 'k')",
 			"SELECT outbox.publish('t', '{}'::pg_catalog.json, 'k')", "SELECT outbox.publish_bytes('t', 'x', 'k')", "SELECT outbox.publish_tombstone('t', 'k')",
-			"SELECT outbox.publish_batch('{t}', '{x}', '{k}', message_ids => '{n}')", "INSERT INTO outbox.message_log (topic) VALUES ('t')")
+			"SELECT outbox.publish_batch('{t}', '{x}', '{k}', message_ids => '{n}')", "INSERT INTO outbox.message_log (topic, headers) VALUES ('t', '{\"a\": \"b\"}')")
 		do(t, conn, "DELETE FROM outbox.message_pending; INSERT INTO outbox.message_held (id, state, topic, key) SELECT id, 'dead', topic, 'k' FROM outbox.message_log")
 		run("operator", "SELECT outbox.retry('{1,2}', 'a', 'r')", "SELECT outbox.skip('{3}', 'a', 'r')", "SELECT outbox.discard('{4}', 'a', 'r')", "SELECT outbox.receipts_of(1)",
 			"SELECT * FROM outbox.message_status")
