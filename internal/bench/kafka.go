@@ -117,6 +117,11 @@ func (t *topic) consumer() (*kgo.Client, error) {
 	return kgo.NewClient(kgo.SeedBrokers(t.brokers...), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{t.name: from}), kgo.FetchMaxWait(time.Second))
 }
 
+// producer sends at once, to all replicas, without compression, as the relay does.
+func (t *topic) producer() (*kgo.Client, error) {
+	return kgo.NewClient(kgo.SeedBrokers(t.brokers...), kgo.DefaultProduceTopic(t.name), kgo.ProducerLinger(0), kgo.ProducerBatchCompression(kgo.NoCompression()))
+}
+
 // ends is how many records the topic holds.
 func (t *topic) ends(ctx context.Context) (sum int64, err error) {
 	ask := make([]kafkago.OffsetRequest, kafkaPartitions)
