@@ -36,6 +36,7 @@ type Bench struct {
 	server  *server
 	backlog *backlog
 	ours    []int // processes that are part of the measurement
+	topics  []*topic
 }
 
 // start starts what every bench needs.
@@ -65,6 +66,9 @@ func start(ctx context.Context, opt Options, rows int64) (_ *Bench, err error) {
 
 func (b *Bench) close() error {
 	var err error
+	for _, t := range b.topics {
+		err = errors.Join(err, t.remove())
+	}
 	if b.backlog != nil && b.backlog.conn != nil {
 		err = b.backlog.close()
 	}
@@ -72,6 +76,16 @@ func (b *Bench) close() error {
 		err = errors.Join(err, b.server.close())
 	}
 	return err
+}
+
+// makeTopic makes a topic of this bench's. All are removed at its end: a broker deletes their files a minute later, and a disk that is busy with gigabytes of
+// them would be in the figures.
+func (b *Bench) makeTopic(ctx context.Context) (*topic, error) {
+	t, err := makeTopic(ctx, b.opt.Kafka)
+	if err == nil {
+		b.topics = append(b.topics, t)
+	}
+	return t, err
 }
 
 // fill writes the backlog and warms up with one drain of it.

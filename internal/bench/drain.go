@@ -84,11 +84,10 @@ func (b *Bench) throughput(ctx context.Context) ([]Figure, error) {
 
 // toKafka gives a run of rows messages a topic of its own, and reads it back.
 func (b *Bench) toKafka(ctx context.Context, rows int64, j job, run func(context.Context, job) (sample, error)) (s sample, err error) {
-	t, err := makeTopic(ctx, b.opt.Kafka)
+	t, err := b.makeTopic(ctx)
 	if err != nil {
 		return s, err
 	}
-	defer func() { err = errors.Join(err, t.remove()) }()
 	j.Brokers, j.Topic = b.opt.Kafka, t.name
 	if s, err = run(ctx, j); err != nil {
 		return s, err

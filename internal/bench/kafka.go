@@ -40,7 +40,10 @@ func makeTopic(ctx context.Context, brokers []string) (*topic, error) {
 	if err := made.Errors[t.name]; err != nil {
 		return nil, fmt.Errorf("make topic %s: %w", t.name, err)
 	}
-	return t, t.awaitLeaders(ctx)
+	if err := t.awaitLeaders(ctx); err != nil {
+		return nil, errors.Join(err, t.remove())
+	}
+	return t, nil
 }
 
 // awaitLeaders asks until every partition has a leader.

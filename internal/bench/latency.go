@@ -16,11 +16,10 @@ func (b *Bench) latency(ctx context.Context) (figures []Figure, err error) {
 		return nil, err
 	}
 	quietDisk()
-	t, err := makeTopic(ctx, b.opt.Kafka)
+	t, err := b.makeTopic(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, t.remove()) }()
 	w, err := startWorker(b.opt.Worker, &job{Kind: jobRelay, URL: b.server.url, Brokers: b.opt.Kafka, Topic: t.name})
 	if err != nil {
 		return nil, err
