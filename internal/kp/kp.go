@@ -42,5 +42,14 @@ const (
 	ChargeOutage        Bug = "charge_outage"         // 28: an outage spends attempts
 )
 
-// Bugs lists every planted bug.
+// The bugs planted in the commit log. Its crash images must find each.
+const (
+	AckBeforeSync Bug = "ack_before_sync" // an append returns before its frame is synced
+	TornTailTaken Bug = "torn_tail_taken" // recovery takes a frame for whole by its header alone
+)
+
+// LogBugs lists every bug of the commit log.
+var LogBugs = []Bug{AckBeforeSync, TornTailTaken}
+
+// Bugs lists every planted bug on the path of a message.
 var Bugs = []Bug{SettleBeforeAck, CursorIsLast, ForgetHoles, NoClaim, NoFence, ClaimAnyIncarnation, TwoHeads, NewMessageID, WholeBatchAcked, FailedToTail, ChargeOutage}

@@ -1,0 +1,204 @@
+package commitlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+)
+
+// markerDelay is how long the log is idle after a sync before it writes a marker.
+const markerDelay = 20 * time.Millisecond
+
+var (
+	// ErrClosed means that the log does not run any more, in order or after an error, which then is in the chain too.
+	ErrClosed = errors.New("the commit log is closed")
+	// ErrTooLarge means that the records of one Append do not fit into one frame.
+	ErrTooLarge = errors.New("too large for the commit log")
+	// ErrFull means that the disk has no room for another segment. Nothing was appended; a later try may succeed.
+	ErrFull = errors.New("the disk of the commit log is full")
+)
+
+// Log is an open log. Append may be called from any goroutine; it returns while [Log.Run] runs.
+type Log struct {
+	w    writer // used by Run alone
+	lock io.Closer
+	wake chan struct{} // holds one element when a batch waits
+
+	mu      sync.Mutex // guards what is below
+	filling *batch     // what will be the next frame
+	spare   []byte     // buffer of the frame before
+	closed  error      // not nil = nothing can be appended any more
+}
+
+// batch is what becomes one frame.
+type batch struct {
+	buf   []byte // room for the frame header, then the records
+	count int
+	taken chan struct{} // closed when Run has taken it: another one is being filled
+
+	done    chan struct{} // closed when it is synced, or has failed
+	err     error         // the rest is set before done is closed
+	segment uint64
+	at      int64
+}
+
+func newBatch(buf []byte) *batch {
+	if cap(buf) < frameHeaderSize {
+		buf = make([]byte, 0, 64<<10)
+	}
+	return &batch{buf: buf[:frameHeaderSize], taken: make(chan struct{}), done: make(chan struct{})}
+}
+
+func newLog(cfg Config, s *spares, h segmentHeader) *Log {
+	return &Log{w: writer{cfg: cfg, spares: s, h: h, seq: h.First - 1, crc: h.Seed}, wake: make(chan struct{}, 1), filling: newBatch(nil)}
+}
+
+const maxCount = 1<<16 - 1 // records of a frame
+
+// Append writes records, which stand behind each other in one frame: a crash keeps all of them or none. It returns when they are synced, with the place of the
+// first, or with an error: [ErrTooLarge] and [ErrFull] leave the log as it was, after [ErrClosed] it is unknown whether the records are on disk. Append keeps no
+// slice.
+func (l *Log) Append(records ...Record) (Position, error) {
+	size := 0
+	for i := range records {
+		size += recordSize(len(records[i].Body))
+	}
+	if most := l.mostBytes(); size > most || len(records) > maxCount {
+		return Position{}, fmt.Errorf("%d records of %d bytes, the limit is %d records of %d bytes: %w", len(records), size, maxCount, most, ErrTooLarge)
+	}
+	b, at, err := l.add(records, size)
+	if err != nil {
+		return Position{}, err
+	}
+	<-b.done
+	if b.err != nil {
+		return Position{}, b.err
+	}
+	return Position{Segment: b.segment, At: b.at + int64(at)}, nil
+}
+
+// mostBytes is the room for records in a frame.
+func (l *Log) mostBytes() int {
+	return int(min(MaxFrame, l.w.cfg.SegmentBytes-align)) - frameHeaderSize
+}
+
+// add puts records into a batch that has room, and returns where in it.
+func (l *Log) add(records []Record, size int) (*batch, int, error) {
+	for {
+		l.mu.Lock()
+		if l.closed != nil {
+			defer l.mu.Unlock()
+			return nil, 0, l.closed
+		}
+		b := l.filling
+		if len(b.buf)-frameHeaderSize+size <= l.mostBytes() && b.count+len(records) <= maxCount {
+			at := len(b.buf)
+			for _, r := range records {
+				b.buf = appendRecord(b.buf, r)
+			}
+			b.count += len(records)
+			l.mu.Unlock()
+			select {
+			case l.wake <- struct{}{}:
+			default:
+			}
+			return b, at, nil
+		}
+		l.mu.Unlock()
+		<-b.taken
+	}
+}
+
+// Run writes what is appended until ctx ends: then it writes what still waits, and marks the log as closed in order. An error of the disk ends it at once, and
+// the log for ever.
+func (l *Log) Run(ctx context.Context) error {
+	filling, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var filler sync.WaitGroup
+	filler.Go(func() { l.w.spares.keep(filling) })
+	defer filler.Wait()
+	defer stop()
+
+	idle := time.NewTimer(markerDelay)
+	idle.Stop() // Open has just written one
+	defer idle.Stop()
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return l.end(l.finish())
+		case <-l.wake:
+			err = l.writeWaiting(0)
+			idle.Reset(markerDelay)
+		case <-idle.C:
+			err = l.w.marker()
+			if errors.As(err, new(errNoSpare)) {
+				err = nil
+			}
+		}
+		if err != nil {
+			return l.end(err)
+		}
+	}
+}
+
+// writeWaiting makes the batch that waits a frame. A full disk fails its appends only.
+func (l *Log) writeWaiting(flags uint16) error {
+	l.mu.Lock()
+	b := l.filling
+	l.filling, l.spare = newBatch(l.spare), nil
+	l.mu.Unlock()
+	close(b.taken)
+
+	buf, at, err := l.w.write(b.buf, b.count, flags)
+	b.buf, b.segment, b.at, b.err = nil, l.w.h.Number, at, err
+	full := errors.As(err, new(errNoSpare))
+	switch {
+	case full:
+		b.err = errors.Join(ErrFull, err)
+	case err != nil:
+		b.err = l.fail(err)
+	}
+	l.mu.Lock()
+	l.spare = buf
+	l.mu.Unlock()
+	close(b.done)
+	if full {
+		return nil
+	}
+	return err
+}
+
+// finish writes what still waits as the last frame.
+func (l *Log) finish() error {
+	l.mu.Lock()
+	l.closed = ErrClosed
+	l.mu.Unlock()
+	return l.writeWaiting(flagClean | flagLast)
+}
+
+// fail closes the log for ever, and returns what its users are told.
+func (l *Log) fail(err error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed == nil || l.closed == ErrClosed {
+		l.closed = fmt.Errorf("%w: %w; only a restart opens it again", ErrClosed, err)
+	}
+	return l.closed
+}
+
+// end lets go what waits and gives the files back. Nothing is added any more: closed is set.
+func (l *Log) end(err error) error {
+	if err != nil {
+		l.fail(err)
+	}
+	l.mu.Lock()
+	b := l.filling
+	b.err = l.closed
+	l.mu.Unlock()
+	close(b.taken)
+	close(b.done)
+	return errors.Join(err, l.w.file.Close(), l.lock.Close())
+}

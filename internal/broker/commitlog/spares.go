@@ -1,0 +1,104 @@
+package commitlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/waybillmq/waybill/internal/broker/vfs"
+)
+
+// spares keeps files ready that are as long as a segment, so that the log rolls without waiting for one to be filled. take and keep may run at once.
+type spares struct {
+	fs    vfs.FS
+	dir   string // of the log
+	bytes int64
+	next  atomic.Uint64 // number in the name of the next one
+	ready chan string   // paths
+}
+
+// openSpares takes over at most n of what lies in the folder. The rest is removed: a file that is too short comes from a crash while it was filled.
+func openSpares(fsys vfs.FS, dir string, bytes int64, n int) (*spares, error) {
+	s := &spares{fs: fsys, dir: dir, bytes: bytes, ready: make(chan string, n)}
+	names, err := fsys.List(path.Join(dir, spareDir))
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if number, err := strconv.ParseUint(name, 10, 64); err == nil {
+			s.next.Store(max(s.next.Load(), number+1))
+		}
+		if err := s.adopt(path.Join(dir, spareDir, name)); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+func (s *spares) adopt(name string) error {
+	f, err := s.fs.Open(name)
+	if err != nil {
+		return err
+	}
+	size, err := f.Size()
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if size != s.bytes || len(s.ready) == cap(s.ready) {
+		return s.fs.Remove(name)
+	}
+	s.ready <- name
+	return nil
+}
+
+// fill makes one. Its name needs no sync of its own: a spare that a crash takes away is missed by nobody.
+func (s *spares) fill() (name string, err error) {
+	name = path.Join(s.dir, spareDir, fmt.Sprintf("%08d", s.next.Add(1)-1))
+	f, err := s.fs.Create(name)
+	if err != nil {
+		return "", err
+	}
+	err = f.Preallocate(s.bytes)
+	if err == nil {
+		err = f.Datasync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return "", errors.Join(err, s.fs.Remove(name))
+	}
+	return name, nil
+}
+
+// refillDelay is the pause after a spare could not be filled, most likely because the disk is full.
+const refillDelay = 5 * time.Second
+
+// keep fills spares until ctx ends.
+func (s *spares) keep(ctx context.Context) {
+	for ctx.Err() == nil {
+		name, err := s.fill()
+		if err != nil {
+			select {
+			case <-time.After(refillDelay):
+			case <-ctx.Done():
+			}
+			continue
+		}
+		select {
+		case s.ready <- name:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// take returns a spare, which it fills itself when none is ready.
+func (s *spares) take() (name string, err error) {
+	select {
+	case name = <-s.ready:
+		return name, nil
+	default:
+		return s.fill()
+	}
+}
