@@ -46,10 +46,11 @@ const (
 const (
 	AckBeforeSync Bug = "ack_before_sync" // an append returns before its frame is synced
 	TornTailTaken Bug = "torn_tail_taken" // recovery takes a frame for whole by its header alone
+	StaleBytes    Bug = "stale_bytes"     // recovery takes what an earlier life of a segment left for good
 )
 
 // LogBugs lists every bug of the commit log.
-var LogBugs = []Bug{AckBeforeSync, TornTailTaken}
+var LogBugs = []Bug{AckBeforeSync, TornTailTaken, StaleBytes}
 
 // Bugs lists every planted bug on the path of a message.
 var Bugs = []Bug{SettleBeforeAck, CursorIsLast, ForgetHoles, NoClaim, NoFence, ClaimAnyIncarnation, TwoHeads, NewMessageID, WholeBatchAcked, FailedToTail, ChargeOutage}

@@ -21,6 +21,8 @@ type crashes struct {
 	rng    *rand.Rand
 	fs     *vfs.Memory
 	acked  []string // what Append returned for
+	places []uint64 // the segment of each
+	gone   int      // so many of the first may have been released
 	trying []string // what the frame in flight holds
 	images int
 	flips  bool
@@ -73,7 +75,13 @@ func (c *crashes) run(fsys vfs.FS, frames int) {
 		if _, _, err := l.w.write(b.buf, b.count, 0); err != nil {
 			c.fail("write: %v", err)
 		}
+		for range c.trying {
+			c.places = append(c.places, l.w.h.Number)
+		}
 		c.acked, c.trying = append(c.acked, c.trying...), nil
+		if c.rng.IntN(5) == 0 {
+			c.release(l)
+		}
 		if c.rng.IntN(4) == 0 {
 			if err := l.w.marker(); err != nil {
 				c.fail("marker: %v", err)
@@ -82,6 +90,17 @@ func (c *crashes) run(fsys vfs.FS, frames int) {
 	}
 	if err := errors.Join(l.w.file.Close(), l.lock.Close()); err != nil {
 		c.fail("close: %v", err)
+	}
+}
+
+// release gives up some of the oldest segments.
+func (c *crashes) release(l *Log) {
+	below := l.w.h.Number - uint64(c.rng.IntN(3))
+	for c.gone < len(c.places) && c.places[c.gone] < below {
+		c.gone++
+	}
+	if err := l.Release(below); err != nil {
+		c.fail("release: %v", err)
 	}
 }
 
@@ -134,6 +153,18 @@ func (c *crashes) recover(image *vfs.Memory, depth int) {
 // looks like a torn write, so there that frame may be missing.
 func (c *crashes) compare(got []string) {
 	all := append(append([]string(nil), c.acked...), c.trying...)
+	from := 0 // some of the oldest may be released
+	for len(got) > 0 && from < c.gone && all[from] != got[0] {
+		from++
+	}
+	if len(got) == 0 {
+		from = c.gone
+	}
+	if from > 0 && from < len(c.places) && c.places[from] == c.places[from-1] {
+		c.fail("the first record is %d, in the middle of segment %d", from, c.places[from])
+	}
+	all = all[from:]
+	acked := len(c.acked) - from
 	if len(got) > len(all) {
 		c.fail("%d records recovered, %d were ever written", len(got), len(all))
 	}
@@ -142,10 +173,10 @@ func (c *crashes) compare(got []string) {
 			c.fail("record %d is %s, was %s", i, got[i], all[i])
 		}
 	}
-	if len(got) < len(c.acked) && !(c.flips && len(got) >= len(c.acked)-3) {
-		c.fail("%d of %d acknowledged records recovered", len(got), len(c.acked))
+	if len(got) < acked && !(c.flips && len(got) >= acked-3) {
+		c.fail("%d of %d acknowledged records recovered", len(got), acked)
 	}
-	if n := len(got) - len(c.acked); n > 0 && n != len(c.trying) {
+	if n := len(got) - acked; n > 0 && n != len(c.trying) {
 		c.fail("%d of the %d records of a frame recovered", n, len(c.trying))
 	}
 }

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"sync"
 	"time"
+
+	"github.com/waybillmq/waybill/internal/broker/vfs"
 )
 
 // markerDelay is how long the log is idle after a sync before it writes a marker.
@@ -23,14 +26,16 @@ var (
 
 // Log is an open log. Append may be called from any goroutine; it returns while [Log.Run] runs.
 type Log struct {
-	w    writer // used by Run alone
-	lock io.Closer
-	wake chan struct{} // holds one element when a batch waits
+	w     writer // used by Run alone
+	lock  io.Closer
+	wake  chan struct{} // holds one element when a batch waits
+	files files
 
 	mu      sync.Mutex // guards what is below
 	filling *batch     // what will be the next frame
 	spare   []byte     // buffer of the frame before
 	closed  error      // not nil = nothing can be appended any more
+	index   index      // of what is synced
 }
 
 // batch is what becomes one frame.
@@ -53,7 +58,8 @@ func newBatch(buf []byte) *batch {
 }
 
 func newLog(cfg Config, s *spares, h segmentHeader) *Log {
-	return &Log{w: writer{cfg: cfg, spares: s, h: h, seq: h.First - 1, crc: h.Seed}, wake: make(chan struct{}, 1), filling: newBatch(nil)}
+	return &Log{w: writer{cfg: cfg, spares: s, h: h, seq: h.First - 1, crc: h.Seed}, wake: make(chan struct{}, 1), filling: newBatch(nil),
+		files: files{fs: cfg.FS, dir: cfg.Dir, open: map[uint64]vfs.File{}}}
 }
 
 const maxCount = 1<<16 - 1 // records of a frame
@@ -153,7 +159,7 @@ func (l *Log) writeWaiting(flags uint16) error {
 	close(b.taken)
 
 	buf, at, err := l.w.write(b.buf, b.count, flags)
-	b.buf, b.segment, b.at, b.err = nil, l.w.h.Number, at, err
+	b.segment, b.at, b.err = l.w.h.Number, at, err
 	full := errors.As(err, new(errNoSpare))
 	switch {
 	case full:
@@ -162,13 +168,29 @@ func (l *Log) writeWaiting(flags uint16) error {
 		b.err = l.fail(err)
 	}
 	l.mu.Lock()
-	l.spare = buf
+	if err == nil {
+		l.note(buf, b)
+	}
+	b.buf, l.spare = nil, buf
 	l.mu.Unlock()
 	close(b.done)
 	if full {
 		return nil
 	}
 	return err
+}
+
+// note puts the records of a frame that was just synced into the index.
+func (l *Log) note(frame []byte, b *batch) {
+	at := frameHeaderSize
+	for range b.count {
+		r, n, err := readRecord(frame[at:])
+		if err != nil {
+			panic("commitlog: a frame that was just written does not parse") // a bug of this package, nothing of the disk
+		}
+		l.index.put(r, Position{Segment: b.segment, At: b.at + int64(at)})
+		at += n
+	}
 }
 
 // finish writes what still waits as the last frame.
@@ -200,5 +222,5 @@ func (l *Log) end(err error) error {
 	l.mu.Unlock()
 	close(b.taken)
 	close(b.done)
-	return errors.Join(err, l.w.file.Close(), l.lock.Close())
+	return errors.Join(err, l.w.file.Close(), l.files.forget(math.MaxUint64), l.lock.Close())
 }

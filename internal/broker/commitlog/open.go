@@ -99,7 +99,7 @@ func Open(cfg Config, each func(p Position, r Record) error) (_ *Log, found Foun
 }
 
 func open(cfg Config, each func(p Position, r Record) error) (*Log, Found, error) {
-	r := recovery{cfg: cfg, each: each}
+	r := recovery{cfg: cfg, each: each, index: index{streams: map[uint16]*stream{}}}
 	if err := r.read(); err != nil {
 		return nil, r.found, err
 	}
@@ -108,6 +108,7 @@ func open(cfg Config, each func(p Position, r Record) error) (*Log, Found, error
 		return nil, r.found, err
 	}
 	l := newLog(cfg, s, segmentHeader{Number: r.last.Number, Node: cfg.Node, Cluster: cfg.Cluster, Opens: r.found.Opens, First: r.end.seq + 1, Seed: r.end.crc})
+	l.index = r.index
 	if err := l.w.roll(); err != nil {
 		return nil, r.found, err
 	}
@@ -125,6 +126,7 @@ type recovery struct {
 	cfg   Config
 	each  func(p Position, r Record) error
 	found Found
+	index index
 
 	last segmentHeader // of the newest segment; zero when there is none
 	end  ending        // of that segment
@@ -168,11 +170,13 @@ func (r *recovery) segment(n uint64, first bool) error {
 	r.end, err = scan(f, h, func(at int64, fh frameHeader, frame []byte) error {
 		r.found.Clean = fh.Flags&flagClean != 0
 		return fh.records(frame, func(in int, rec Record) error {
+			p := Position{Segment: n, At: at + int64(in)}
 			r.found.Records++
+			r.index.put(rec, p)
 			if r.each == nil {
 				return nil
 			}
-			return r.each(Position{Segment: n, At: at + int64(in)}, rec)
+			return r.each(p, rec)
 		})
 	})
 	return err

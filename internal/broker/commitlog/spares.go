@@ -12,7 +12,7 @@ import (
 	"github.com/waybillmq/waybill/internal/broker/vfs"
 )
 
-// spares keeps files ready that are as long as a segment, so that the log rolls without waiting for one to be filled. take and keep may run at once.
+// spares keeps files ready that are as long as a segment, so that the log rolls without waiting for one to be filled. take, give and keep may run at once.
 type spares struct {
 	fs    vfs.FS
 	dir   string // of the log
@@ -90,6 +90,31 @@ func (s *spares) keep(ctx context.Context) {
 		case s.ready <- name:
 		case <-ctx.Done():
 		}
+	}
+}
+
+// give takes a file over that was a segment, or removes it when there are enough, or when it was cut. It keeps its old bytes: they have another nonce.
+func (s *spares) give(name string) error {
+	spare := path.Join(s.dir, spareDir, fmt.Sprintf("%08d", s.next.Add(1)-1))
+	f, err := s.fs.Open(name)
+	if err != nil {
+		return err
+	}
+	size, err := f.Size()
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if size != s.bytes || len(s.ready) == cap(s.ready) {
+		return s.fs.Remove(name)
+	}
+	if err := s.fs.Rename(name, spare); err != nil {
+		return err
+	}
+	select {
+	case s.ready <- spare:
+		return nil
+	default: // keep was faster
+		return s.fs.Remove(spare)
 	}
 }
 

@@ -1,0 +1,36 @@
+package commitlog
+
+import (
+	"fmt"
+	"path"
+)
+
+// Release gives up every segment below one: their records are not read again, and the files become spares. It may run beside everything but another Release.
+// The segment in use stays, whatever is asked for.
+func (l *Log) Release(below uint64) error {
+	folder := path.Join(l.w.cfg.Dir, logDir)
+	numbers, err := segments(l.w.cfg.FS, l.w.cfg.Dir)
+	if err != nil {
+		return fmt.Errorf("commit log: release segments below %d: %w", below, err)
+	}
+	below = min(below, numbers[len(numbers)-1])
+	l.mu.Lock()
+	l.index.release(below)
+	l.mu.Unlock()
+	for _, n := range numbers {
+		if n >= below {
+			break
+		}
+		err := l.files.forget(n + 1)
+		if err == nil {
+			err = l.w.spares.give(path.Join(folder, segmentName(n)))
+		}
+		if err == nil {
+			err = l.w.cfg.FS.SyncDir(folder) // one by one: after a crash the segments that are left have no gap
+		}
+		if err != nil {
+			return fmt.Errorf("commit log: release %s: %w", segmentName(n), err)
+		}
+	}
+	return nil
+}
