@@ -5,12 +5,18 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/waybillmq/waybill/internal/broker/vfs"
 )
 
-var crashImages = flag.Int("log.images", 20_000, "crash images to recover")
+var (
+	crashImages = flag.Int("log.images", 20_000, "crash images to recover")
+	firstSeed   = flag.Uint64("log.first", 1, "seed of the first run; with -log.images 2 the only one")
+)
 
 func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0x77617962696c6c)) }
 
@@ -32,7 +38,8 @@ var testConfig = Config{Dir: ".", SegmentBytes: 6 * align, Spares: 1, Node: UUID
 
 func (c *crashes) fail(format string, args ...any) {
 	c.t.Helper()
-	c.t.Fatalf("seed %d: %s", c.seed, fmt.Sprintf(format, args...))
+	c.t.Errorf("-log.first %d: %s", c.seed, fmt.Sprintf(format, args...))
+	runtime.Goexit() // of this worker; the others see the failure
 }
 
 // record is the n-th of a run: its body says which, and fills some pages at times.
@@ -184,22 +191,35 @@ func (c *crashes) compare(got []string) {
 func TestCrashImages(t *testing.T) {
 	for _, flips := range []bool{false, true} {
 		t.Run(fmt.Sprintf("flips=%v", flips), func(t *testing.T) {
-			images := 0
-			for seed := uint64(1); images < *crashImages/2; seed++ {
-				c := &crashes{t: t, seed: seed, rng: newRand(seed), fs: vfs.NewMemory(), flips: flips}
-				stopping := vfs.Inject(c.fs, func(op vfs.Op) (int, error) {
-					if op.Kind != vfs.Read && op.Kind != vfs.List {
-						c.check()
+			var seed atomic.Uint64
+			var images atomic.Int64
+			seed.Store(*firstSeed - 1)
+			var wg sync.WaitGroup
+			for range runtime.GOMAXPROCS(0) {
+				wg.Go(func() {
+					for images.Load() < int64(*crashImages/2) && !t.Failed() {
+						images.Add(int64(crashRun(t, seed.Add(1), flips)))
 					}
-					return 0, nil
 				})
-				c.run(stopping, 3+c.rng.IntN(6))
-				c.check()
-				c.run(stopping, 3)
-				c.check()
-				images += c.images
 			}
-			t.Logf("%d images", images)
+			wg.Wait()
+			t.Logf("%d images of the runs with seeds %d to %d", images.Load(), *firstSeed, seed.Load())
 		})
 	}
+}
+
+// crashRun is one log in its two lives; it returns how many images it recovered.
+func crashRun(t *testing.T, seed uint64, flips bool) int {
+	c := &crashes{t: t, seed: seed, rng: newRand(seed), fs: vfs.NewMemory(), flips: flips}
+	stopping := vfs.Inject(c.fs, func(op vfs.Op) (int, error) {
+		if op.Kind != vfs.Read && op.Kind != vfs.List {
+			c.check()
+		}
+		return 0, nil
+	})
+	c.run(stopping, 3+c.rng.IntN(6))
+	c.check()
+	c.run(stopping, 3)
+	c.check()
+	return c.images
 }
