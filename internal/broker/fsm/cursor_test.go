@@ -42,10 +42,10 @@ func TestCursor(t *testing.T) {
 	is(err, ErrRewound)
 	for _, bad := range [][]int64{{1, 1}, {2, 1, 2}} {
 		_, err = c.check(bad, make([]uint32, len(bad)))
-		is(err, ErrRepeated)
+		is(err, ErrIDs)
 	}
 	_, err = c.check([]int64{1}, nil)
-	is(err, ErrRepeated)
+	is(err, ErrIDs)
 
 	many := make([]int64, maxWindow-1)
 	for i := range many {

@@ -15,8 +15,8 @@ var (
 	ErrRewound = errors.New("the database of this source went back in time: an id comes again with another content")
 	// ErrWindowFull means that too much of this source waits to be settled in its database.
 	ErrWindowFull = errors.New("too many messages of this source wait to be settled in its database")
-	// ErrRepeated means that one id stands twice in a request, or that ids and checksums are not equally many.
-	ErrRepeated = errors.New("a request of a source with an id twice, or without a checksum for each id")
+	// ErrIDs means that the ids of a request do not fit its records.
+	ErrIDs = errors.New("a request of a source needs an id and a checksum for each record, and no id twice")
 )
 
 // PartialError says which messages of a request are stored already, so that the source can send the rest. Nothing of the request was stored.
@@ -82,10 +82,10 @@ func (c *Cursor) begin(epoch, seq uint64) error {
 }
 
 // check decides about the messages of an admitted request. offsets nil = none is stored, all are to be; else all are stored, at these offsets. The error is
-// [ErrRewound], [ErrRepeated], [ErrWindowFull] or a [*PartialError].
+// [ErrRewound], [ErrIDs], [ErrWindowFull] or a [*PartialError].
 func (c *Cursor) check(ids []int64, sums []uint32) (offsets []int64, err error) {
 	if len(ids) != len(sums) || repeated(ids) {
-		return nil, ErrRepeated
+		return nil, ErrIDs
 	}
 	offsets, known := make([]int64, len(ids)), 0
 	for i, id := range ids {
@@ -150,4 +150,15 @@ func (c *Cursor) raise(floor, next int64) {
 		}
 	}
 	c.window = slices.Delete(c.window, 0, n)
+}
+
+// state is a copy for the source to look at, in the order of offsets.
+func (c *Cursor) state() *CursorState {
+	s := &CursorState{Epoch: c.epoch, Seq: c.seq, Floor: c.floor, Highest: c.highest}
+	for _, b := range c.window {
+		for i, id := range b.ids {
+			s.Stored = append(s.Stored, StoredID{ID: id, Offset: b.base + int64(i), Sum: c.stored[id].sum})
+		}
+	}
+	return s
 }
