@@ -32,6 +32,7 @@ type Log struct {
 	files files
 
 	mu      sync.Mutex // guards what is below
+	room    sync.Cond  // on mu: filling is another one, or the log is closed
 	filling *batch     // what will be the next frame
 	spare   []byte     // buffer of the frame before
 	closed  error      // not nil = nothing can be appended any more
@@ -42,7 +43,6 @@ type Log struct {
 type batch struct {
 	buf   []byte // room for the frame header, then the records
 	count int
-	taken chan struct{} // closed when Run has taken it: another one is being filled
 
 	done    chan struct{} // closed when it is synced, or has failed
 	err     error         // the rest is set before done is closed
@@ -54,12 +54,14 @@ func newBatch(buf []byte) *batch {
 	if cap(buf) < frameHeaderSize {
 		buf = make([]byte, 0, 64<<10)
 	}
-	return &batch{buf: buf[:frameHeaderSize], taken: make(chan struct{}), done: make(chan struct{})}
+	return &batch{buf: buf[:frameHeaderSize], done: make(chan struct{})}
 }
 
 func newLog(cfg Config, s *spares, h segmentHeader) *Log {
-	return &Log{w: writer{cfg: cfg, spares: s, h: h, seq: h.First - 1, crc: h.Seed}, wake: make(chan struct{}, 1), filling: newBatch(nil),
+	l := &Log{w: writer{cfg: cfg, spares: s, h: h, seq: h.First - 1, crc: h.Seed}, wake: make(chan struct{}, 1), filling: newBatch(nil),
 		files: files{fs: cfg.FS, dir: cfg.Dir, open: map[uint64]vfs.File{}}}
+	l.room.L = &l.mu
+	return l
 }
 
 const maxCount = 1<<16 - 1 // records of a frame
@@ -91,31 +93,27 @@ func (l *Log) mostBytes() int {
 	return int(min(MaxFrame, l.w.cfg.SegmentBytes-align)) - frameHeaderSize
 }
 
-// add puts records into a batch that has room, and returns where in it.
+// add puts records into a batch as soon as it has room for all of them, and returns where in it.
 func (l *Log) add(records []Record, size int) (*batch, int, error) {
-	for {
-		l.mu.Lock()
-		if l.closed != nil {
-			defer l.mu.Unlock()
-			return nil, 0, l.closed
-		}
-		b := l.filling
-		if len(b.buf)-frameHeaderSize+size <= l.mostBytes() && b.count+len(records) <= maxCount {
-			at := len(b.buf)
-			for _, r := range records {
-				b.buf = appendRecord(b.buf, r)
-			}
-			b.count += len(records)
-			l.mu.Unlock()
-			select {
-			case l.wake <- struct{}{}:
-			default:
-			}
-			return b, at, nil
-		}
-		l.mu.Unlock()
-		<-b.taken
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for l.closed == nil && (len(l.filling.buf)-frameHeaderSize+size > l.mostBytes() || l.filling.count+len(records) > maxCount) {
+		l.room.Wait()
 	}
+	if l.closed != nil {
+		return nil, 0, l.closed
+	}
+	b := l.filling
+	at := len(b.buf)
+	for _, r := range records {
+		b.buf = appendRecord(b.buf, r)
+	}
+	b.count += len(records)
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+	return b, at, nil
 }
 
 // Run writes what is appended until ctx ends: then it writes what still waits, and marks the log as closed in order. An error of the disk ends it at once, and
@@ -156,11 +154,11 @@ func (l *Log) writeWaiting(flags uint16) error {
 	b := l.filling
 	l.filling, l.spare = newBatch(l.spare), nil
 	l.mu.Unlock()
-	close(b.taken)
+	l.room.Broadcast()
 
 	buf, at, err := l.w.write(b.buf, b.count, flags)
 	b.segment, b.at, b.err = l.w.h.Number, at, err
-	full := errors.As(err, new(errNoSpare))
+	full := err != nil && errors.As(err, new(errNoSpare))
 	switch {
 	case full:
 		b.err = errors.Join(ErrFull, err)
@@ -220,7 +218,7 @@ func (l *Log) end(err error) error {
 	b := l.filling
 	b.err = l.closed
 	l.mu.Unlock()
-	close(b.taken)
+	l.room.Broadcast()
 	close(b.done)
 	return errors.Join(err, l.w.file.Close(), l.files.forget(math.MaxUint64), l.lock.Close())
 }
