@@ -106,10 +106,11 @@ func startWorker(command []string, j *job) (_ *worker, err error) {
 }
 
 func (w *worker) prepare(j *job) error {
-	if err := json.NewEncoder(w.in).Encode(j); err != nil {
-		return err
+	err := json.NewEncoder(w.in).Encode(j)
+	var line string
+	if err == nil {
+		line, err = w.lines.ReadString('\n')
 	}
-	line, err := w.lines.ReadString('\n')
 	if err != nil {
 		return fmt.Errorf("bench: a worker ended before it was ready: %w", err)
 	}
@@ -148,7 +149,7 @@ func parseReport(line string) (r report, err error) {
 // stop asks a job without an end to finish.
 func (w *worker) stop() (report, error) {
 	if _, err := fmt.Fprintln(w.in, lineStop); err != nil {
-		return report{}, err
+		return report{}, fmt.Errorf("bench: a worker ended before it was asked to: %w", err)
 	}
 	return w.result()
 }
