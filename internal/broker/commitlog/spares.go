@@ -40,19 +40,25 @@ func openSpares(fsys vfs.FS, dir string, bytes int64, n int) (*spares, error) {
 }
 
 func (s *spares) adopt(name string) error {
-	f, err := s.fs.Open(name)
+	wanted, err := s.wanted(name)
 	if err != nil {
 		return err
 	}
-	size, err := f.Size()
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if size != s.bytes || len(s.ready) == cap(s.ready) {
+	if !wanted {
 		return s.fs.Remove(name)
 	}
 	s.ready <- name
 	return nil
+}
+
+// wanted says whether a file is as long as a segment, and one more is needed.
+func (s *spares) wanted(name string) (bool, error) {
+	f, err := s.fs.Open(name)
+	if err != nil {
+		return false, err
+	}
+	size, err := f.Size()
+	return size == s.bytes && len(s.ready) < cap(s.ready), errors.Join(err, f.Close())
 }
 
 // fill makes one. Its name needs no sync of its own: a spare that a crash takes away is missed by nobody.
@@ -95,18 +101,14 @@ func (s *spares) keep(ctx context.Context) {
 
 // give takes a file over that was a segment, or removes it when there are enough, or when it was cut. It keeps its old bytes: they have another nonce.
 func (s *spares) give(name string) error {
-	spare := path.Join(s.dir, spareDir, fmt.Sprintf("%08d", s.next.Add(1)-1))
-	f, err := s.fs.Open(name)
+	wanted, err := s.wanted(name)
 	if err != nil {
 		return err
 	}
-	size, err := f.Size()
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if size != s.bytes || len(s.ready) == cap(s.ready) {
+	if !wanted {
 		return s.fs.Remove(name)
 	}
+	spare := path.Join(s.dir, spareDir, fmt.Sprintf("%08d", s.next.Add(1)-1))
 	if err := s.fs.Rename(name, spare); err != nil {
 		return err
 	}
