@@ -365,3 +365,24 @@ func TestMissingSegment(t *testing.T) {
 		t.Error("a refused log was changed")
 	}
 }
+
+// A process is killed between the write of a frame and its sync, the next one finds the frame in the page cache, and then the power fails.
+func TestPowerCutAfterAKill(t *testing.T) {
+	m := vfs.NewMemory()
+	cfg := testConfig
+	cfg.FS = m
+	killed, _, err := Open(cfg, nil)
+	must(t, err)
+	b := appendRecord(make([]byte, frameHeaderSize), text("written, not synced"))
+	fh := frameHeader{Nonce: killed.w.h.Nonce, Seq: killed.w.seq + 1, Synced: killed.w.seq, Count: 1}
+	_, err = killed.w.file.WriteAt(fh.seal(b, killed.w.crc), killed.w.at)
+	must(t, errors.Join(err, killed.w.file.Close(), killed.lock.Close()))
+
+	second := openLog(t, cfg)
+	must(t, second.stop())
+	cfg.FS = m.Crash(vfs.Damage{}, newRand(1))
+	third := openLog(t, cfg)
+	if len(second.bodies) != 1 || len(third.bodies) != 1 {
+		t.Errorf("%d records found after the kill, %d after the power cut", len(second.bodies), len(third.bodies))
+	}
+}

@@ -139,6 +139,9 @@ func (r *recovery) read() error {
 		return err
 	}
 	r.found.Opens = 1
+	if err := r.flush(numbers); err != nil {
+		return err
+	}
 	for i, n := range numbers {
 		if err := r.segment(n, i == 0); err != nil {
 			return err
@@ -149,6 +152,19 @@ func (r *recovery) read() error {
 	}
 	r.found.Last = r.end.seq
 	return nil
+}
+
+// flush syncs the newest segment before it is read: a frame that a killed process had written and not synced may stand in the page cache whole. What is taken
+// for good now, and what the next segment will be chained to, must survive a power cut.
+func (r *recovery) flush(numbers []uint64) error {
+	if len(numbers) == 0 {
+		return nil
+	}
+	f, err := r.cfg.FS.Open(r.name(numbers[len(numbers)-1]))
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Datasync(), f.Close())
 }
 
 func (r *recovery) segment(n uint64, first bool) error {
