@@ -85,12 +85,3 @@ func (p producers) add(b ProducerBatch, base, now int64) {
 	}
 	known.known = append(known.known, knownBatch{b.First, b.last(), base})
 }
-
-// expire forgets who wrote nothing for long.
-func (p producers) expire(now int64) {
-	for id, known := range p {
-		if now-known.wrote >= producerLife.Milliseconds() {
-			delete(p, id)
-		}
-	}
-}
