@@ -2,6 +2,7 @@ package relay
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -138,7 +139,7 @@ func (f *flow) laneFor(d *destination, id Lane) *lane {
 func (f *flow) admit(l *lane, m *Message) {
 	f.enter(m)
 	if k, keyed := m.OrderKey(); keyed && !m.passed() {
-		if c := f.keys.get(k); c != nil && !(m.held != nil && (c.head == 0 || c.head == m.ID)) {
+		if c := f.keys.get(k); c != nil && !m.mayGo(c) && !(m.held == nil && slices.Contains(l.kept, k)) {
 			f.block(m)
 			return
 		}
@@ -184,11 +185,15 @@ func (f *flow) placeHeld(taken []HeldMessage) {
 		m.held = &heldPlace{HeldMessage: HeldMessage{State: h.State, Attempts: h.Attempts, FailedFor: h.FailedFor, Destination: h.Destination, Passed: h.Passed}}
 		if k, keyed := m.OrderKey(); keyed && !h.Passed {
 			c := f.keys.get(k)
+			was := c
 			switch {
 			case h.State == Retrying:
 				c = f.keys.close(k, m.ID)
 			case h.State == Blocked && c == nil:
 				c = f.keys.close(k, 0)
+			}
+			if was == nil && c != nil {
+				f.shut(k)
 			}
 			if c != nil {
 				c.flying++

@@ -173,7 +173,9 @@ func (s *session) askClosed(ctx context.Context, only []Key) error {
 		return err
 	}
 	s.mu.Lock()
-	s.flow.out.release = append(s.flow.out.release, s.flow.keys.heads(heads, asked, only)...)
+	closed, release := s.flow.keys.heads(heads, asked, only)
+	s.flow.shutFound(closed)
+	s.flow.out.release = append(s.flow.out.release, release...)
 	work := !s.flow.out.empty()
 	s.mu.Unlock()
 	if work {

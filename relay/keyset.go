@@ -81,8 +81,8 @@ func (s *keyset) asking() uint64 {
 }
 
 // heads takes the store's answer to a question asked at `asked`: all closed keys, or those of only. What changed since then is newer than the answer. It
-// returns keys that must be released, because neither the store nor the engine has anything that would.
-func (s *keyset) heads(answer []Head, asked uint64, only []Key) (release []Key) {
+// returns keys that were open and are closed now, and keys that must be released, because neither the store nor the engine has anything that would.
+func (s *keyset) heads(answer []Head, asked uint64, only []Key) (closed, release []Key) {
 	named := make(map[Key]bool, len(answer))
 	for _, h := range answer {
 		named[h.Key] = true
@@ -97,6 +97,7 @@ func (s *keyset) heads(answer []Head, asked uint64, only []Key) (release []Key) 
 		switch {
 		case c == nil:
 			c = s.close(h.Key, head)
+			closed = append(closed, h.Key)
 		case c.changed <= asked && c.undecided == 0: // else the store does not know our newest head yet
 			c.head = head
 		}
@@ -122,5 +123,5 @@ func (s *keyset) heads(answer []Head, asked uint64, only []Key) (release []Key) 
 		}
 	}
 	s.opened = nil
-	return release
+	return closed, release
 }

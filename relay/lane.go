@@ -1,6 +1,9 @@
 package relay
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // lane is the engine's side of an ordered stream: its queue, its one batch in flight, its back-off. The engine's lock guards every field but wake.
 type lane struct {
@@ -13,6 +16,7 @@ type lane struct {
 	open  []*Message // the batch in flight, or to be presented again unchanged
 	busy  bool       // a Publish of open is running
 	gone  bool       // its destination got other lanes
+	kept  []Key      // closed keys of which open may have stored messages: what of them is in queue waits there until that is known
 
 	from ID // behind: rows from this id on are not in memory, the catch-up reader brings them; 0 = live
 
@@ -41,6 +45,21 @@ func (l *lane) poke() {
 func (l *lane) push(m *Message) {
 	l.queue = append(l.queue, m)
 	l.bytes += m.Weight()
+}
+
+// unfill puts unsent messages of open back in front of the queue.
+func (l *lane) unfill(msgs []*Message) {
+	l.queue = append(msgs, l.queue...)
+	for _, m := range msgs {
+		l.bytes += m.Weight()
+	}
+}
+
+// keep lets messages of a closed key wait in the queue until the open batch is answered.
+func (l *lane) keep(k Key) {
+	if !slices.Contains(l.kept, k) {
+		l.kept = append(l.kept, k)
+	}
 }
 
 // hasHead says whether there is anything to send.

@@ -129,9 +129,15 @@ func (s *session) unsent(l *lane, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l.busy = false
+	s.flow.setAsideKept(l)
 	l.fails++
 	l.retryAt = time.Now().Add(backoff(l.fails-1, retryInitial, 5*time.Second))
 	l.dest.breaker.probing = false
+	if l.dest.draining {
+		l.dest.poke()
+	}
+	poke(s.wakeOut)
+	poke(s.wakeDrain)
 }
 
 // checkLonely asks the broker whether it is well, while the only active lane of its destination gets unknown answers: a healthy broker with one bad batch

@@ -5,6 +5,7 @@ type place struct {
 	page  *livePage // of the main flow; nil for a message taken from held
 	row   int32
 	state rowState
+	maybe bool // its last answer says that it may be stored
 	route *Route
 	held  *heldPlace // nil for the main flow
 }

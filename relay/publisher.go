@@ -35,9 +35,10 @@ type Publisher interface {
 	Lane(m *Message) Lane
 
 	// Publish sends one batch of one lane, 1 to Capabilities.MaxBatch messages in the order in which they must be stored, and returns exactly one
-	// outcome per message: outcomes[i] belongs to batch[i]. Within a key acks are a prefix. It never retries after an ambiguous answer, and never keeps
-	// the slice or the messages after it returned, but it may keep what it encoded: a batch with an unknown outcome is presented again unchanged, and a
-	// publisher that can dedupe does so. Concurrent calls only for different lanes. A cancelled ctx is unknown for what may have been sent.
+	// outcome per message: outcomes[i] belongs to batch[i]. Within a key acks are a prefix, and nothing behind a rejected message of its key is sent: it is
+	// Unavailable with ScopeKey. It never retries after an ambiguous answer, and never keeps the slice or the messages after it returned, but it may keep
+	// what it encoded: a batch with an unknown outcome is presented again, unchanged but for messages that were not sent, and a publisher that can dedupe
+	// does so. Concurrent calls only for different lanes. A cancelled ctx is unknown for what may have been sent.
 	Publish(ctx context.Context, lane Lane, batch []*Message) []Outcome
 
 	// Check asks whether the broker is configured to keep its promise, and for the size limits of its topics. It changes nothing.

@@ -1,6 +1,7 @@
 package relay_test
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"testing"
@@ -256,4 +257,40 @@ func TestRefusalsAfterAnUnknownAnswerCostNothing(t *testing.T) {
 			t.Errorf("%d duplicates", v.Duplicates)
 		}
 	})
+}
+
+// A batch whose payloads cannot be fetched holds up neither new lanes nor a stop.
+func TestFailedFetchHoldsUpNothing(t *testing.T) {
+	for _, then := range []struct {
+		name string
+		do   func(w *world, run *running)
+	}{
+		{"new lanes", func(w *world, run *running) {
+			run.r.LanesChanged("d")
+			w.awaitDrained(5 * time.Second)
+		}},
+		{"stop", func(_ *world, run *running) { run.cancel() }},
+	} {
+		t.Run(then.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, relaytest.BrokerConfig{})
+				w.opt.InlineBytes = 1
+				run := w.start()
+				w.stores[0].Delay(relaytest.OpFetch, time.Second)
+				w.stores[0].Fail(relaytest.OpFetch, 1, context.DeadlineExceeded)
+				w.db.Send("t", "k", "longer than inline")
+				w.await("fetching", time.Second, func() bool { return w.stores[0].Calls(relaytest.OpFetch) == 1 })
+				began := time.Now()
+				then.do(w, run)
+				w.stopAll()
+				if took := time.Since(began); took > 5*time.Second {
+					t.Errorf("it took %v", took)
+				}
+				w.start()
+				w.awaitDrained(time.Minute)
+				w.stopAll()
+				relaytest.Check(t, relaytest.Bounds{Placed: true}, w.db, w.broker)
+			})
+		})
+	}
 }

@@ -33,6 +33,7 @@ func (f *flow) resolve(l *lane, outcomes []Outcome, took time.Duration, now time
 	for i, m := range answered.rejected {
 		f.reject(l, m, answered.why[i], took)
 	}
+	f.setAsideKept(l)
 	if len(answered.acked)+len(answered.rejected) > 0 {
 		f.alive(d, l)
 	}
@@ -73,6 +74,7 @@ func sortOutcomes(batch []*Message, outcomes []Outcome) (a answered) {
 		case o.Kind == Rejected && !behind:
 			a.rejected, a.why = append(a.rejected, m), append(a.why, o)
 		default:
+			m.maybe = o.Kind == Unknown || o.Kind == Acked
 			if o.Kind == Acked || o.Kind == Rejected {
 				o = Outcome{Kind: Unavailable, Scope: ScopeKey}
 			}
@@ -160,28 +162,6 @@ func (f *flow) fail(l *lane, m *Message, o Outcome, attempts int, state HeldStat
 	f.hold(m, h)
 	if keyed && !h.Passed && !kp.Planted(kp.FailedToTail) {
 		f.shut(k)
-	}
-}
-
-// shut sets aside what of a key waits in memory: in every lane's queue, and unsent in this one's open batch.
-func (f *flow) shut(k Key) {
-	of := func(m *Message) bool { return m.Key == k.Key && m.Topic == k.Topic && !m.passed() }
-	for _, d := range f.dests {
-		for _, l := range d.order {
-			l.pull(of, f.block)
-			if l.busy {
-				continue
-			}
-			kept := l.open[:0]
-			for _, m := range l.open {
-				if of(m) && !l.maybe {
-					f.block(m)
-					continue
-				}
-				kept = append(kept, m)
-			}
-			l.open = kept
-		}
 	}
 }
 
@@ -318,6 +298,7 @@ func (f *flow) moveOut(l *lane, o Outcome, charge bool, took time.Duration) {
 	moves := l.moves
 	l.calm()
 	l.moves = moves
+	f.setAsideKept(l)
 	for _, m := range rest {
 		k, keyed := m.OrderKey()
 		if c := f.keys.get(k); keyed && !m.passed() && c != nil && c.head != 0 && c.head != m.ID && !kp.Planted(kp.TwoHeads) {

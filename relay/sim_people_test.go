@@ -1,6 +1,7 @@
 package relay_test
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -25,9 +26,18 @@ func simulatePeople(t *testing.T, seed int64) {
 	w.opt.ReadRows, w.opt.Ahead = 2+rnd.IntN(10), 8+rnd.IntN(30)
 	w.opt.Routes[0].Retry = relay.Retry{Initial: 20 * time.Millisecond, Cap: 2 * time.Second, MaxAttempts: 2 + rnd.IntN(3), MaxAge: time.Hour}
 	w.opt.Routes[0].SkipDead = rnd.IntN(4) == 0
+	aside := rnd.IntN(3) == 0 // a header sends half of each key to another topic: the key keeps its order in each
+	if aside {
+		other := w.opt.Routes[0]
+		other.Name, other.Headers, other.Target = "other", map[string][]string{"to": {"u"}}, "u"
+		w.opt.Routes = []relay.Route{other, w.opt.Routes[0]}
+	}
 	w.broker.Poison(func(m *relay.Message) bool { return strings.HasPrefix(string(m.Payload), "poison") })
 	hang := rand.New(rand.NewPCG(uint64(seed), 20))
 	w.broker.Script(func(call relaytest.Call) relaytest.Answer {
+		if hang.IntN(3) == 0 {
+			return refuseAndLose(call.Batch)
+		}
 		if call.Lane.Index == 0 && hang.IntN(3) == 0 {
 			return relaytest.LoseBatch() // one lane that often times out, beside healthy ones
 		}
@@ -43,13 +53,21 @@ func simulatePeople(t *testing.T, seed int64) {
 			if rnd.IntN(12) == 0 {
 				name = "poison"
 			}
-			tx.Publish("t", fmt.Sprintf("k%d", rnd.IntN(5)), fmt.Sprintf("%s-%d-%d", name, n, j))
+			m := relay.Message{Topic: "t", Key: fmt.Sprintf("k%d", rnd.IntN(5)), Payload: fmt.Appendf(nil, "%s-%d-%d", name, n, j)}
+			if aside && rnd.IntN(2) == 0 {
+				m.Headers = []relay.Header{{Name: "to", Value: "u"}}
+				m.Payload = append(m.Payload, toOther...)
+			}
+			tx.Write(m)
 		}
 		_ = tx.Commit()
 		unlock = w.person(unlock)
 		if rnd.IntN(25) == 0 {
 			w.db.Crash()
 			w.db.Up()
+		}
+		if rnd.IntN(10) == 0 {
+			w.stores[0].Fail(relaytest.OpRenew, 20, context.DeadlineExceeded)
 		}
 	}
 	for _, f := range unlock {
@@ -62,7 +80,46 @@ func simulatePeople(t *testing.T, seed int64) {
 		return len(w.db.Pending()) == 0 && len(w.db.HeldRows()) == 0
 	})
 	w.stopAll()
-	relaytest.Check(t, relaytest.Bounds{Q: 100, Rewinds: 100, Placed: true}, w.db, w.broker)
+	e := relaytest.EvidenceOf(w.db, w.broker)
+	for i := range e.Committed {
+		e.Committed[i].Key += side(e.Committed[i].Token)
+	}
+	for i := range e.Delivered {
+		e.Delivered[i].Key += side(e.Delivered[i].Token)
+	}
+	v := relaytest.Judge(e, relaytest.Bounds{Q: 100, Rewinds: 100, Placed: true})
+	for _, f := range v.Flaws {
+		t.Errorf("%s", f)
+	}
+	if !v.Green() || v.Pending > 0 {
+		t.Errorf("%s", &v)
+	}
+}
+
+// toOther ends the payload of a message whose header sends it to the other topic.
+const toOther = " to u"
+
+func side(token string) string {
+	if strings.HasSuffix(token, toOther) {
+		return toOther
+	}
+	return ""
+}
+
+// refuseAndLose is one call that refuses the poison of a batch and loses the rest, but for what is not sent behind the poison of its key.
+func refuseAndLose(batch []*relay.Message) relaytest.Answer {
+	refused := map[relay.Key]bool{}
+	return relaytest.Each(func(_ int, m *relay.Message) relay.Outcome {
+		key, _ := m.OrderKey()
+		switch {
+		case refused[key]:
+			return relaytest.BehindIt
+		case strings.HasPrefix(string(m.Payload), "poison"):
+			refused[key] = true
+			return relaytest.Poisoned
+		}
+		return relay.Outcome{Kind: relay.Unknown, Class: relay.ClassTimeout, Code: "test/TIMEOUT"}
+	})
 }
 
 // person acts on some held message, or locks one for a while.

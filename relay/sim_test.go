@@ -37,7 +37,7 @@ type running struct {
 }
 
 func newWorld(t testing.TB, config relaytest.BrokerConfig) *world {
-	w := &world{t: t, db: relaytest.NewDatabase(), broker: relaytest.NewBroker(config), opt: relay.Defaults()}
+	w := &world{t: t, db: relaytest.NewDatabase().Strict(), broker: relaytest.NewBroker(config), opt: relay.Defaults()}
 	w.opt.Routes = []relay.Route{{Name: "all", Destination: "d", Retry: relay.DefaultRetry()}}
 	return w
 }
@@ -130,6 +130,9 @@ func simulate(t *testing.T, seed int64) {
 	w := newWorld(t, config)
 	w.rand = rnd
 	w.opt.ReadRows, w.opt.Ahead = 3+rnd.IntN(40), 20+rnd.IntN(200)
+	if rnd.IntN(3) == 0 {
+		w.opt.InlineBytes = 3 // payloads have 3 to 5 bytes
+	}
 	w.opt.Routes[0].Retry.MaxAttempts = 1000
 	w.opt.Routes[0].Retry.MaxAge = 1000 * time.Hour
 	w.opt.Routes[0].Retry.Cap = 5 * time.Second
@@ -227,7 +230,7 @@ func (w *world) business(n int, open []*relaytest.Tx) []*relaytest.Tx {
 func (w *world) fault() int {
 	store := w.stores[w.rand.IntN(len(w.stores))]
 	down := context.DeadlineExceeded
-	switch w.rand.IntN(24) {
+	switch w.rand.IntN(26) {
 	case 0:
 		w.db.Crash()
 		w.db.Up()
@@ -255,6 +258,8 @@ func (w *world) fault() int {
 	case 11:
 		store.Lose(relaytest.OpHeld, 1, down)
 	case 12:
+		store.Fail(relaytest.OpFetch, 1+w.rand.IntN(3), down)
+	case 13:
 		w.broker.LaneDown(relay.Lane{Topic: "t", Index: 0}, w.rand.IntN(2) == 0)
 	}
 	return 0

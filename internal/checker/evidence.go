@@ -32,6 +32,7 @@ type Evidence struct {
 	PerSec   float64           `json:"per_sec"`   // written before the first fault
 	Burst    int               `json:"burst"`     // most messages committed in 0.6 s: what a crash of database and relay together may repeat
 	DrainSec float64           `json:"drain_sec"` // from the last heal to nothing pending
+	Trail    Trail             `json:"trail"`
 }
 
 // Count is I12: the rows of the outbox by state.
@@ -48,7 +49,7 @@ func (o *outboxRun) collect(ctx context.Context, b *broker) (e Evidence, err err
 		return e, err
 	}
 	defer closeConn(conn)
-	for what, read := range map[string]func(context.Context, *pgx.Conn, *Evidence) error{"oracle": o.readOracle, "outbox": o.readOutbox, "fence": readFence} {
+	for what, read := range map[string]func(context.Context, *pgx.Conn, *Evidence) error{"oracle": o.readOracle, "outbox": o.readOutbox, "fence": readFence, "trail": readTrail} {
 		if err := read(ctx, conn, &e); err != nil {
 			return e, fmt.Errorf("read %s: %w", what, err)
 		}

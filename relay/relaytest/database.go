@@ -67,6 +67,8 @@ type Database struct {
 	asleep      bool
 	wakers      map[chan struct{}]struct{}
 
+	strict bool // Strict
+
 	wal     []entry
 	flushed int // entries of wal that are durable
 }
@@ -109,6 +111,15 @@ func NewDatabase() *Database {
 		owner: ownerRow{released: true},
 	}
 	db.generations = []generation{{Generation: relay.Generation{From: 0, UUID: newUUID()}}}
+	return db
+}
+
+// Strict makes Settle stop the test when a relay holds a message as blocked while an earlier one of its key, which it has read, is pending: the
+// next owner would give the later one its turn first.
+func (db *Database) Strict() *Database {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	db.strict = true
 	return db
 }
 

@@ -232,7 +232,31 @@ func (s *Memory) settleHeld(st relay.Settlement) (more []relay.Key) {
 	for key := range low {
 		db.checkHead(key)
 	}
+	if db.strict {
+		s.checkBlocked(st)
+	}
 	return more
+}
+
+// checkBlocked is Strict. Earlier messages that this store has never read came late (a plain INSERT); those that wait for a time take their place when it
+// comes; those with other headers may have another route.
+func (s *Memory) checkBlocked(st relay.Settlement) {
+	db := s.db
+	for _, h := range st.Hold {
+		if h.State != relay.Blocked || h.Passed {
+			continue
+		}
+		mine := &db.log[h.ID].m
+		for _, id := range db.pending {
+			if id >= h.ID {
+				break
+			}
+			m := &db.log[id].m
+			if m.Topic == mine.Topic && m.Key == mine.Key && s.claimed[id] && m.DeliverAfter.IsZero() && slices.Equal(m.Headers, mine.Headers) {
+				broken(fmt.Sprintf("message %d is held as blocked while %d of its key is pending", h.ID, id))
+			}
+		}
+	}
 }
 
 // giveTurn makes the next blocked messages of a key due, up to the first head, and says whether the key has rows at all.
