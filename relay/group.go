@@ -21,9 +21,11 @@ type group struct {
 // hold is a Hold with the key whose order it touches.
 type hold struct {
 	Hold
-	msg   *Message
-	key   Key  // of its message
-	keyed bool // the key's closedKey counts it as undecided: not a passed or scheduled one
+	msg     *Message
+	key     Key  // of its message
+	fresh   bool // counted as blocking
+	returns bool // counted as returning
+	leaves  bool // counted as leaving: its key goes on without it
 }
 
 func (g *group) size() int { return len(g.acked) + len(g.ackedHeld) + len(g.holds) }
@@ -117,7 +119,9 @@ func (f *flow) landed(m *Message, acked bool) {
 	c.flying--
 	f.keys.touch(c)
 	if acked && c.head == m.ID {
-		c.head = 0
+		c.head, m.held.headed = 0, true
+		c.leaving++
+		f.keys.headed(c)
 	}
 	f.release(k, c)
 }
@@ -138,14 +142,25 @@ func (f *flow) hold(m *Message, h Hold) {
 	}
 	k, keyed := m.OrderKey()
 	out := hold{Hold: h, msg: m, key: k}
-	if keyed && !h.Passed && h.State != Scheduled && !kp.Planted(kp.FailedToTail) {
-		c := f.keys.get(k)
+	switch c := f.keys.get(k); {
+	case !keyed || h.State == Scheduled || kp.Planted(kp.FailedToTail):
+	case h.Passed:
+		if c != nil && c.head == m.ID { // the key goes on without it; landing asks for the next ones
+			c.head, out.leaves = 0, true
+			c.leaving++
+			f.keys.headed(c)
+		}
+	default:
 		if c == nil || h.State != Blocked {
 			c = f.keys.close(k, m.ID)
 		}
-		c.undecided++
+		if out.fresh = h.State == Blocked && m.held == nil; out.fresh {
+			c.blocking++
+		} else {
+			out.returns = true
+			c.returning++
+		}
 		f.keys.touch(c)
-		out.keyed = true
 	}
 	f.leave(m, rowResolved)
 	f.out.holds = append(f.out.holds, out)
@@ -167,12 +182,14 @@ func (f *flow) block(m *Message) {
 	f.hold(m, h)
 }
 
-// untangle takes back releases of keys that the same group holds messages of: the store must not give the next ones their turn while a head comes back.
-// When those holds are written, the release is asked for again.
+// untangle takes back releases of keys that have messages returning in the same group: the store must not give the next ones their turn while a head comes
+// back. When those holds are written, the release is asked for again.
 func (f *flow) untangle(g *group) {
 	held := map[Key]bool{}
 	for i := range g.holds {
-		held[g.holds[i].key] = true
+		if g.holds[i].returns {
+			held[g.holds[i].key] = true
+		}
 	}
 	g.release = slices.DeleteFunc(g.release, func(k Key) bool {
 		if c := f.keys.get(k); held[k] && c != nil {
@@ -186,12 +203,24 @@ func (f *flow) untangle(g *group) {
 func (f *flow) settled(g *group, still []Key) {
 	for _, m := range g.rows {
 		f.pages.set(m, rowSettled)
+		if m.held != nil && m.held.headed {
+			k, _ := m.OrderKey()
+			f.left(k)
+		}
 	}
 	for _, l := range g.batches {
 		l.unsettled--
 		l.poke()
 	}
 	f.decided(g, still)
+}
+
+// left notes that the store has heard of the end of a head.
+func (f *flow) left(k Key) {
+	if c := f.keys.get(k); c != nil {
+		c.leaving--
+		f.keys.headed(c)
+	}
 }
 
 // decided takes the store's answer to the held part of a group: holds are written, keys released.
@@ -203,11 +232,18 @@ func (f *flow) decided(g *group, still []Key) {
 	for i := range g.holds {
 		h := &g.holds[i]
 		f.pages.set(h.msg, rowSettled)
-		if h.keyed {
-			if c := f.keys.get(h.key); c != nil {
-				c.undecided--
-				f.keys.touch(c)
-			}
+		c := f.keys.get(h.key)
+		switch {
+		case c == nil:
+		case h.fresh:
+			c.blocking--
+			f.keys.touch(c)
+			more[h.key] = true // the release beside it does not see it
+		case h.returns:
+			c.returning--
+			f.keys.headed(c)
+		case h.leaves:
+			f.left(h.key)
 		}
 	}
 	for _, k := range g.release {

@@ -86,16 +86,20 @@ func (s *session) takeHeld(ctx context.Context, lease Lease, open []string) (tim
 // closedEvery is how often the closed keys are asked for although nothing is known to have changed.
 const closedEvery = time.Minute
 
-// reaskClosed asks for the closed keys after a reset, after a question that failed, and every now and then.
+// reaskClosed asks for the closed keys after a reset, after a question that failed, and every now and then; for some only, when the last answer left them
+// open.
 func (s *session) reaskClosed(ctx context.Context) {
 	s.mu.Lock()
-	ask := s.again || time.Since(s.askedAt) >= closedEvery
-	s.again = false
+	all, only := s.again || time.Since(s.askedAt) >= closedEvery, s.unsure
+	s.again, s.unsure = false, nil
 	s.mu.Unlock()
-	if !ask {
+	switch {
+	case all:
+		only = nil
+	case len(only) == 0:
 		return
 	}
-	if err := s.askClosed(ctx, nil); err != nil && ctx.Err() == nil {
+	if err := s.askClosed(ctx, only); err != nil && ctx.Err() == nil {
 		s.r.failed("closed keys", err)
 		s.askAgain()
 	}
@@ -134,7 +138,7 @@ func (s *session) behindHead(taken []HeldMessage) (keys []Key) {
 	for i := range taken {
 		h := &taken[i]
 		k, keyed := h.OrderKey()
-		if c := s.flow.keys.get(k); keyed && c != nil && h.State == Blocked && !h.Passed && c.head != 0 && c.head != h.ID && c.undecided == 0 {
+		if c := s.flow.keys.get(k); keyed && c != nil && h.State == Blocked && !h.Passed && c.head != 0 && c.head != h.ID && c.settledHead() {
 			keys = append(keys, k)
 		}
 	}
@@ -164,7 +168,9 @@ func (s *session) loadClosed(ctx context.Context) error {
 func (s *session) askClosed(ctx context.Context, only []Key) error {
 	s.mu.Lock()
 	asked, lease := s.flow.keys.asking(), s.lease
-	s.askedAt = time.Now()
+	if len(only) == 0 {
+		s.askedAt = time.Now()
+	}
 	s.mu.Unlock()
 	call, cancel := context.WithTimeout(ctx, 10*time.Second)
 	heads, err := s.store.Closed(call, lease, only...)
@@ -173,7 +179,8 @@ func (s *session) askClosed(ctx context.Context, only []Key) error {
 		return err
 	}
 	s.mu.Lock()
-	closed, release := s.flow.keys.heads(heads, asked, only)
+	closed, release, again := s.flow.keys.heads(heads, asked, only)
+	s.unsure = append(s.unsure, again...)
 	s.flow.shutFound(closed)
 	s.flow.out.release = append(s.flow.out.release, release...)
 	work := !s.flow.out.empty()

@@ -11,10 +11,21 @@ type keyset struct {
 
 type closedKey struct {
 	head      ID   // retrying or dead; 0 = none: released messages are on their way
-	undecided int  // holds of this key on their way to the store
+	blocking  int  // messages of the main flow on their way to held, behind all that is there
+	returning int  // heads, and messages taken from held, on their way back there
+	leaving   int  // former heads whose end is on its way to the store
 	flying    int  // taken from held and not yet resolved
 	releasing bool // a release is on its way to the store
 	changed   uint64
+	rehead    uint64 // the last change after which the store may know another head
+}
+
+// settledHead says that the store has heard of all that became of the key's heads here.
+func (c *closedKey) settledHead() bool { return c.returning == 0 && c.leaving == 0 }
+
+// empty says that nothing of the key is in the engine's hands.
+func (c *closedKey) empty() bool {
+	return c.blocking == 0 && c.returning == 0 && c.leaving == 0 && c.flying == 0 && !c.releasing
 }
 
 func (s *keyset) get(k Key) *closedKey {
@@ -37,7 +48,7 @@ func (s *keyset) close(k Key, head ID) *closedKey {
 	if c.head == 0 {
 		c.head = head
 	}
-	s.touch(c)
+	s.headed(c)
 	return c
 }
 
@@ -46,9 +57,16 @@ func (s *keyset) touch(c *closedKey) {
 	c.changed = s.changes
 }
 
-// wantsRelease says that nothing of the key is left in the engine's hands, so that the store must give the next ones their turn, or find none.
+// headed notes a change of the head, or that the store has heard of one.
+func (s *keyset) headed(c *closedKey) {
+	s.touch(c)
+	c.rehead = s.changes
+}
+
+// wantsRelease says that the store must give the next ones their turn, or find none: nothing is in the engine's hands that goes before what lies there. What is
+// blocked anew comes behind it; waiting for that, a busy key would never go on.
 func (c *closedKey) wantsRelease() bool {
-	return c.head == 0 && c.undecided == 0 && c.flying == 0 && !c.releasing
+	return c.head == 0 && c.returning == 0 && c.flying == 0 && !c.releasing
 }
 
 // released takes the store's answer to a release: more = rows are left. It says whether the key opened.
@@ -59,7 +77,7 @@ func (s *keyset) released(k Key, more bool) (opened bool) {
 	}
 	c.releasing = false
 	s.touch(c)
-	if more || c.head != 0 || c.undecided > 0 || c.flying > 0 {
+	if more || c.head != 0 || !c.empty() {
 		return false
 	}
 	s.open(k)
@@ -81,8 +99,9 @@ func (s *keyset) asking() uint64 {
 }
 
 // heads takes the store's answer to a question asked at `asked`: all closed keys, or those of only. What changed since then is newer than the answer. It
-// returns keys that were open and are closed now, and keys that must be released, because neither the store nor the engine has anything that would.
-func (s *keyset) heads(answer []Head, asked uint64, only []Key) (closed, release []Key) {
+// returns keys that were open and are closed now; keys that must be released, because neither the store nor the engine has anything that would; and keys of
+// which the answer names another head, and may be older than what the engine knows: they must be asked for again.
+func (s *keyset) heads(answer []Head, asked uint64, only []Key) (closed, release, again []Key) {
 	named := make(map[Key]bool, len(answer))
 	for _, h := range answer {
 		named[h.Key] = true
@@ -98,8 +117,10 @@ func (s *keyset) heads(answer []Head, asked uint64, only []Key) (closed, release
 		case c == nil:
 			c = s.close(h.Key, head)
 			closed = append(closed, h.Key)
-		case c.changed <= asked && c.undecided == 0: // else the store does not know our newest head yet
+		case c.rehead <= asked && c.settledHead():
 			c.head = head
+		case c.head != head:
+			again = append(again, h.Key)
 		}
 		if !h.Due && c.wantsRelease() {
 			c.releasing = true
@@ -107,8 +128,14 @@ func (s *keyset) heads(answer []Head, asked uint64, only []Key) (closed, release
 		}
 	}
 	gone := func(k Key, c *closedKey) {
-		if !named[k] && c.changed <= asked && c.undecided == 0 && c.flying == 0 && !c.releasing {
+		switch {
+		case named[k]:
+		case c.changed <= asked && c.empty():
 			s.open(k)
+		case c.rehead <= asked && c.settledHead():
+			c.head = 0
+		case c.head != 0:
+			again = append(again, k)
 		}
 	}
 	if len(only) > 0 {
@@ -123,5 +150,5 @@ func (s *keyset) heads(answer []Head, asked uint64, only []Key) (closed, release
 		}
 	}
 	s.opened = nil
-	return closed, release
+	return closed, release, again
 }

@@ -14,6 +14,7 @@ type place struct {
 type heldPlace struct {
 	HeldMessage
 	counted bool // among the flying messages of its closed key
+	headed  bool // it was the head of its key, which counts it as leaving
 }
 
 // rowState is where a row that was read and claimed stands.

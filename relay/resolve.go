@@ -155,10 +155,6 @@ func (f *flow) fail(l *lane, m *Message, o Outcome, attempts int, state HeldStat
 	}
 	k, keyed := m.OrderKey()
 	keyed = keyed && !m.passed()
-	if c := f.keys.get(k); keyed && c != nil && h.Passed && c.head == m.ID {
-		c.head = 0 // the key goes on without it; landing asks for the next ones
-		f.keys.touch(c)
-	}
 	f.hold(m, h)
 	if keyed && !h.Passed && !kp.Planted(kp.FailedToTail) {
 		f.shut(k)

@@ -33,7 +33,8 @@ type session struct {
 	flush     chan struct{} // closed when stopping: settle without waiting for more
 
 	again    bool       // the closed keys must be asked for; guarded by mu
-	askedAt  time.Time  // for the closed keys; guarded by mu
+	askedAt  time.Time  // for all closed keys; guarded by mu
+	unsure   []Key      // closed keys to be asked for again; guarded by mu
 	worked   int        // messages read since memory was given back; the reader's
 	fetching sync.Mutex // one Fetch at a time
 	waiting  bool       // the reader waits for room; guarded by mu

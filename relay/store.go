@@ -42,9 +42,9 @@ type Store interface {
 	// must go first. What a call took whose answer was lost is given back by the next one.
 	Held(ctx context.Context, lease Lease, open []string, limit HeldLimit) (Taken, error)
 
-	// Closed returns each closed key with its head, in any order: at start, after a reset, after people's acts, or only the given keys when any are given.
-	// A key found without head and without anything due or in flight is released by it. After a crash it revives the outbox as Read from 0 does, which must
-	// still follow.
+	// Closed returns each closed key with its head (the retrying message, else the lowest), in any order: at start, after a reset, after people's acts, or
+	// only the given keys when any are given. A key found without head and without anything due or in flight is released by it. After a crash it revives
+	// the outbox as Read from 0 does, which must still follow.
 	Closed(ctx context.Context, lease Lease, only ...Key) ([]Head, error)
 }
 
@@ -173,14 +173,14 @@ type Settlement struct {
 	AckedHeld []ID  // taken by Held
 	Receipts  []Receipt
 	Hold      []Hold
-	Release   []Key // give the next blocked messages of these keys their turn; never a key that is in Hold
+	Release   []Key // give the next blocked messages of these keys their turn; Hold has none of them but what it blocks anew
 	Attempts  []Attempt
 }
 
 // Settled is the answer to a settlement.
 type Settled struct {
 	HeldWaits bool  // the acks are written, Hold, Release and Attempts are not: a person holds one of the rows; settle those again
-	StillHeld []Key // of Release: keys that still have rows behind them, so that they stay closed
+	StillHeld []Key // of Release: keys that still have rows behind them, besides those of Hold, so that they stay closed
 }
 
 // HeldLimit bounds one Held call.

@@ -70,18 +70,23 @@ const (
 
 const sqlHead = `SELECT h.topic, h.key, h.id, h.state, h.due_at IS NOT NULL OR h.sending AS due`
 
-// One row for each closed key, its lowest: a skip scan, so it costs keys, not rows.
+// One row for each closed key, its lowest: a skip scan, so it costs keys, not rows. If that one is blocked and a later one is retrying, that is the head.
 const sqlClosed = `WITH RECURSIVE k AS (
   (` + sqlHead + ` FROM outbox.message_held h WHERE h.key IS NOT NULL AND h.state <> 'scheduled' AND NOT h.passed
      ORDER BY h.topic, h.key, h.id LIMIT 1)
   UNION ALL
   SELECT n.* FROM k CROSS JOIN LATERAL (` + sqlHead + ` FROM outbox.message_held h
     WHERE h.key IS NOT NULL AND h.state <> 'scheduled' AND NOT h.passed AND (h.topic, h.key) > (k.topic, k.key) ORDER BY h.topic, h.key, h.id LIMIT 1) n)
-SELECT k.*, ` + sqlOrphan + ` FROM k`
+SELECT ` + sqlNamed + ` FROM k ` + sqlRetrying
 
 // The same for the given keys: $1 topics, $2 keys.
-const sqlClosedOnly = `SELECT k.*, ` + sqlOrphan + ` FROM unnest($1::text[], $2::text[]) AS a(topic, key) CROSS JOIN LATERAL (` + sqlHead + ` FROM outbox.message_held h
-  WHERE h.topic = a.topic AND h.key = a.key AND h.key IS NOT NULL AND h.state <> 'scheduled' AND NOT h.passed ORDER BY h.topic, h.key, h.id LIMIT 1) k`
+const sqlClosedOnly = `SELECT ` + sqlNamed + ` FROM unnest($1::text[], $2::text[]) AS a(topic, key) CROSS JOIN LATERAL (` + sqlHead + ` FROM outbox.message_held h
+  WHERE h.topic = a.topic AND h.key = a.key AND h.key IS NOT NULL AND h.state <> 'scheduled' AND NOT h.passed ORDER BY h.topic, h.key, h.id LIMIT 1) k ` + sqlRetrying
+
+const sqlNamed = `k.topic, k.key, coalesce(r.id, k.id), coalesce(r.state, k.state), coalesce(r.due, k.due), ` + sqlOrphan
+
+const sqlRetrying = `LEFT JOIN LATERAL (SELECT h.id, h.state, h.due_at IS NOT NULL OR h.sending AS due FROM outbox.message_held h
+  WHERE k.state = 'blocked' AND h.topic = k.topic AND h.key = k.key AND h.key IS NOT NULL AND h.state = 'retrying' AND NOT h.passed LIMIT 1) r ON true`
 
 // A closed key without head and without anything due or in flight: an act and a take can cross. It would wait for ever.
 const sqlOrphan = `k.state = 'blocked' AND NOT k.due AND NOT EXISTS (SELECT FROM outbox.message_held h WHERE h.topic = k.topic AND h.key = k.key

@@ -7,7 +7,7 @@ import (
 )
 
 // $1 epoch; $2 to $12 one element for each message: id, state, delay in seconds (null = no turn), attempts, destination, outcome, class, error_code, error,
-// fingerprint, passed; $13,$14 topic[], key[] to release (never a key that is closed in $2); $15 a repeat, as in settle. ok = 0: fenced or reborn; more =
+// fingerprint, passed; $13,$14 topic[], key[] to release (of such a key $2 has only what is blocked anew); $15 a repeat, as in settle. ok = 0: fenced or reborn; more =
 // positions of the keys that still have unpassed rows.
 const sqlSettleHeld = `WITH f AS MATERIALIZED (SELECT 1 FROM outbox.owner o WHERE o.epoch = $1 AND EXISTS (SELECT FROM outbox.alive a WHERE a.epoch = $1) FOR UPDATE OF o),
 u AS MATERIALIZED (

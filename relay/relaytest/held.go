@@ -184,7 +184,7 @@ func (s *Memory) Closed(ctx context.Context, lease relay.Lease, only ...relay.Ke
 	return heads, nil
 }
 
-// closedBy returns the lowest row that keeps the key closed, nil when it is open. A key without a head and without anything due or in flight gets its turn.
+// closedBy returns the retrying row of a key, else the lowest that keeps it closed, nil when it is open. A key without a head and without anything due or in flight gets its turn.
 func (db *Database) closedBy(key relay.Key) *HeldRow {
 	var first *HeldRow
 	moves := false
@@ -193,13 +193,13 @@ func (db *Database) closedBy(key relay.Key) *HeldRow {
 		if !h.closes() {
 			continue
 		}
-		if first == nil {
+		if first == nil || first.State == relay.Blocked && h.State == relay.Retrying {
 			first = h
 		}
 		moves = moves || h.head() || !h.DueAt.IsZero() || h.Sending
 	}
 	if first != nil && !moves {
-		db.giveTurn(key, turnRows)
+		db.giveTurn(key, turnRows, nil)
 		first = db.held[first.ID]
 	}
 	return first

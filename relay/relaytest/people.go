@@ -107,7 +107,7 @@ func (db *Database) Skip(ids ...relay.ID) (changed int, err error) {
 		next := *h
 		next.Passed = true
 		db.setHeld(id, &next)
-		db.giveTurn(h.Key, 1)
+		db.giveTurn(h.Key, 1, nil)
 		return true
 	})
 }
@@ -121,7 +121,7 @@ func (db *Database) Discard(ids ...relay.ID) (changed int, err error) {
 		db.setHeld(id, nil)
 		db.discarded[id] = struct{}{}
 		db.wrote(func() { delete(db.discarded, id) })
-		db.giveTurn(h.Key, 1)
+		db.giveTurn(h.Key, 1, nil)
 		return true
 	})
 }

@@ -169,7 +169,7 @@ func (s *Memory) settleAcked(lease relay.Lease, st relay.Settlement) {
 // settleHeld moves messages to held, takes turns back and gives turns; it returns the keys of Release that still have rows.
 func (s *Memory) settleHeld(st relay.Settlement) (more []relay.Key) {
 	db, now := s.db, s.db.now()
-	mine := map[relay.ID]bool{}
+	mine, taken := map[relay.ID]bool{}, map[relay.ID]bool{}
 	low := map[relay.Key]relay.ID{} // per key the lowest that went back as a head
 	for _, h := range st.Hold {
 		_, waits := slices.BinarySearch(db.pending, h.ID)
@@ -177,7 +177,7 @@ func (s *Memory) settleHeld(st relay.Settlement) (more []relay.Key) {
 		if !waits && was == nil {
 			continue // settled before: a repeat
 		}
-		mine[h.ID] = true
+		mine[h.ID], taken[h.ID] = true, was != nil && was.Sending
 		if waits {
 			db.dropPending(h.ID, h.ID)
 			db.wrote(func() { db.addPending(h.ID) })
@@ -216,11 +216,11 @@ func (s *Memory) settleHeld(st relay.Settlement) (more []relay.Key) {
 	}
 	for _, key := range st.Release {
 		for id := range mine {
-			if db.held[id].Key == key {
+			if h := db.held[id]; h.Key == key && h.closes() && (h.State != relay.Blocked || taken[id]) {
 				broken(fmt.Sprintf("key %q is released and held in one settlement", key))
 			}
 		}
-		if db.giveTurn(key, turnRows) {
+		if db.giveTurn(key, turnRows, mine) {
 			more = append(more, key)
 		}
 	}
@@ -259,12 +259,12 @@ func (s *Memory) checkBlocked(st relay.Settlement) {
 	}
 }
 
-// giveTurn makes the next blocked messages of a key due, up to the first head, and says whether the key has rows at all.
-func (db *Database) giveTurn(key relay.Key, most int) (any bool) {
+// giveTurn makes the next blocked messages of a key due, up to the first head, and says whether the key has rows at all; it does not see unseen.
+func (db *Database) giveTurn(key relay.Key, most int, unseen map[relay.ID]bool) (any bool) {
 	n := 0
 	for _, id := range db.keys[key] {
 		h := db.held[id]
-		if !h.closes() {
+		if !h.closes() || unseen[id] {
 			continue
 		}
 		any = true

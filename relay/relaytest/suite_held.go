@@ -138,6 +138,32 @@ var heldCases = map[string]func(*storeCase){
 		c.settle(relay.Settlement{AckedHeld: ids[:1], Release: []relay.Key{key("a")}})
 		c.equal(takenIDs(c.take()), ids[1:2], "taken at last")
 	},
+	"a release beside what is blocked anew of its key": func(c *storeCase) {
+		c.own()
+		c.send("a", "a", "a", "a")
+		ids := c.claimAll()
+		c.settle(relay.Settlement{Hold: []relay.Hold{retrying(ids[0], 0), blocked(ids[1])}})
+		c.equal(takenIDs(c.take()), ids[:1], "taken")
+		settled := c.settle(relay.Settlement{AckedHeld: ids[:1], Hold: []relay.Hold{blocked(ids[2])}, Release: []relay.Key{key("a")}})
+		c.equal(settled.StillHeld, []relay.Key{key("a")}, "still held")
+		c.equal(takenIDs(c.take()), ids[1:2], "taken: what is blocked anew comes behind")
+		settled = c.settle(relay.Settlement{AckedHeld: ids[1:2], Hold: []relay.Hold{blocked(ids[3])}, Release: []relay.Key{key("a")}})
+		c.equal(settled.StillHeld, []relay.Key{key("a")}, "still held")
+		c.equal(takenIDs(c.take()), ids[2:3], "taken")
+		c.equal(len(c.settle(relay.Settlement{AckedHeld: ids[2:3]}).StillHeld), 0, "nothing was released")
+		c.settle(relay.Settlement{Release: []relay.Key{key("a")}})
+		c.equal(takenIDs(c.take()), ids[3:], "taken at last")
+	},
+	"a retrying message is the head, also above a blocked one": func(c *storeCase) {
+		c.own()
+		c.send("a", "a")
+		ids := c.claimAll()
+		c.settle(relay.Settlement{Hold: []relay.Hold{retrying(ids[1], time.Hour)}})
+		c.settle(relay.Settlement{Hold: []relay.Hold{blocked(ids[0])}})
+		want := []string{fmt.Sprintf("a by %d retrying true", ids[1])}
+		c.equal(c.closed(), want, "closed")
+		c.equal(c.closed(key("a")), want, "closed: asked for alone")
+	},
 	"messages without a key block nobody": func(c *storeCase) {
 		c.own()
 		c.send("", "", "")
