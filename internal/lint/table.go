@@ -60,6 +60,8 @@ var dependencies = []Dependency{
 	{"github.com/spf13/cobra", "commands, flags and help", []string{"cmd"}},
 	{"go.yaml.in/yaml/v3", "config.yaml with line and column of each node; output as YAML", []string{"internal/config", "cmd"}},
 	{"github.com/prometheus/client_golang", "counters and histograms behind /metrics", []string{"internal/telemetry", "internal/app"}},
+	{"go.etcd.io/raft/v3", "replication under the bundled broker: elections, log matching and membership as etcd has run them for years",
+		[]string{"internal/broker/replica"}},
 
 	{"github.com/rogpeppe/go-internal", "tests: scripts of commands with their output", nil},
 	{"github.com/twmb/franz-go", "a second Kafka client: the loop that the relay is measured against, and tests that check what the first one wrote",

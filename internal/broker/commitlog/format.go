@@ -98,6 +98,7 @@ func readRecord(b []byte) (r Record, n int, err error) {
 //	32 node incarnation | 48 cluster
 //	64 opens u64: starts of this log so far
 //	72 first frame seq u64 | 80 last crc of the segment before u32
+//	88 segment at which reading begins, of the newest checkpoint before; 0 = none was written
 type segmentHeader struct {
 	Number  uint64
 	Nonce   uint64
@@ -106,6 +107,7 @@ type segmentHeader struct {
 	Opens   uint64
 	First   uint64 // seq of its first frame
 	Seed    uint32 // crc of the last frame before, with which its first frame's begins
+	From    uint64 // scanFrom of the newest checkpoint before; 0 = none
 }
 
 func (h *segmentHeader) encode() []byte {
@@ -120,6 +122,7 @@ func (h *segmentHeader) encode() []byte {
 	le.PutUint64(b[64:], h.Opens)
 	le.PutUint64(b[72:], h.First)
 	le.PutUint32(b[80:], h.Seed)
+	le.PutUint64(b[88:], h.From)
 	le.PutUint32(b[8:], crc32.Checksum(b[12:], castagnoli))
 	return b
 }
@@ -138,7 +141,7 @@ func decodeSegmentHeader(b []byte) (h segmentHeader, err error) {
 		return h, fmt.Errorf("format %d: %w", v, ErrVersion)
 	}
 	h = segmentHeader{Number: le.Uint64(b[16:]), Nonce: le.Uint64(b[24:]), Node: UUID(b[32:48]), Cluster: UUID(b[48:64]), Opens: le.Uint64(b[64:]),
-		First: le.Uint64(b[72:]), Seed: le.Uint32(b[80:])}
+		First: le.Uint64(b[72:]), Seed: le.Uint32(b[80:]), From: le.Uint64(b[88:])}
 	if h.Nonce == 0 || le.Uint32(b[12:]) != align {
 		return h, errHeader
 	}

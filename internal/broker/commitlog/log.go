@@ -88,6 +88,9 @@ func (l *Log) Append(records ...Record) (Position, error) {
 	return Position{Segment: b.segment, At: b.at + int64(at)}, nil
 }
 
+// MaxBody is how long the body of one record may be in this log, which is less than the constant when its segments are short.
+func (l *Log) MaxBody() int { return (l.mostBytes() - recordHeader) / recordAlign * recordAlign }
+
 // mostBytes is the room for records in a frame.
 func (l *Log) mostBytes() int {
 	return int(min(MaxFrame, l.w.cfg.SegmentBytes-align)) - frameHeaderSize
@@ -187,6 +190,9 @@ func (l *Log) note(frame []byte, b *batch) {
 			panic("commitlog: a frame that was just written does not parse") // a bug of this package, nothing of the disk
 		}
 		l.index.put(r, Position{Segment: b.segment, At: b.at + int64(at)})
+		if r.Kind == KindCheckpointEnd {
+			l.w.from = r.Term
+		}
 		at += n
 	}
 }

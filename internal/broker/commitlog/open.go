@@ -45,8 +45,8 @@ type Position struct {
 // Found is what Open found.
 type Found struct {
 	Opens    uint64 // starts of this log, with this one
-	Segments int
-	Records  int
+	Segments int    // that were read
+	Records  int    // in them
 	Last     uint64 // seq of the last good frame
 	Clean    bool   // the log was closed in order
 	Torn     int64  // bytes of an unfinished frame, now in quarantine
@@ -69,7 +69,8 @@ func (e *DamageError) Unwrap() error { return e.Err }
 // ErrForeign means that the log is of another node or cluster.
 var ErrForeign = errors.New("the log belongs to another node or cluster")
 
-// Open locks the folder, reads the whole log, gives each its records in the order in which they were appended, and begins a new segment, so that nothing is ever
+// Open locks the folder, reads the log from where its newest checkpoint says, or the whole of it, gives each its records in the order in which they were
+// appended, and begins a new segment, so that nothing is ever
 // written behind bytes of another life. A torn frame at the end, which nobody was told of, is cut off and kept in quarantine. Damage is a [*DamageError], a
 // folder in use an error that is [vfs.ErrLocked]. each must not keep r.Body.
 //
@@ -108,7 +109,7 @@ func open(cfg Config, each func(p Position, r Record) error) (*Log, Found, error
 		return nil, r.found, err
 	}
 	l := newLog(cfg, s, segmentHeader{Number: r.last.Number, Node: cfg.Node, Cluster: cfg.Cluster, Opens: r.found.Opens, First: r.end.seq + 1, Seed: r.end.crc})
-	l.index = r.index
+	l.index, l.w.from = r.index, r.from
 	if err := l.w.roll(); err != nil {
 		return nil, r.found, err
 	}
@@ -127,6 +128,7 @@ type recovery struct {
 	each  func(p Position, r Record) error
 	found Found
 	index index
+	from  uint64 // reading begins there
 
 	last segmentHeader // of the newest segment; zero when there is none
 	end  ending        // of that segment
@@ -142,7 +144,14 @@ func (r *recovery) read() error {
 	if err := r.flush(numbers); err != nil {
 		return err
 	}
-	for i, n := range numbers {
+	if r.from, err = r.scanFrom(numbers); err != nil {
+		return err
+	}
+	needed, err := since(numbers, r.from)
+	if err != nil {
+		return err
+	}
+	for i, n := range needed {
 		if err := r.segment(n, i == 0); err != nil {
 			return err
 		}

@@ -54,6 +54,23 @@ func (l *Log) Read(stream uint16, index uint64) (Record, error) {
 	return r, nil
 }
 
+// Position is where an entry stands; false when the log does not hold it, or did not need to read it when it was opened.
+func (l *Log) Position(stream uint16, index uint64) (Position, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p, _, ok := l.index.find(stream, index)
+	return p, ok
+}
+
+// ReadAt returns the record that stands at p, with a Body of its own, as Read does. p must be one that Append, Position or Open has named.
+func (l *Log) ReadAt(p Position) (Record, error) {
+	r, err := l.files.record(p)
+	if err != nil {
+		return Record{}, fmt.Errorf("read the record at byte %d of %s: %w", p.At, segmentName(p.Segment), err)
+	}
+	return r, nil
+}
+
 // files are the segments that are open for reading.
 type files struct {
 	fs  vfs.FS

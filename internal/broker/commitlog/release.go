@@ -6,7 +6,7 @@ import (
 )
 
 // Release gives up every segment below one: their records are not read again, and the files become spares. It may run beside everything but another Release.
-// The segment in use stays, whatever is asked for.
+// The segment in use stays, whatever is asked for. What the newest checkpoint needs must not be asked for.
 func (l *Log) Release(below uint64) error {
 	folder := path.Join(l.w.cfg.Dir, logDir)
 	numbers, err := segments(l.w.cfg.FS, l.w.cfg.Dir)

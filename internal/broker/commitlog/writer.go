@@ -18,6 +18,7 @@ type writer struct {
 	at     int64         // where the next frame begins
 	seq    uint64        // of the last frame, which is synced
 	crc    uint32        // of that frame
+	from   uint64        // scanFrom of the newest checkpoint
 }
 
 // errNoSpare means that no segment could be begun, before anything was written; the disk is full, most likely. The log stays as it is.
@@ -62,7 +63,7 @@ func (w *writer) roll() error {
 		return errNoSpare{fmt.Errorf("no room for another segment of %d bytes: %w", w.cfg.SegmentBytes, err)}
 	}
 	h := w.h
-	h.Number, h.Nonce, h.First, h.Seed = h.Number+1, newNonce(), w.seq+1, w.crc
+	h.Number, h.Nonce, h.First, h.Seed, h.From = h.Number+1, newNonce(), w.seq+1, w.crc, w.from
 	f, err := w.begin(spare, h)
 	if err != nil {
 		return fmt.Errorf("begin %s: %w", segmentName(h.Number), err)

@@ -5,8 +5,8 @@ import "errors"
 // ErrUnknownPartition means that a partition was never opened, or is closed.
 var ErrUnknownPartition = errors.New("no such topic or partition")
 
-// Data is the state of one data group: its partitions, and how far each source has been fenced. Apply may not be called at once from two goroutines, nor beside
-// a read.
+// Data is the state of one data group: its partitions, and how far each source has been fenced. Apply and Snapshot may not be called at once from two goroutines,
+// nor beside a read.
 type Data struct {
 	time       int64 // ms; never goes back
 	partitions map[uint32]*Partition

@@ -139,21 +139,28 @@ func TestLeaderEpochs(t *testing.T) {
 	}
 }
 
+// randomEntry is the n-th entry of a history: a few partitions, producers and sources that get into each other's way, and commands that are none. Its time is
+// about n steps, and goes back at times.
+func randomEntry(rng *rand.Rand, n int, step int64) Entry {
+	e := Entry{Time: rng.Int64N(int64(n+1) * step)}
+	for range 1 + rng.IntN(3) {
+		id := uint32(rng.IntN(3))
+		source := Source{SourceID{byte(rng.IntN(2))}, uint64(rng.IntN(3)), uint64(n), int64(rng.IntN(50) - 1)}
+		e.Commands = append(e.Commands, [...]Command{{CommandOpen, partition(id)}, produced(id, batch(1+rng.IntN(3), int64(rng.IntN(6)-1), 0, int32(rng.IntN(3)))),
+			sent(id, source, int64(rng.IntN(50)), int64(50+rng.IntN(50))), {CommandFence, le.AppendUint64(source.ID.bytes(), source.Epoch)},
+			{CommandState, le.AppendUint64(append(partition(id), source.ID[:]...), source.Epoch)}, {CommandTrim, le.AppendUint64(partition(id), uint64(n))},
+			{CommandType(rng.IntN(9)), []byte("garbage")}, {CommandClose, partition(2)}}[rng.IntN(8)])
+	}
+	return e
+}
+
 // Two nodes that apply the same entries come to the same state and the same answers, whatever the entries are.
 func TestApplyIsDeterministic(t *testing.T) {
 	for seed := range uint64(50) {
 		rng := rand.New(rand.NewPCG(seed, 3))
 		a, b := NewData(), NewData()
 		for n := range 200 {
-			e := Entry{Time: int64(rng.IntN(1000))}
-			for range 1 + rng.IntN(3) {
-				id := uint32(rng.IntN(3))
-				source := Source{SourceID{byte(rng.IntN(2))}, uint64(rng.IntN(3)), uint64(n), int64(rng.IntN(50) - 1)}
-				e.Commands = append(e.Commands, [...]Command{{CommandOpen, partition(id)}, produced(id, batch(1+rng.IntN(3), int64(rng.IntN(3)-1), 0, int32(rng.IntN(3)))),
-					sent(id, source, int64(rng.IntN(50)), int64(50+rng.IntN(50))), {CommandFence, le.AppendUint64(source.ID.bytes(), source.Epoch)},
-					{CommandState, le.AppendUint64(append(partition(id), source.ID[:]...), source.Epoch)}, {CommandTrim, le.AppendUint64(partition(id), uint64(n))},
-					{CommandType(rng.IntN(9)), []byte("garbage")}}[rng.IntN(7)])
-			}
+			e := randomEntry(rng, n, 5)
 			if x, y := a.Apply(uint64(n/9), e), b.Apply(uint64(n/9), e); !reflect.DeepEqual(x, y) {
 				t.Fatalf("seed %d: %+v and %+v", seed, x, y)
 			}
@@ -162,6 +169,40 @@ func TestApplyIsDeterministic(t *testing.T) {
 			t.Fatalf("seed %d: the states differ", seed)
 		}
 	}
+}
+
+// A refused request of a source that a partition does not know leaves nothing there, not even its number.
+func TestRefusedLeavesNoCursor(t *testing.T) {
+	d := NewData()
+	source := Source{SourceID{1}, 2, 7, -1}
+	d.Apply(1, Entry{Commands: []Command{{CommandOpen, partition(1)}}})
+	for _, c := range []struct {
+		refused Command
+		err     error
+	}{
+		{sent(1, Source{source.ID, 2, 0, -1}, 5), ErrStale},
+		{sent(1, source, 5, 5), ErrIDs},
+		{sent(1, source, upFrom(5, maxWindow+1)...), ErrWindowFull},
+	} {
+		for range 2 { // the copy is not stored either
+			r := d.Apply(1, Entry{Commands: []Command{c.refused}})[0]
+			if p := d.Partition(1); !errors.Is(r.Err, c.err) || len(p.cursors) != 0 || p.HighWatermark() != 0 {
+				t.Fatalf("%v, want %v; %d cursors, %d records", r.Err, c.err, len(p.cursors), p.HighWatermark())
+			}
+		}
+	}
+	if r := d.Apply(1, Entry{Commands: []Command{sent(1, source, 5)}})[0]; r.Err != nil || !slices.Equal(r.Offsets, []int64{0}) {
+		t.Fatalf("%+v", r)
+	}
+}
+
+// upFrom is count ids that count up.
+func upFrom(first int64, count int) []int64 {
+	ids := make([]int64, count)
+	for i := range ids {
+		ids[i] = first + int64(i)
+	}
+	return ids
 }
 
 func FuzzParse(f *testing.F) {

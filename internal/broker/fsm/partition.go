@@ -70,7 +70,10 @@ func (p *Partition) appendFrom(term uint64, b Batch, r *AppendRequest) Result {
 	if len(r.IDs) != int(b.Count) {
 		return Result{Err: ErrIDs}
 	}
-	c := p.cursor(r.Source.ID)
+	c := p.cursors[r.Source.ID]
+	if c == nil {
+		c = newCursor() // kept when something is stored: what an empty window refuses, it refuses again
+	}
 	if err := c.begin(r.Source.Epoch, r.Source.Seq); err != nil {
 		return Result{Err: err}
 	}
@@ -84,6 +87,7 @@ func (p *Partition) appendFrom(term uint64, b Batch, r *AppendRequest) Result {
 			return Result{Err: err}
 		}
 	}
+	p.cursors[r.Source.ID] = c
 	repeat := offsets != nil
 	if !repeat {
 		base := p.take(term, b.Count)

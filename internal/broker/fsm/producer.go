@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"errors"
+	"maps"
 	"time"
 )
 
@@ -45,11 +46,14 @@ type knownBatch struct {
 	base        int64
 }
 
+// silent says that p wrote nothing for so long that it is taken for unknown.
+func (p *producer) silent(now int64) bool { return now-p.wrote >= producerLife.Milliseconds() }
+
 // check decides about a batch at time now, in ms: new, or a repeat of one that lies at base. A producer that is not known may begin with any number, as since
 // Kafka 2.5; a new epoch begins with 0.
 func (p producers) check(b ProducerBatch, now int64) (base int64, repeat bool, err error) {
 	known := p[b.ID]
-	if known == nil || now-known.wrote >= producerLife.Milliseconds() {
+	if known == nil || known.silent(now) {
 		return 0, false, nil
 	}
 	switch {
@@ -75,7 +79,7 @@ func (p producers) check(b ProducerBatch, now int64) (base int64, repeat bool, e
 // add takes note of a batch that check let pass, stored at base.
 func (p producers) add(b ProducerBatch, base, now int64) {
 	known := p[b.ID]
-	if known == nil || known.epoch != b.Epoch || now-known.wrote >= producerLife.Milliseconds() {
+	if known == nil || known.epoch != b.Epoch || known.silent(now) {
 		known = &producer{epoch: b.Epoch}
 		p[b.ID] = known
 	}
@@ -84,4 +88,9 @@ func (p producers) add(b ProducerBatch, base, now int64) {
 		known.known = append(known.known[:0], known.known[1:]...)
 	}
 	known.known = append(known.known, knownBatch{b.First, b.last(), base})
+}
+
+// forget drops the silent ones. Neither check nor add tells them from unknown ones, now or later: the time of a group never goes back.
+func (p producers) forget(now int64) {
+	maps.DeleteFunc(p, func(_ int64, known *producer) bool { return known.silent(now) })
 }

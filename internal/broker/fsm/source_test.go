@@ -226,13 +226,16 @@ func (l *lane) check() {
 	}
 }
 
-// Every message is stored once, whatever is lost, doubled, late or killed.
+// Every message is stored once, whatever is lost, doubled, late or killed, and although the broker goes on from snapshots.
 func TestSourceIsStoredOnce(t *testing.T) {
 	for seed := *firstSeed; seed < *firstSeed+*seeds; seed++ {
 		l := &lane{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 2)), data: NewData(), pending: map[int64]bool{}, volatile: map[int64]bool{}, acked: map[int64]int64{}}
 		l.do(CommandOpen, le.AppendUint32(nil, 0))
 		l.restart()
-		for range 300 {
+		for step := range 300 {
+			if step%41 == 0 {
+				l.data = restored(t, l.data)
+			}
 			switch l.rng.IntN(20) {
 			case 0, 1, 2, 3:
 				l.commit()

@@ -1,0 +1,358 @@
+package replica
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.etcd.io/raft/v3"
+	pb "go.etcd.io/raft/v3/raftpb"
+
+	"github.com/waybillmq/waybill/internal/broker/commitlog"
+	"github.com/waybillmq/waybill/internal/broker/fsm"
+)
+
+const (
+	mergeBytes = 256 << 10 // while an own entry is being written, commands gather until they are this much
+	entryBytes = 1 << 20   // an entry holds at most this, or one command
+)
+
+// group is one raft group of this node.
+type group struct {
+	id      uint16
+	host    *Host
+	machine Machine
+	store   *storage
+	raw     *raft.RawNode // the worker's
+
+	steps  *mailbox[*pb.Message] // to the worker: answers of writer and applier
+	writes *mailbox[*pb.Message] // to the writer
+	apply  *mailbox[*pb.Message] // to the applier
+	asks   chan chan snapshot    // to the applier
+
+	hard atomic.Pointer[pb.HardState] // the newest; the writer sets it before it writes it
+
+	appliedIndex, appliedTerm uint64 // the applier's
+
+	leads atomic.Bool
+	led   chan struct{} // closed when this node has applied an entry of its own term
+
+	mu       sync.Mutex
+	waiting  []*proposal // not proposed yet
+	bytes    int         // of waiting
+	writing  int         // own entries on their way to the disk
+	proposed map[uint64][]*proposal
+	closed   error
+}
+
+// proposal is a command on its way.
+type proposal struct {
+	command fsm.Command
+	done    chan struct{} // closed when result or err is set
+	result  fsm.Result
+	err     error
+}
+
+// snapshot is the state of a group at an entry.
+type snapshot struct {
+	index, term uint64
+	state       []byte
+}
+
+// propose hands a command over; it is answered when it was applied, or cannot be any more.
+func (g *group) propose(c fsm.Command) (*proposal, error) {
+	if len(c.Body) > g.host.log.MaxBody()-commandAllowance {
+		return nil, ErrTooLarge
+	}
+	p := &proposal{command: c, done: make(chan struct{})}
+	g.mu.Lock()
+	switch {
+	case g.closed != nil:
+		g.mu.Unlock()
+		return nil, g.closed
+	case !g.leads.Load():
+		g.mu.Unlock()
+		return nil, ErrNotLeader
+	}
+	g.waiting = append(g.waiting, p)
+	g.bytes += len(c.Body) + commandAllowance
+	g.mu.Unlock()
+	g.steps.put() // wakes the worker
+	return p, nil
+}
+
+// commandAllowance is more than the head of an entry and of a command take.
+const commandAllowance = 64
+
+// work is the worker: it owns raft.
+func (g *group) work(ctx context.Context) {
+	tick := time.NewTicker(g.host.cfg.Tick)
+	defer tick.Stop()
+	if g.host.alone() {
+		_ = g.raw.Campaign() // nobody else to wait for
+	}
+	for {
+		g.settle()
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			g.raw.Tick()
+		case <-g.steps.ready:
+			for _, m := range g.steps.take() {
+				if m.GetType() == pb.MsgStorageApplyResp {
+					g.store.applied(lastIndex(m.GetEntries()))
+				}
+				_ = g.raw.Step(m) // raft refuses what it does not need any more
+			}
+		}
+	}
+}
+
+// settle proposes what may be proposed and hands on what raft wants done.
+func (g *group) settle() {
+	for {
+		g.merge()
+		if !g.raw.HasReady() {
+			return
+		}
+		ready := g.raw.Ready()
+		if s := ready.SoftState; s != nil {
+			g.leads.Store(s.RaftState == raft.StateLeader)
+			if s.RaftState != raft.StateLeader {
+				g.refuse(ErrNotLeader)
+			}
+		}
+		for _, m := range ready.Messages {
+			switch m.GetTo() {
+			case raft.LocalAppendThread:
+				g.writes.put(m)
+			case raft.LocalApplyThread:
+				g.apply.put(m)
+			}
+		}
+	}
+}
+
+// merge makes one entry of the commands that wait: at once when no own entry is being written, else when they are enough. So one sync pays for as many as came
+// while the one before ran, and a lone one waits for nobody.
+func (g *group) merge() {
+	for {
+		g.mu.Lock()
+		if len(g.waiting) == 0 || g.writing > 0 && g.bytes < mergeBytes {
+			g.mu.Unlock()
+			return
+		}
+		n, size := 0, 0
+		for n < len(g.waiting) && n < maxCommands {
+			more := len(g.waiting[n].command.Body) + commandAllowance
+			if n > 0 && size+more > min(entryBytes, g.host.log.MaxBody()) {
+				break
+			}
+			size += more
+			n++
+		}
+		batch := g.waiting[:n:n]
+		g.waiting, g.bytes = g.waiting[n:], g.bytes-size
+		number := g.host.proposals.Add(1)
+		e := fsm.Entry{Time: time.Now().UnixMilli(), Proposer: g.host.cfg.ID, Proposal: number, Commands: make([]fsm.Command, n)}
+		for i, p := range batch {
+			e.Commands[i] = p.command
+		}
+		g.proposed[number] = batch
+		g.writing++
+		g.mu.Unlock()
+		if err := g.raw.Propose(e.Append(make([]byte, 0, size+commandAllowance))); err != nil {
+			g.mu.Lock()
+			delete(g.proposed, number)
+			g.writing--
+			g.mu.Unlock()
+			finish(batch, nil, fmt.Errorf("%w: %w", ErrNotLeader, err)) // dropped before it was proposed
+		}
+	}
+}
+
+const maxCommands = 1<<16 - 1
+
+// refuse answers what waits and was not proposed.
+func (g *group) refuse(err error) {
+	g.mu.Lock()
+	batch := g.waiting
+	g.waiting, g.bytes, g.writing = nil, 0, 0
+	g.mu.Unlock()
+	finish(batch, nil, err)
+}
+
+// finish answers proposals.
+func finish(batch []*proposal, results []fsm.Result, err error) {
+	for i, p := range batch {
+		if p.err = err; err == nil {
+			p.result = results[i]
+		}
+		close(p.done)
+	}
+}
+
+// write is the writer: it makes entries and votes durable, all that wait with one call, and only then lets raft know.
+func (g *group) write(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-g.writes.ready:
+		}
+		messages := g.writes.take()
+		if err := g.persist(messages); err != nil {
+			g.host.fail(err)
+			return
+		}
+		for _, m := range messages {
+			g.deliver(m.GetResponses())
+		}
+	}
+}
+
+// persist appends what messages carry. A commit alone is not written: it is found again.
+func (g *group) persist(messages []*pb.Message) error {
+	var records []commitlog.Record
+	var entries []*pb.Entry
+	size, own := 0, 0
+	flush := func() error {
+		if len(records) == 0 {
+			return nil
+		}
+		at, err := g.host.log.Append(records...)
+		if err != nil {
+			return err
+		}
+		g.store.add(entries)
+		g.host.wrote(at.Segment)
+		records, entries, size = nil, nil, 0
+		return nil
+	}
+	for _, m := range messages {
+		hard := &pb.HardState{Term: m.Term, Vote: m.Vote, Commit: m.Commit}
+		if !raft.IsEmptyHardState(hard) {
+			must := raft.MustSync(hard, g.hard.Load(), 0) || len(m.GetEntries()) > 0
+			g.hard.Store(hard)
+			if must {
+				records = append(records, hardRecord(g.id, hard))
+			}
+		}
+		for _, e := range m.GetEntries() {
+			if size += len(e.GetData()) + entryAllowance; size > min(frameBytes, g.host.log.MaxBody()-len(hardRecord(g.id, hard).Body)-2*entryAllowance) && len(entries) > 0 {
+				if err := flush(); err != nil {
+					return err
+				}
+				size = len(e.GetData()) + entryAllowance
+			}
+			records = append(records, commitlog.Record{Kind: commitlog.KindEntry, Flags: uint8(e.GetType()), Stream: g.id, Index: e.GetIndex(), Term: e.GetTerm(), Body: e.GetData()})
+			if n := len(entries); n > 0 && e.GetIndex() != entries[n-1].GetIndex()+1 { // raft took entries back
+				add := entries
+				entries = nil
+				g.store.add(add)
+			}
+			entries = append(entries, e)
+			if e.GetType() == pb.EntryNormal && len(e.GetData()) > 0 {
+				own++
+			}
+		}
+	}
+	if err := flush(); err != nil {
+		return err
+	}
+	if own > 0 && g.leads.Load() {
+		g.mu.Lock()
+		g.writing = max(0, g.writing-own)
+		g.mu.Unlock()
+	}
+	return nil
+}
+
+// frameBytes is what one call puts into the log at most, besides one entry.
+const frameBytes = 4 << 20
+
+// deliver gives raft's own answers back to it.
+func (g *group) deliver(responses []*pb.Message) {
+	for _, m := range responses {
+		if m.GetTo() == g.host.cfg.ID {
+			g.steps.put(m)
+		}
+	}
+}
+
+// applying is the applier.
+func (g *group) applying(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case answer := <-g.asks:
+			answer <- snapshot{g.appliedIndex, g.appliedTerm, g.machine.Snapshot(nil)}
+		case <-g.apply.ready:
+			for _, m := range g.apply.take() {
+				for _, e := range m.GetEntries() {
+					if err := g.applyEntry(e); err != nil {
+						g.host.fail(err)
+						return
+					}
+				}
+				g.deliver(m.GetResponses())
+			}
+		}
+	}
+}
+
+// applyEntry applies a committed entry and answers whoever proposed it.
+func (g *group) applyEntry(e *pb.Entry) error {
+	if e.GetType() != pb.EntryNormal {
+		return fmt.Errorf("group %d: entry %d changes the membership, which this version does not know: %w", g.id, e.GetIndex(), ErrRecords)
+	}
+	if len(e.GetData()) > 0 { // empty: a leader begins its term
+		entry, err := fsm.ParseEntry(e.GetData())
+		if err != nil {
+			return fmt.Errorf("group %d: entry %d: %w", g.id, e.GetIndex(), err)
+		}
+		at, _ := g.host.log.Position(g.id, e.GetIndex())
+		results := g.machine.Apply(at, e.GetTerm(), entry)
+		if entry.Proposer == g.host.cfg.ID {
+			g.mu.Lock()
+			batch := g.proposed[entry.Proposal]
+			delete(g.proposed, entry.Proposal)
+			g.mu.Unlock()
+			finish(batch, results, nil)
+		}
+	}
+	g.appliedIndex, g.appliedTerm = e.GetIndex(), e.GetTerm()
+	select {
+	case <-g.led:
+	default:
+		if g.leads.Load() && len(e.GetData()) == 0 {
+			close(g.led)
+		}
+	}
+	return nil
+}
+
+// close answers everything that is left. What was proposed may be stored.
+func (g *group) close(err error) {
+	g.mu.Lock()
+	g.closed = err
+	left := g.waiting
+	g.waiting = nil
+	for number, batch := range g.proposed {
+		left = append(left, batch...)
+		delete(g.proposed, number)
+	}
+	g.mu.Unlock()
+	finish(left, nil, err)
+}
+
+func lastIndex(entries []*pb.Entry) uint64 {
+	if len(entries) == 0 {
+		return 0
+	}
+	return entries[len(entries)-1].GetIndex()
+}

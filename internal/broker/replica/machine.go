@@ -1,0 +1,26 @@
+package replica
+
+import (
+	"errors"
+
+	"github.com/waybillmq/waybill/internal/broker/commitlog"
+	"github.com/waybillmq/waybill/internal/broker/fsm"
+)
+
+// Machine is the state of a group. Its methods are called by one goroutine at a time.
+type Machine interface {
+	// Apply does what a committed entry wishes, which stands at a place of the log, and returns one result for each command.
+	Apply(at commitlog.Position, term uint64, e fsm.Entry) []fsm.Result
+	// Snapshot appends the state to dst, Restore takes it back into a machine that has applied nothing.
+	Snapshot(dst []byte) []byte
+	Restore(b []byte) error
+}
+
+var (
+	// ErrNotLeader means that this node does not lead the group. Nothing was proposed.
+	ErrNotLeader = errors.New("this node does not lead the group")
+	// ErrStopped means that the node does not run any more, in order or after an error of its disk. What was proposed may be stored.
+	ErrStopped = errors.New("the broker has stopped")
+	// ErrTooLarge means that a command does not fit into an entry. Nothing was proposed.
+	ErrTooLarge = errors.New("larger than an entry of the log may be")
+)
