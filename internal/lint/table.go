@@ -62,6 +62,8 @@ var dependencies = []Dependency{
 	{"github.com/prometheus/client_golang", "counters and histograms behind /metrics", []string{"internal/telemetry", "internal/app"}},
 	{"go.etcd.io/raft/v3", "replication under the bundled broker: elections, log matching and membership as etcd has run them for years",
 		[]string{"internal/broker/replica"}},
+	{"golang.org/x/sync", "the bound on bytes that wait for the bundled broker's disk: a semaphore by weight, with a context",
+		[]string{"internal/broker"}},
 
 	{"github.com/rogpeppe/go-internal", "tests: scripts of commands with their output", nil},
 	{"github.com/twmb/franz-go", "a second Kafka client: the loop that the relay is measured against, and tests that check what the first one wrote",

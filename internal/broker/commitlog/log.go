@@ -151,6 +151,12 @@ func (l *Log) Run(ctx context.Context) error {
 	}
 }
 
+// Close gives back a log that was opened and will not run.
+func (l *Log) Close() error {
+	l.fail(ErrClosed)
+	return errors.Join(l.w.file.Close(), l.files.forget(math.MaxUint64), l.lock.Close())
+}
+
 // writeWaiting makes the batch that waits a frame. A full disk fails its appends only.
 func (l *Log) writeWaiting(flags uint16) error {
 	l.mu.Lock()

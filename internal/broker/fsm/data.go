@@ -1,6 +1,10 @@
 package fsm
 
-import "errors"
+import (
+	"errors"
+	"maps"
+	"slices"
+)
 
 // ErrUnknownPartition means that a partition was never opened, or is closed.
 var ErrUnknownPartition = errors.New("no such topic or partition")
@@ -25,6 +29,14 @@ type Result struct {
 	Offsets []int64 // of a source's messages, by message
 	Repeat  bool    // stored before: nothing was stored now
 	Cursor  *CursorState
+	Stored  Stored // what an append has stored now
+}
+
+// Stored says where a batch was put.
+type Stored struct {
+	Partition uint32
+	Base      int64 // offset of its first record
+	Count     int32 // records; 0 = nothing was stored
 }
 
 // CursorState is what a partition remembers of a source.
@@ -43,6 +55,9 @@ type StoredID struct {
 
 // Partition returns a partition, nil when it is not open.
 func (d *Data) Partition(id uint32) *Partition { return d.partitions[id] }
+
+// Partitions are the ids of the open ones, ascending.
+func (d *Data) Partitions() []uint32 { return slices.Sorted(maps.Keys(d.partitions)) }
 
 // Apply does what an entry of a term wishes, in order, and returns what became of each command. It never fails as a whole: a command that cannot be read, or is
 // refused, changes nothing.
@@ -102,14 +117,26 @@ func (d *Data) append(term uint64, body []byte) Result {
 	switch {
 	case p == nil:
 		return Result{Err: ErrUnknownPartition}
-	case r.Source == nil:
-		return p.produce(term, b, d.time)
+	case r.Source != nil:
+		if err := d.admit(r.Source.ID, r.Source.Epoch); err != nil {
+			return Result{Err: err}
+		}
 	}
-	if err := d.admit(r.Source.ID, r.Source.Epoch); err != nil {
-		return Result{Err: err}
+	was := p.next
+	var res Result
+	if r.Source == nil {
+		res = p.produce(term, b, d.time)
+	} else {
+		res = p.appendFrom(term, b, &r)
 	}
-	return p.appendFrom(term, b, &r)
+	if p.next > was {
+		res.Stored = Stored{Partition: r.Partition, Base: was, Count: int32(p.next - was)}
+	}
+	return res
 }
+
+// Time is the newest leader's time among the entries, in ms.
+func (d *Data) Time() int64 { return d.time }
 
 // admit takes an epoch of a source, or refuses it when a higher one was seen.
 func (d *Data) admit(id SourceID, epoch uint64) error {

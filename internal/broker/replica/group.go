@@ -2,6 +2,7 @@ package replica
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -37,7 +38,8 @@ type group struct {
 	appliedIndex, appliedTerm uint64 // the applier's
 
 	leads atomic.Bool
-	led   chan struct{} // closed when this node has applied an entry of its own term
+	term  atomic.Uint64 // in which it led last
+	led   chan struct{} // closed when this node has applied an entry of a term that it leads, and so everything before
 
 	mu       sync.Mutex
 	waiting  []*proposal // not proposed yet
@@ -71,10 +73,13 @@ func (g *group) propose(c fsm.Command) (*proposal, error) {
 	switch {
 	case g.closed != nil:
 		g.mu.Unlock()
-		return nil, g.closed
+		return nil, fmt.Errorf("%w: %w", ErrNotLeader, g.closed)
 	case !g.leads.Load():
 		g.mu.Unlock()
 		return nil, ErrNotLeader
+	case g.host.full.Load():
+		g.mu.Unlock()
+		return nil, fmt.Errorf("%w: %w", ErrNotLeader, commitlog.ErrFull)
 	}
 	g.waiting = append(g.waiting, p)
 	g.bytes += len(c.Body) + commandAllowance
@@ -120,6 +125,10 @@ func (g *group) settle() {
 		}
 		ready := g.raw.Ready()
 		if s := ready.SoftState; s != nil {
+			if s.RaftState == raft.StateLeader {
+				status := g.raw.BasicStatus()
+				g.term.Store(status.HardState.GetTerm())
+			}
 			g.leads.Store(s.RaftState == raft.StateLeader)
 			if s.RaftState != raft.StateLeader {
 				g.refuse(ErrNotLeader)
@@ -204,10 +213,23 @@ func (g *group) write(ctx context.Context) {
 		case <-g.writes.ready:
 		}
 		messages := g.writes.take()
-		if err := g.persist(messages); err != nil {
-			g.host.fail(err)
-			return
+		for {
+			err := g.persist(messages)
+			if err == nil {
+				break
+			}
+			if !errors.Is(err, commitlog.ErrFull) {
+				g.host.fail(err)
+				return
+			}
+			g.host.full.Store(true) // nothing was written: the same again when there is room
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(g.host.cfg.FullPause):
+			}
 		}
+		g.host.full.Store(false)
 		for _, m := range messages {
 			g.deliver(m.GetResponses())
 		}
@@ -329,7 +351,7 @@ func (g *group) applyEntry(e *pb.Entry) error {
 	select {
 	case <-g.led:
 	default:
-		if g.leads.Load() && len(e.GetData()) == 0 {
+		if g.leads.Load() && e.GetTerm() == g.term.Load() {
 			close(g.led)
 		}
 	}

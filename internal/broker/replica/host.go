@@ -19,12 +19,13 @@ import (
 
 // Config says which groups a node hosts.
 type Config struct {
-	ID       uint64        // of this node in raft, never 0
-	Voters   []uint64      // of a log that has no membership yet
-	Machines []Machine     // one for each group, from group 0 on
-	Tick     time.Duration // default 100 ms; an election waits for 10 to 20 of them
-	Opens    uint64        // starts of the log so far, this one included
-	Recycle  func(uint64)  // may be nil: a checkpoint is complete, and reading begins at this segment from now on
+	ID        uint64        // of this node in raft, never 0
+	Voters    []uint64      // of a log that has no membership yet
+	Machines  []Machine     // one for each group, from group 0 on
+	Tick      time.Duration // default 100 ms; an election waits for 10 to 20 of them
+	Opens     uint64        // starts of the log so far, this one included
+	FullPause time.Duration // how long a full disk is left alone before it is tried again; default 5 s
+	Recycle   func(uint64)  // may be nil: a checkpoint is complete, and reading begins at this segment from now on
 }
 
 // Host runs the groups of a node.
@@ -39,6 +40,7 @@ type Host struct {
 	checkpoint    uint64 // number of the newest that began; guarded by checkpointing
 
 	segment atomic.Uint64
+	full    atomic.Bool   // the disk has no room: nothing is proposed
 	rolled  chan struct{} // one slot: another segment is in use
 
 	stop context.CancelCauseFunc // set by Run
@@ -51,6 +53,9 @@ type Host struct {
 func New(cfg Config, log *commitlog.Log, r *Recovery) (*Host, error) {
 	if cfg.Tick == 0 {
 		cfg.Tick = 100 * time.Millisecond
+	}
+	if cfg.FullPause == 0 {
+		cfg.FullPause = 5 * time.Second
 	}
 	h := &Host{cfg: cfg, log: log, fresh: len(r.groups) == 0, checkpoint: cfg.Opens << 32, rolled: make(chan struct{}, 1)}
 	h.proposals.Store(cfg.Opens << 32) // never one of another life
@@ -212,7 +217,7 @@ func (h *Host) Led(ctx context.Context) error {
 	return nil
 }
 
-// Propose replicates a command and returns what became of it. The error is [ErrNotLeader] or [ErrTooLarge], then nothing was proposed; else [ErrStopped] or that
+// Propose replicates a command and returns what became of it. The error is [ErrNotLeader] (also with a full disk) or [ErrTooLarge], then nothing was proposed; else [ErrStopped] or that
 // of ctx, then it may be stored. It keeps no slice of the command.
 func (h *Host) Propose(ctx context.Context, group uint16, c fsm.Command) (fsm.Result, error) {
 	p, err := h.groups[group].propose(c)

@@ -1,0 +1,79 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/waybillmq/waybill/internal/broker/fsm"
+	"github.com/waybillmq/waybill/internal/broker/replica"
+)
+
+// Config says where a node lies and what it allows. The zero value of a field means its default.
+type Config struct {
+	Dir          string        // its folder; made when it is missing, its parent must exist
+	SegmentBytes int64         // of the log; default 128 MiB
+	FlushTimeout time.Duration // how long an append waits for its answer; default 5 s
+	Partitions   int           // of a topic made without a number; default 12
+	AutoCreate   bool          // an append to an unknown topic makes it: for a demonstration, a typo makes one too
+
+	RetentionAge   time.Duration // of a topic made without its own; default 7 days, negative = for ever
+	RetentionBytes int64         // of all topics together; the oldest records go first; 0 = no bound
+	RetentionEvery time.Duration // how often old records are looked for; default 1 min
+}
+
+// MaxMessage is the most bytes of a record batch.
+const MaxMessage = 1 << 20
+
+// dataGroups is fixed when a cluster is made: three nodes will share it two each.
+const dataGroups = 6
+
+// inFlight is how many bytes may wait to be stored at once.
+const inFlight = 32 << 20
+
+func (c *Config) complete() error {
+	if c.Dir == "" {
+		return errors.New("broker: name a folder for its data")
+	}
+	for _, d := range []struct {
+		value *time.Duration
+		usual time.Duration
+	}{{&c.FlushTimeout, 5 * time.Second}, {&c.RetentionAge, 7 * 24 * time.Hour}, {&c.RetentionEvery, time.Minute}} {
+		if *d.value == 0 {
+			*d.value = d.usual
+		}
+	}
+	if c.Partitions == 0 {
+		c.Partitions = 12
+	}
+	if c.Partitions < 1 || c.Partitions > fsm.MaxPartitions {
+		return fmt.Errorf("broker: %d partitions: 1 to %d are allowed", c.Partitions, fsm.MaxPartitions)
+	}
+	return nil
+}
+
+// Why something is refused. What ends in Stored was not, unless it says so.
+var (
+	// ErrNotLeader means that this node cannot store it now. Nothing was stored.
+	ErrNotLeader = replica.ErrNotLeader
+	// ErrStopped means that the node has ended, in order or by an error of its disk. What was being appended may be stored.
+	ErrStopped = replica.ErrStopped
+	// ErrTooLarge means that a batch is longer than MaxMessage. Nothing was stored.
+	ErrTooLarge = errors.New("the record batch is larger than the broker takes")
+	// ErrFlushTimeout means that the disk has not answered in time. It may be stored.
+	ErrFlushTimeout = errors.New("the disk did not confirm in time")
+	// ErrUnknownTopic means that there is no such topic or partition.
+	ErrUnknownTopic = fsm.ErrUnknownPartition
+	// ErrTopicExists means that a topic of this name exists.
+	ErrTopicExists = fsm.ErrTopicExists
+	// ErrOffset means that a read begins outside of what is kept.
+	ErrOffset = errors.New("the offset is not in the partition")
+
+	ErrFenced     = fsm.ErrFenced
+	ErrStale      = fsm.ErrStale
+	ErrRewound    = fsm.ErrRewound
+	ErrWindowFull = fsm.ErrWindowFull
+)
+
+// PartialError says which messages of a source's request are stored already. Nothing of the request was stored.
+type PartialError = fsm.PartialError

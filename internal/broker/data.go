@@ -1,0 +1,98 @@
+package broker
+
+import (
+	"encoding/binary"
+	"sync"
+
+	"github.com/waybillmq/waybill/internal/broker/commitlog"
+	"github.com/waybillmq/waybill/internal/broker/fsm"
+)
+
+// dataMachine is one data group on this node: its state, and where the batches lie in this node's log.
+type dataMachine struct {
+	mu    sync.RWMutex
+	state *fsm.Data
+	rows  map[uint32]*rows
+}
+
+func newDataMachine() *dataMachine {
+	return &dataMachine{state: fsm.NewData(), rows: map[uint32]*rows{}}
+}
+
+func (m *dataMachine) rowsOf(partition uint32) *rows {
+	r := m.rows[partition]
+	if r == nil {
+		r = &rows{}
+		m.rows[partition] = r
+	}
+	return r
+}
+
+// Apply implements replica.Machine.
+func (m *dataMachine) Apply(at commitlog.Position, term uint64, e fsm.Entry) []fsm.Result {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	results := m.state.Apply(term, e)
+	for i := range results {
+		c := &e.Commands[i]
+		switch s := results[i].Stored; {
+		case s.Count > 0:
+			m.rowsOf(s.Partition).add(row{base: s.Base, at: at, command: uint16(i), time: m.state.Time(), size: int32(len(c.Body))})
+		case results[i].Err != nil:
+		case c.Type == fsm.CommandTrim:
+			id := le.Uint32(c.Body)
+			m.rowsOf(id).trim(m.state.Partition(id).Start())
+		case c.Type == fsm.CommandClose:
+			id := le.Uint32(c.Body)
+			m.rowsOf(id).wake()
+			delete(m.rows, id)
+		}
+	}
+	return results
+}
+
+// Snapshot implements replica.Machine: the length of the state as a uvarint, the state, the rows.
+func (m *dataMachine) Snapshot(dst []byte) []byte {
+	m.mu.Lock() // the state forgets silent producers meanwhile
+	defer m.mu.Unlock()
+	state := m.state.Snapshot(nil)
+	dst = binary.AppendUvarint(dst, uint64(len(state)))
+	dst = append(dst, state...)
+	return appendRows(dst, m.rows)
+}
+
+// Restore implements replica.Machine.
+func (m *dataMachine) Restore(b []byte) (err error) {
+	n, used := binary.Uvarint(b)
+	if used <= 0 || n > uint64(len(b)-used) {
+		return fsm.ErrSnapshot
+	}
+	if m.state, err = fsm.RestoreData(b[used : used+int(n)]); err != nil {
+		return err
+	}
+	m.rows, err = parseRows(b[used+int(n):])
+	return err
+}
+
+// bounds are the oldest offset of a partition and the one behind the newest; false when it is not open.
+func (m *dataMachine) bounds(partition uint32) (start, high int64, ok bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	p := m.state.Partition(partition)
+	if p == nil {
+		return 0, 0, false
+	}
+	return p.Start(), p.HighWatermark(), true
+}
+
+// oldest is the lowest segment that holds a record which is kept, math.MaxUint64 when none is.
+func (m *dataMachine) oldest(lowest uint64) uint64 {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for _, r := range m.rows {
+		if len(r.list) > 0 {
+			lowest = min(lowest, r.list[0].at.Segment)
+		}
+	}
+	return lowest
+}

@@ -1,0 +1,163 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"sync"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/waybillmq/waybill/internal/broker/commitlog"
+	"github.com/waybillmq/waybill/internal/broker/fsm"
+	"github.com/waybillmq/waybill/internal/broker/replica"
+	"github.com/waybillmq/waybill/internal/broker/vfs"
+)
+
+// Node is one broker node. Its methods may be called from any goroutine; what stores or changes something waits until [Node.Run] has come up.
+type Node struct {
+	cfg   Config
+	id    identity
+	found commitlog.Found
+	log   *commitlog.Log
+	host  *replica.Host
+	meta  *metaMachine
+	data  []*dataMachine // of groups 1 to dataGroups
+
+	room  *semaphore.Weighted // bytes on their way to the disk
+	ready chan struct{}       // closed when Run has come up
+	ended chan struct{}       // closed when Run has ended
+
+	making   sync.Mutex  // one change of topics at a time
+	recycled chan uint64 // one slot: the newest checkpoint lets reading begin at this segment
+}
+
+// Open locks the folder of a node and recovers what it holds. It starts nothing. Damage is a [*commitlog.DamageError] with what to do; a folder in use is
+// [vfs.ErrLocked].
+func Open(cfg Config, fsys vfs.FS) (*Node, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	if err := fsys.MakeDir(cfg.Dir); err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	if err := fsys.SyncDir(path.Dir(cfg.Dir)); err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	id, err := openIdentity(fsys, cfg.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	n := &Node{cfg: cfg, id: id, meta: &metaMachine{state: fsm.NewMeta()}, room: semaphore.NewWeighted(inFlight), ready: make(chan struct{}), ended: make(chan struct{}),
+		recycled: make(chan uint64, 1)}
+	machines := []replica.Machine{n.meta}
+	for range dataGroups {
+		n.data = append(n.data, newDataMachine())
+		machines = append(machines, n.data[len(n.data)-1])
+	}
+	recovery := replica.NewRecovery()
+	n.log, n.found, err = commitlog.Open(commitlog.Config{FS: fsys, Dir: cfg.Dir, SegmentBytes: cfg.SegmentBytes, Node: id.node, Cluster: id.cluster}, recovery.Record)
+	var damage *commitlog.DamageError
+	switch {
+	case errors.As(err, &damage):
+		return nil, fmt.Errorf("broker: %w. Nothing was changed. `waybill broker verify --dir %s` says what is lost; `waybill broker repair --accept-loss --dir %s` sets it aside and goes on", err, cfg.Dir, cfg.Dir)
+	case err != nil:
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	n.host, err = replica.New(replica.Config{ID: id.raftID(), Voters: []uint64{id.raftID()}, Machines: machines, Opens: n.found.Opens, Recycle: n.recycle}, n.log, recovery)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("broker: %w", err), n.log.Close())
+	}
+	return n, nil
+}
+
+// recycle is told of a checkpoint.
+func (n *Node) recycle(from uint64) {
+	select {
+	case <-n.recycled:
+	default:
+	}
+	n.recycled <- from
+}
+
+// Found is what Open found in the log.
+func (n *Node) Found() commitlog.Found { return n.found }
+
+// Cluster is the uuid of the cluster, as text.
+func (n *Node) Cluster() string {
+	c := n.id.cluster
+	return fmt.Sprintf("%x-%x-%x-%x-%x", c[0:4], c[4:6], c[6:8], c[8:10], c[10:])
+}
+
+// Run works until ctx ends: then it answers what is on its way, marks the log as closed in order, and returns nil. An error of the disk ends it at once and for
+// ever: only a new Open may go on.
+func (n *Node) Run(ctx context.Context) error {
+	defer close(n.ended)
+	work, stop := context.WithCancel(ctx)
+	var chores sync.WaitGroup
+	chores.Go(func() {
+		if n.host.Led(work) == nil && n.settle(work) == nil {
+			close(n.ready)
+			n.retention(work)
+		}
+	})
+	err := n.host.Run(work)
+	stop()
+	chores.Wait()
+	if err != nil {
+		return fmt.Errorf("broker: %w", err)
+	}
+	return nil
+}
+
+// Ready waits until the node stores and answers. The error is [ErrStopped] or that of ctx.
+func (n *Node) Ready(ctx context.Context) error {
+	select {
+	case <-n.ready:
+		return nil
+	case <-n.ended:
+		return ErrStopped
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// settle makes the cluster on its first start, and brings the partitions in line with the topics: a node may have died between the two.
+func (n *Node) settle(ctx context.Context) error {
+	if !n.meta.founded() {
+		r := fsm.InitRequest{Cluster: fsm.UUID(n.id.cluster), Groups: dataGroups}
+		if err := n.change(ctx, fsm.Command{Type: fsm.CommandInit, Body: r.Append(nil)}); err != nil {
+			return err
+		}
+	}
+	for _, t := range n.meta.topics() {
+		if err := n.openPartitions(ctx, t); err != nil {
+			return err
+		}
+	}
+	return n.closeOrphans(ctx)
+}
+
+// change proposes a command of the metadata.
+func (n *Node) change(ctx context.Context, c fsm.Command) error {
+	r, err := n.host.Propose(ctx, 0, c)
+	if err != nil {
+		return err
+	}
+	return r.Err
+}
+
+// propose hands a command of a data group over, and waits for its answer at most until the flush timeout.
+func (n *Node) propose(ctx context.Context, group uint16, c fsm.Command) (fsm.Result, error) {
+	limited, cancel := context.WithTimeoutCause(ctx, n.cfg.FlushTimeout, ErrFlushTimeout)
+	defer cancel()
+	r, err := n.host.Propose(limited, group, c)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil && errors.Is(context.Cause(limited), ErrFlushTimeout) {
+		return r, fmt.Errorf("after %v: %w", n.cfg.FlushTimeout, ErrFlushTimeout)
+	}
+	if err != nil {
+		return r, err
+	}
+	return r, r.Err
+}

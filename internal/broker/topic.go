@@ -1,0 +1,146 @@
+package broker
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/waybillmq/waybill/internal/broker/fsm"
+)
+
+// Topic describes a topic.
+type Topic struct {
+	Name       string
+	Partitions int
+	Retention  time.Duration // negative = for ever
+	Bytes      int64         // each partition keeps at most this much; negative = no bound
+}
+
+// Topics returns all topics by name.
+func (n *Node) Topics() (list []Topic) {
+	for _, t := range n.meta.topics() {
+		list = append(list, describe(t))
+	}
+	return list
+}
+
+// Topic returns one; false when there is none of this name.
+func (n *Node) Topic(name string) (Topic, bool) {
+	t, ok := n.meta.topic(name)
+	return describe(t), ok
+}
+
+func describe(t fsm.Topic) Topic {
+	d := Topic{Name: t.Name, Partitions: len(t.Partitions), Retention: -1, Bytes: t.RetentionBytes}
+	if t.RetentionMS >= 0 {
+		d.Retention = time.Duration(t.RetentionMS) * time.Millisecond
+	}
+	return d
+}
+
+// CreateTopic makes a topic; zero fields of t mean the node's defaults. It returns when the topic can be written. The error may be [ErrTopicExists].
+func (n *Node) CreateTopic(ctx context.Context, t Topic) error {
+	if err := n.Ready(ctx); err != nil {
+		return err
+	}
+	n.making.Lock()
+	defer n.making.Unlock()
+	return n.create(ctx, t)
+}
+
+func (n *Node) create(ctx context.Context, t Topic) error {
+	if t.Partitions == 0 {
+		t.Partitions = n.cfg.Partitions
+	}
+	if t.Partitions < 0 || t.Partitions > fsm.MaxPartitions {
+		return fmt.Errorf("create topic %q with %d partitions: 1 to %d are allowed", t.Name, t.Partitions, fsm.MaxPartitions)
+	}
+	if t.Retention == 0 {
+		t.Retention = n.cfg.RetentionAge
+	}
+	r := fsm.CreateTopicRequest{Name: t.Name, Partitions: uint32(t.Partitions), RetentionMS: fsm.RetentionUnlimited, RetentionBytes: fsm.RetentionUnlimited}
+	if t.Retention > 0 {
+		r.RetentionMS = max(1, t.Retention.Milliseconds())
+	}
+	if t.Bytes > 0 {
+		r.RetentionBytes = t.Bytes
+	}
+	_, _ = rand.Read(r.UUID[:])
+	err := n.change(ctx, fsm.Command{Type: fsm.CommandCreateTopic, Body: r.Append(nil)})
+	made, ok := n.meta.topic(t.Name)
+	if ok && (err == nil || errors.Is(err, ErrTopicExists)) { // one that exists may have been left half open by a node that died
+		err = errors.Join(err, n.openPartitions(ctx, made))
+	}
+	if err != nil {
+		return fmt.Errorf("create topic %q: %w", t.Name, err)
+	}
+	return nil
+}
+
+// DeleteTopic removes a topic with everything in it.
+func (n *Node) DeleteTopic(ctx context.Context, name string) error {
+	if err := n.Ready(ctx); err != nil {
+		return err
+	}
+	n.making.Lock()
+	defer n.making.Unlock()
+	r := fsm.DeleteTopicRequest{Name: name}
+	if err := n.change(ctx, fsm.Command{Type: fsm.CommandDeleteTopic, Body: r.Append(nil)}); err != nil {
+		return fmt.Errorf("delete topic %q: %w", name, err)
+	}
+	return n.closeOrphans(ctx)
+}
+
+// openPartitions opens those of a topic that are not.
+func (n *Node) openPartitions(ctx context.Context, t fsm.Topic) error {
+	for _, p := range t.Partitions {
+		if _, _, open := n.machine(p).bounds(p.ID); open {
+			continue
+		}
+		if r, err := n.host.Propose(ctx, p.Group, fsm.Command{Type: fsm.CommandOpen, Body: le.AppendUint32(nil, p.ID)}); err != nil || r.Err != nil {
+			return errors.Join(err, r.Err)
+		}
+	}
+	return nil
+}
+
+// closeOrphans closes the partitions that belong to no topic any more.
+func (n *Node) closeOrphans(ctx context.Context) error {
+	owned := map[uint32]bool{}
+	for _, t := range n.meta.topics() {
+		for _, p := range t.Partitions {
+			owned[p.ID] = true
+		}
+	}
+	for i, m := range n.data {
+		for _, id := range m.partitions() {
+			if owned[id] {
+				continue
+			}
+			if r, err := n.host.Propose(ctx, uint16(i+1), fsm.Command{Type: fsm.CommandClose, Body: le.AppendUint32(nil, id)}); err != nil || r.Err != nil {
+				return errors.Join(err, r.Err)
+			}
+		}
+	}
+	return nil
+}
+
+// machine is the one that a partition lies in.
+func (n *Node) machine(p fsm.PartitionPlace) *dataMachine { return n.data[p.Group-1] }
+
+// place finds a partition; a node that may make topics makes an unknown one.
+func (n *Node) place(ctx context.Context, topic string, partition int32, create bool) (fsm.PartitionPlace, error) {
+	t, ok := n.meta.topic(topic)
+	if !ok && create && n.cfg.AutoCreate {
+		if err := n.CreateTopic(ctx, Topic{Name: topic}); err != nil && !errors.Is(err, ErrTopicExists) {
+			return fsm.PartitionPlace{}, err
+		}
+		t, ok = n.meta.topic(topic)
+	}
+	if !ok || partition < 0 || int(partition) >= len(t.Partitions) {
+		return fsm.PartitionPlace{}, fmt.Errorf("topic %q, partition %d: %w", topic, partition, ErrUnknownTopic)
+	}
+	return t.Partitions[partition], nil
+}
