@@ -81,9 +81,11 @@ func (s *session) claimUpTo(ctx context.Context, upTo ID, p readPage, rows int) 
 		err := errUntrusted
 		if trusted {
 			began := time.Now()
+			durable := s.settledBefore()
 			call, cancel := context.WithTimeout(ctx, 10*time.Second)
 			err = s.store.Claim(call, lease, upTo, p.Incarnation)
 			cancel()
+			s.tellDurable(durable, err == nil)
 			if err == nil {
 				if ev := s.opt.Events.Claimed; ev != nil {
 					ev(rows, time.Since(began))
@@ -106,6 +108,41 @@ func (s *session) claimUpTo(ctx context.Context, upTo ID, p readPage, rows int) 
 		if !sleep(ctx, backoff(fails, retryInitial, time.Second)) {
 			return false, nil
 		}
+	}
+}
+
+// marked are messages of a destination that are marked sent.
+type marked struct {
+	dest  *destination
+	exact Exact
+	ids   []ID
+}
+
+// settledBefore takes what is marked sent up to now: a claim that begins later, and is committed synchronously, makes it durable.
+func (s *session) settledBefore() (all []marked) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, d := range s.flow.dests {
+		if len(d.settled) > 0 {
+			all = append(all, marked{d, d.exact, d.settled})
+			d.settled = nil
+		}
+	}
+	return all
+}
+
+// tellDurable tells the publishers, or keeps it for the next claim.
+func (s *session) tellDurable(all []marked, durable bool) {
+	for _, m := range all {
+		if durable {
+			m.exact.Settled(m.ids)
+			continue
+		}
+		s.mu.Lock()
+		if m.dest.exact == m.exact {
+			m.dest.settled = append(m.ids, m.dest.settled...)
+		}
+		s.mu.Unlock()
 	}
 }
 

@@ -20,6 +20,8 @@ type destination struct {
 	topics    map[string]*pause // by target topic
 	quietTo   time.Time         // without a fence: no byte before
 	acks      uint64            // batches with an ack
+	exact     Exact             // pub, when it is one
+	settled   []ID              // for exact: marked sent by commits that a later claim makes durable
 	lastFault Outcome           // for people
 }
 

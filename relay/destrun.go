@@ -30,9 +30,14 @@ func (s *session) runDestination(ctx context.Context, d *destination, announced 
 			}
 			continue
 		}
+		exact, _ := pub.(Exact)
 		s.mu.Lock()
-		d.pub = pub
+		d.pub, d.exact, d.settled = pub, exact, nil
+		generations := s.lease.Generations
 		s.mu.Unlock()
+		if exact != nil {
+			exact.Source(generations)
+		}
 		for fails := 0; ; fails++ {
 			err := s.openOnce(ctx, d, pub)
 			if err == nil {

@@ -203,6 +203,9 @@ func (f *flow) untangle(g *group) {
 func (f *flow) settled(g *group, still []Key) {
 	for _, m := range g.rows {
 		f.pages.set(m, rowSettled)
+		if d := f.byName[m.route.Destination]; d != nil && d.exact != nil {
+			d.settled = append(d.settled, m.ID)
+		}
 		if m.held != nil && m.held.headed {
 			k, _ := m.OrderKey()
 			f.left(k)

@@ -49,6 +49,19 @@ type Publisher interface {
 	Close(ctx context.Context) error
 }
 
+// Exact is a Publisher whose broker stores what an outbox sends once, however often and by whomever it is sent: it remembers every id until it is told that the
+// outbox does.
+type Exact interface {
+	Publisher
+
+	// Source names whose ids follow. It is called once, before the first Open.
+	Source(generations []Generation)
+
+	// Settled says that messages are marked sent, and that no crash of the database takes that back. Must not block; ids that the publisher does not know
+	// are of one before it.
+	Settled(ids []ID)
+}
+
 // Capabilities say what a publisher cannot do; the engine and the conformance suite read them.
 type Capabilities struct {
 	Atomic    bool // a batch is stored whole or not at all

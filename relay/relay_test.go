@@ -294,3 +294,67 @@ func TestFailedFetchHoldsUpNothing(t *testing.T) {
 		})
 	}
 }
+
+// exact records what an Exact publisher is told.
+type exact struct {
+	relay.Publisher
+	t       *testing.T
+	mu      sync.Mutex
+	sources int
+	settled map[relay.ID]bool
+}
+
+func (e *exact) Source(generations []relay.Generation) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.sources++; len(generations) == 0 {
+		e.t.Error("no generation")
+	}
+}
+
+func (e *exact) Settled(ids []relay.ID) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, id := range ids {
+		e.settled[id] = true
+	}
+}
+
+// An exact publisher is told of every message that is marked sent, but not before a crash can no longer take it back.
+func TestExactPublisherHearsWhatIsDurable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, relaytest.BrokerConfig{})
+		e := &exact{t: t, settled: map[relay.ID]bool{}}
+		w.wrap = func(p relay.Publisher) relay.Publisher { e.Publisher = p; return e }
+		w.start()
+		for i := range 500 {
+			tx := w.db.Begin() // asynchronously, or the application's commits would make the settlements durable
+			tx.Publish("t", fmt.Sprint("k", i%7), fmt.Sprint(i))
+			_ = tx.CommitAsync()
+			if i%100 == 92 {
+				w.stores[0].Fail(relaytest.OpClaim, 3, context.DeadlineExceeded)
+			}
+			if i%100 == 99 {
+				e.mu.Lock()
+				w.db.Crash()
+				for _, id := range w.db.Pending() {
+					if e.settled[id] {
+						t.Errorf("message %d was told as settled, and a crash took that back", id)
+					}
+				}
+				w.db.Up()
+				e.mu.Unlock()
+			}
+			time.Sleep(7 * time.Millisecond)
+		}
+		w.awaitDrained(time.Minute)
+		w.db.Send("t", "", "the claim of this one makes all before it durable")
+		w.awaitDrained(time.Minute)
+		w.stopAll()
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if e.sources != 1 || len(e.settled) < 100 {
+			t.Errorf("the source was named %d times, %d messages were told as settled", e.sources, len(e.settled))
+		}
+	})
+}

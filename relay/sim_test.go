@@ -28,6 +28,7 @@ type world struct {
 	opt    relay.Options
 	stores []*relaytest.Memory
 	relays []*running
+	wrap   func(relay.Publisher) relay.Publisher // of each one that is made
 }
 
 type running struct {
@@ -37,7 +38,7 @@ type running struct {
 }
 
 func newWorld(t testing.TB, config relaytest.BrokerConfig) *world {
-	w := &world{t: t, db: relaytest.NewDatabase().Strict(), broker: relaytest.NewBroker(config), opt: relay.Defaults()}
+	w := &world{t: t, db: relaytest.NewDatabase().Strict(), broker: relaytest.NewBroker(config), opt: relay.Defaults(), wrap: func(p relay.Publisher) relay.Publisher { return p }}
 	w.opt.Routes = []relay.Route{{Name: "all", Destination: "d", Retry: relay.DefaultRetry()}}
 	return w
 }
@@ -51,7 +52,7 @@ func (w *world) start() *running {
 	w.stores = append(w.stores, store)
 	opt.Store, opt.Waker = store, store
 	opt.Destinations = []relay.Destination{{Name: "d", Capabilities: w.broker.Capabilities(), New: func() (relay.Publisher, error) {
-		return w.broker.Publisher(opt.Instance), nil
+		return w.wrap(w.broker.Publisher(opt.Instance)), nil
 	}}}
 	r, err := relay.New(opt)
 	if err != nil {
