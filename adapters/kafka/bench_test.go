@@ -211,7 +211,7 @@ func BenchmarkPublish(b *testing.B) {
 func BenchmarkRoundTrip(b *testing.B) {
 	s := newInstant(b, benchLanes)
 	tr := &kafkago.Transport{}
-	batch := encodeAll(&encoder{}, nil, session{}, kibibyte(500))
+	batch := encodeAll(kibibyte(500))
 	b.SetBytes(benchLanes * 500 * 1024)
 	begun := cpu()
 	b.ResetTimer()

@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"go.uber.org/goleak"
 
+	"github.com/waybillmq/waybill/adapters/internal/record"
 	"github.com/waybillmq/waybill/relay"
 )
 
@@ -246,4 +247,26 @@ func raisePartitions(t *testing.T, brokers []string, topic string, count int) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// encodeAll is one record batch of msgs behind its size.
+func encodeAll(msgs []*relay.Message) []byte {
+	var e record.Encoder
+	buf := e.Begin(nil)
+	for i, m := range msgs {
+		buf = e.Add(buf, i, m)
+	}
+	e.Finish(buf, len(msgs), time.Now(), record.Nobody, -1)
+	return buf
+}
+
+// kibibyte makes n messages of 1 KiB.
+func kibibyte(n int) []*relay.Message {
+	msgs := make([]*relay.Message, n)
+	for i := range msgs {
+		msgs[i] = &relay.Message{ID: relay.ID(i + 1), MessageID: fmt.Sprint("8c0b7e5e-6a3f-4e0e-9f0e-0d8d1c9a1b2c-", i), Topic: "bench", Target: "bench",
+			Key: fmt.Sprint("key-", i%1000), Type: "order.paid", CreatedAt: time.Unix(1_700_000_000, int64(i)*1000), Payload: make([]byte, 1024), Size: 1024,
+			Headers: []relay.Header{{Name: "tenant", Value: "t-1"}, {Name: "region", Value: "eu"}}}
+	}
+	return msgs
 }

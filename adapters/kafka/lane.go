@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/waybillmq/waybill/adapters/internal/record"
 	"github.com/waybillmq/waybill/relay"
 )
 
@@ -19,7 +20,7 @@ type lane struct {
 
 	session session
 	open    openBatch
-	enc     encoder
+	enc     record.Encoder
 	flight  *flight // of the open batch, still out when the Publish before gave up waiting
 	index   []int   // batch index of each open message
 }
@@ -236,7 +237,7 @@ func (l *lane) ready(ctx context.Context) (answer, bool) {
 func (l *lane) encode(c *call) {
 	most := int(l.topic.limit.Load()) - batchSpare
 	o := &l.open
-	o.buf = l.enc.begin(takeBuffer())
+	o.buf = l.enc.Begin(takeBuffer())
 	l.index = l.index[:0]
 	i := c.next
 	for ; i < len(c.batch) && len(l.index) < c.most; i++ {
@@ -244,8 +245,8 @@ func (l *lane) encode(c *call) {
 			continue
 		}
 		before := len(o.buf)
-		o.buf = l.enc.add(o.buf, len(l.index), c.batch[i])
-		if len(l.index) > 0 && len(o.buf)-sizePrefix > most {
+		o.buf = l.enc.Add(o.buf, len(l.index), c.batch[i])
+		if len(l.index) > 0 && len(o.buf)-record.SizePrefix > most {
 			o.buf = o.buf[:before]
 			break
 		}
@@ -257,7 +258,7 @@ func (l *lane) encode(c *call) {
 		o.clear()
 		return
 	}
-	l.enc.finish(o.buf, len(l.index), time.Now(), l.session, l.session.next)
+	l.enc.Finish(o.buf, len(l.index), time.Now(), l.session.producer(), l.session.next)
 }
 
 // conclude moves the session and the open batch by what is known now.

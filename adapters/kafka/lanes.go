@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go/protocol/metadata"
+	"github.com/waybillmq/waybill/adapters/internal/record"
 	"github.com/waybillmq/waybill/relay"
 )
 
@@ -250,7 +251,7 @@ func (p *Publisher) Lane(m *relay.Message) relay.Lane {
 	}
 	n := int32(len(t.lanes))
 	if m.Key == "" {
-		return relay.Lane{Topic: t.name, Index: keyless(m.ID, n)}
+		return relay.Lane{Topic: t.name, Index: record.Keyless(m.ID, n)}
 	}
 	return relay.Lane{Topic: t.name, Index: p.hash(m.Key, n)}
 }

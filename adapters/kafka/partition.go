@@ -3,7 +3,7 @@ package kafka
 import (
 	"hash/crc32"
 
-	"github.com/waybillmq/waybill/relay"
+	"github.com/waybillmq/waybill/adapters/internal/record"
 )
 
 // Partitioner names the hash that maps a key to a partition. All producers of a topic must use the same one, or equal keys go to different partitions.
@@ -18,14 +18,11 @@ const (
 
 func (p Partitioner) known() bool { return p.hash() != nil }
 
-// keylessRun is how many consecutive ids without a key go to one partition: full batches form, and a message that is sent again lands where it was.
-const keylessRun = 500
-
 // hash returns the function key, n → 0 … n-1; n > 0.
 func (p Partitioner) hash() func(key string, n int32) int32 {
 	switch p {
 	case PartitionerMurmur2:
-		return func(key string, n int32) int32 { return int32(murmur2(key)&0x7fffffff) % n }
+		return func(key string, n int32) int32 { return int32(record.Murmur2(key)&0x7fffffff) % n }
 	case PartitionerCRC32:
 		return func(key string, n int32) int32 { return int32(crc32IEEE(key) % uint32(n)) }
 	case PartitionerFNV1a:
@@ -38,38 +35,6 @@ func (p Partitioner) hash() func(key string, n int32) int32 {
 		}
 	}
 	return nil
-}
-
-func keyless(id relay.ID, n int32) int32 { return int32(uint64(id) / keylessRun % uint64(n)) }
-
-// murmur2 is org.apache.kafka.common.utils.Utils.murmur2.
-func murmur2(key string) uint32 {
-	const m, r, seed = 0x5bd1e995, 24, 0x9747b28c
-	h := uint32(seed) ^ uint32(len(key))
-	for len(key) >= 4 {
-		k := uint32(key[0]) | uint32(key[1])<<8 | uint32(key[2])<<16 | uint32(key[3])<<24
-		k *= m
-		k ^= k >> r
-		k *= m
-		h *= m
-		h ^= k
-		key = key[4:]
-	}
-	switch len(key) {
-	case 3:
-		h ^= uint32(key[2]) << 16
-		fallthrough
-	case 2:
-		h ^= uint32(key[1]) << 8
-		fallthrough
-	case 1:
-		h ^= uint32(key[0])
-		h *= m
-	}
-	h ^= h >> 13
-	h *= m
-	h ^= h >> 15
-	return h
 }
 
 func crc32IEEE(key string) uint32 {

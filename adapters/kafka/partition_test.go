@@ -7,21 +7,7 @@ import (
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kgo"
-
-	"github.com/waybillmq/waybill/relay"
 )
-
-// TestMurmur2Vectors: values of the Java client's own unit test (UtilsTest.testMurmur2).
-func TestMurmur2Vectors(t *testing.T) {
-	for key, want := range map[string]int32{
-		"21": -973932308, "foobar": -790332482, "a-little-bit-long-string": -985981536, "a-little-bit-longer-string": -1486304829,
-		"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8": -58897971, "abc": 479470107,
-	} {
-		if got := int32(murmur2(key)); got != want {
-			t.Errorf("murmur2(%q) = %d, Java says %d", key, got, want)
-		}
-	}
-}
 
 // TestPartitionersAgree: franz-go's partitioners are the independent reference, for 1 to 299 partitions and keys of all lengths, the empty one included.
 func TestPartitionersAgree(t *testing.T) {
@@ -45,18 +31,6 @@ func TestPartitionersAgree(t *testing.T) {
 					t.Fatalf("%s: key %x of %d partitions: %d, reference %d", name, key, n, got, want)
 				}
 			}
-		}
-	}
-}
-
-func TestKeylessFillsBatchesAndStays(t *testing.T) {
-	for _, c := range []struct {
-		id   relay.ID
-		n    int32
-		want int32
-	}{{1, 6, 0}, {499, 6, 0}, {500, 6, 1}, {2999, 6, 5}, {3000, 6, 0}, {1 << 62, 7, int32(uint64(1<<62) / 500 % 7)}} {
-		if got := keyless(c.id, c.n); got != c.want {
-			t.Errorf("keyless(%d, %d) = %d, want %d", c.id, c.n, got, c.want)
 		}
 	}
 }

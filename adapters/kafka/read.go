@@ -192,7 +192,7 @@ func (r *reader) fetch(ctx context.Context, partition int, next, end int64, f fu
 		if rec.Offset >= end {
 			return end, nil
 		}
-		out, err := record(partition, rec)
+		out, err := recordOf(partition, rec)
 		if err != nil {
 			return next, err
 		}
@@ -204,7 +204,7 @@ func (r *reader) fetch(ctx context.Context, partition int, next, end int64, f fu
 	return next, nil
 }
 
-func record(partition int, rec *kafka.Record) (Record, error) {
+func recordOf(partition int, rec *kafka.Record) (Record, error) {
 	r := Record{Partition: int32(partition), Offset: rec.Offset, At: rec.Time}
 	var errs [2]error
 	r.Key, errs[0] = protocol.ReadAll(rec.Key)

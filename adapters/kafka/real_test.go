@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/waybillmq/waybill/adapters/internal/record"
 	"github.com/waybillmq/waybill/internal/testservices"
 	"github.com/waybillmq/waybill/internal/testservices/tcpproxy"
 	"github.com/waybillmq/waybill/relay"
@@ -103,7 +104,7 @@ func (f *traffic) verdict(brokers []string) {
 	stored := make([][]string, f.lanes)
 	misplaced := 0
 	err := ReadAll(within(f.t, 2*patience), brokers, f.topic, func(r Record) error {
-		seq, _ := r.Header(headerSeq)
+		seq, _ := r.Header(record.HeaderSeq)
 		stored[r.Partition] = append(stored[r.Partition], seq)
 		if at, said := f.where[fmt.Sprint(r.Partition, "/", seq)]; said && at != r.Offset {
 			misplaced++
@@ -434,7 +435,7 @@ func TestSizeLimits(t *testing.T) {
 		m := ids(topic, "", id)[0]
 		for n := bytes - 300; ; n++ {
 			m.Payload = make([]byte, n)
-			if buf := encodeAll(&encoder{}, nil, session{}, []*relay.Message{m}); len(buf)-sizePrefix == bytes {
+			if buf := encodeAll([]*relay.Message{m}); len(buf)-record.SizePrefix == bytes {
 				return m
 			}
 		}

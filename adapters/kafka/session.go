@@ -4,6 +4,7 @@ import (
 	"math"
 	"sync"
 
+	"github.com/waybillmq/waybill/adapters/internal/record"
 	"github.com/waybillmq/waybill/relay"
 )
 
@@ -20,6 +21,9 @@ const noProducer = -1
 
 // anonymous is the session of a publisher without idempotence: the broker checks nothing.
 func anonymous() session { return session{pid: noProducer, epoch: -1, next: -1, live: true} }
+
+// producer is who a batch of this session says it is from.
+func (s *session) producer() record.Producer { return record.Producer{ID: s.pid, Epoch: s.epoch} }
 
 func (s *session) advance(count int) {
 	if s.pid != noProducer {

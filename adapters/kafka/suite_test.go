@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/waybillmq/waybill/adapters/internal/record"
 	"github.com/waybillmq/waybill/internal/testservices"
 	"github.com/waybillmq/waybill/internal/testservices/tcpproxy"
 	"github.com/waybillmq/waybill/relay"
@@ -108,27 +109,27 @@ func (g *target) Stored(topic string) (all []relaytest.Record) {
 		for _, h := range r.Headers {
 			v := string(h.Value)
 			switch h.Name {
-			case headerID:
+			case record.HeaderID:
 				m.MessageID = v
-			case headerSeq:
+			case record.HeaderSeq:
 				id, err := strconv.ParseInt(v, 10, 64)
 				if err != nil {
 					return err
 				}
 				m.ID = relay.ID(id)
-			case headerType:
+			case record.HeaderType:
 				m.Type = v
-			case headerContentType:
+			case record.HeaderContentType:
 				m.ContentType = v
-			case headerTime:
+			case record.HeaderTime:
 				at, err := time.Parse(time.RFC3339Nano, v)
 				if err != nil {
 					return err
 				}
 				m.CreatedAt = at
-			case headerTraceparent:
+			case record.HeaderTraceparent:
 				m.Traceparent = v
-			case headerTracestate:
+			case record.HeaderTracestate:
 				m.Tracestate = v
 			default:
 				m.Headers = append(m.Headers, relay.Header{Name: h.Name, Value: v})

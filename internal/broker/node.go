@@ -114,6 +114,11 @@ func (n *Node) Run(ctx context.Context) error {
 // Ready waits until the node stores and answers. The error is [ErrStopped] or that of ctx.
 func (n *Node) Ready(ctx context.Context) error {
 	select {
+	case <-n.ended:
+		return ErrStopped
+	default:
+	}
+	select {
 	case <-n.ready:
 		return nil
 	case <-n.ended:

@@ -527,21 +527,23 @@ var lossCases = map[string]func(*publisherCase){
 	"R16 E6 unknown, then a different batch: nothing is lost": func(c *publisherCase) {
 		topic := c.target.Topic(1)
 		p := c.open(1)
-		batch := c.messages(topic, "k", 5)
 		c.acked(p, c.messages(topic, "other", 1))
+		var all []*relay.Message
 		for _, lose := range []func(){c.target.(Faulty).LoseAnswer, c.target.(Faulty).LoseRequest} {
+			batch := c.messages(topic, "k", 5)
+			all = append(all, batch...)
 			lose()
 			if got := kinds(c.publish(p, batch)); got != "unknown 5" {
 				c.t.Fatalf("a lost answer gave: %s", got)
 			}
 			c.acked(p, batch[1:4])
+			c.acked(p, batch)
 		}
-		c.acked(p, batch)
 		stored := map[string]int{}
 		for _, r := range c.target.Stored(topic) {
 			stored[r.Message.MessageID]++
 		}
-		for _, m := range batch {
+		for _, m := range all {
 			if stored[m.MessageID] == 0 {
 				c.t.Errorf("message %s is lost", m.MessageID)
 			}

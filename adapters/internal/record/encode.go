@@ -1,4 +1,4 @@
-package kafka
+package record
 
 import (
 	"encoding/binary"
@@ -13,14 +13,23 @@ import (
 
 // Header names that are ours; the outbox refuses them from applications.
 const (
-	headerID          = "waybill-id"
-	headerSeq         = "waybill-seq"
-	headerType        = "waybill-type"
-	headerTime        = "waybill-time"
-	headerContentType = "content-type"
-	headerTraceparent = "traceparent"
-	headerTracestate  = "tracestate"
+	HeaderID          = "waybill-id"
+	HeaderSeq         = "waybill-seq"
+	HeaderType        = "waybill-type"
+	HeaderTime        = "waybill-time"
+	HeaderContentType = "content-type"
+	HeaderTraceparent = "traceparent"
+	HeaderTracestate  = "tracestate"
 )
+
+// Producer is who writes a batch, for brokers that drop repeats.
+type Producer struct {
+	ID    int64 // -1 = none
+	Epoch int16
+}
+
+// Nobody is the producer of a batch without one; its first sequence is -1.
+var Nobody = Producer{ID: -1, Epoch: -1}
 
 // Layout of a record batch, magic 2 (Kafka documentation, "Record Batch"), behind the 4-byte size of the record set in a produce request.
 //
@@ -28,28 +37,28 @@ const (
 //	21 attributes (2)    23 last offset delta (4)        27 first timestamp (8)               35 highest timestamp (8)
 //	43 producer id (8)   51 producer epoch (2)           53 first sequence (4)                57 record count (4)      61 records
 const (
-	sizePrefix = 4
+	SizePrefix = 4
 	batchHead  = 61
 	crcFrom    = 21
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// encoder writes record batches. It belongs to one lane; the zero value is ready.
-type encoder struct {
+// Encoder writes record batches. It belongs to one lane; the zero value is ready.
+type Encoder struct {
 	second int64    // of the cached text of a time of writing
 	text   [19]byte // "2006-01-02T15:04:05"
 	timed  bool
 }
 
-// begin starts a batch in buf[:0] and returns it; records follow by add, then finish.
-func (e *encoder) begin(buf []byte) []byte {
-	var head [sizePrefix + batchHead]byte
+// Begin starts a batch in buf[:0], behind room for its size, and returns it; records follow by Add, then Finish.
+func (e *Encoder) Begin(buf []byte) []byte {
+	var head [SizePrefix + batchHead]byte
 	return append(buf[:0], head[:]...)
 }
 
-// add appends one record: the message as the mapping says, byte for byte the same in every copy. delta is its index in the batch.
-func (e *encoder) add(buf []byte, delta int, m *relay.Message) []byte {
+// Add appends one record: the message as the mapping says, byte for byte the same in every copy. delta is its index in the batch.
+func (e *Encoder) Add(buf []byte, delta int, m *relay.Message) []byte {
 	var seqText, timeText [40]byte
 	seq := strconv.AppendInt(seqText[:0], int64(m.ID), 10)
 	written := e.appendTime(timeText[:0], m.CreatedAt)
@@ -66,9 +75,9 @@ func (e *encoder) add(buf []byte, delta int, m *relay.Message) []byte {
 	} else {
 		size += bytesSize(len(m.Payload))
 	}
-	size += headerSize(len(headerID), len(m.MessageID)) + headerSize(len(headerSeq), len(seq)) + headerSize(len(headerTime), len(written))
+	size += headerSize(len(HeaderID), len(m.MessageID)) + headerSize(len(HeaderSeq), len(seq)) + headerSize(len(HeaderTime), len(written))
 	for _, h := range [...]struct{ name, value string }{
-		{headerType, m.Type}, {headerContentType, m.ContentType}, {headerTraceparent, m.Traceparent}, {headerTracestate, m.Tracestate},
+		{HeaderType, m.Type}, {HeaderContentType, m.ContentType}, {HeaderTraceparent, m.Traceparent}, {HeaderTracestate, m.Tracestate},
 	} {
 		if h.value != "" {
 			headers++
@@ -96,30 +105,30 @@ func (e *encoder) add(buf []byte, delta int, m *relay.Message) []byte {
 		buf = append(buf, m.Payload...)
 	}
 	buf = appendVarint(buf, int64(headers))
-	buf = appendHeader(buf, headerID, m.MessageID)
-	buf = appendHeaderBytes(buf, headerSeq, seq)
+	buf = appendHeader(buf, HeaderID, m.MessageID)
+	buf = appendHeaderBytes(buf, HeaderSeq, seq)
 	if m.Type != "" {
-		buf = appendHeader(buf, headerType, m.Type)
+		buf = appendHeader(buf, HeaderType, m.Type)
 	}
 	if m.ContentType != "" {
-		buf = appendHeader(buf, headerContentType, m.ContentType)
+		buf = appendHeader(buf, HeaderContentType, m.ContentType)
 	}
-	buf = appendHeaderBytes(buf, headerTime, written)
+	buf = appendHeaderBytes(buf, HeaderTime, written)
 	for i := range m.Headers {
 		buf = appendHeader(buf, m.Headers[i].Name, m.Headers[i].Value)
 	}
 	if m.Traceparent != "" {
-		buf = appendHeader(buf, headerTraceparent, m.Traceparent)
+		buf = appendHeader(buf, HeaderTraceparent, m.Traceparent)
 	}
 	if m.Tracestate != "" {
-		buf = appendHeader(buf, headerTracestate, m.Tracestate)
+		buf = appendHeader(buf, HeaderTracestate, m.Tracestate)
 	}
 	return buf
 }
 
-// finish fills in the head of a batch of count records, sent at `at`, numbered from sequence `first` of the session.
-func (e *encoder) finish(buf []byte, count int, at time.Time, s session, first int32) {
-	b := buf[sizePrefix:]
+// Finish fills in the head of a batch of count records, sent at `at`, numbered from sequence `first` of its producer.
+func (e *Encoder) Finish(buf []byte, count int, at time.Time, p Producer, first int32) {
+	b := buf[SizePrefix:]
 	binary.BigEndian.PutUint32(buf, uint32(len(b)))
 	binary.BigEndian.PutUint64(b[0:], 0)
 	binary.BigEndian.PutUint32(b[8:], uint32(len(b)-12))
@@ -129,8 +138,8 @@ func (e *encoder) finish(buf []byte, count int, at time.Time, s session, first i
 	binary.BigEndian.PutUint32(b[23:], uint32(count-1))
 	binary.BigEndian.PutUint64(b[27:], uint64(at.UnixMilli()))
 	binary.BigEndian.PutUint64(b[35:], uint64(at.UnixMilli()))
-	binary.BigEndian.PutUint64(b[43:], uint64(s.pid))
-	binary.BigEndian.PutUint16(b[51:], uint16(s.epoch))
+	binary.BigEndian.PutUint64(b[43:], uint64(p.ID))
+	binary.BigEndian.PutUint16(b[51:], uint16(p.Epoch))
 	binary.BigEndian.PutUint32(b[53:], uint32(first))
 	binary.BigEndian.PutUint32(b[57:], uint32(count))
 	binary.BigEndian.PutUint32(b[17:], crc32.Checksum(b[crcFrom:], castagnoli))
@@ -138,7 +147,7 @@ func (e *encoder) finish(buf []byte, count int, at time.Time, s session, first i
 
 // appendTime appends t as RFC 3339 in UTC with microseconds, the resolution of the database. The text up to the second is cached: messages of a batch
 // were mostly written within the same one.
-func (e *encoder) appendTime(buf []byte, t time.Time) []byte {
+func (e *Encoder) appendTime(buf []byte, t time.Time) []byte {
 	if s := t.Unix(); !e.timed || s != e.second {
 		text := t.UTC().AppendFormat(nil, "2006-01-02T15:04:05")
 		if len(text) != len(e.text) { // a year of five digits

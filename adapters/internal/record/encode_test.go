@@ -1,4 +1,4 @@
-package kafka
+package record
 
 import (
 	"bytes"
@@ -18,22 +18,29 @@ import (
 
 var sendTime = time.UnixMilli(1_700_000_000_123)
 
-func encodeAll(e *encoder, buf []byte, s session, msgs []*relay.Message) []byte {
-	buf = e.begin(buf)
+// session is what Finish is told.
+type session struct {
+	pid   int64
+	epoch int16
+	next  int32
+}
+
+func encodeAll(e *Encoder, buf []byte, s session, msgs []*relay.Message) []byte {
+	buf = e.Begin(buf)
 	for i, m := range msgs {
-		buf = e.add(buf, i, m)
+		buf = e.Add(buf, i, m)
 	}
-	e.finish(buf, len(msgs), sendTime, s, s.next)
+	e.Finish(buf, len(msgs), sendTime, Producer{s.pid, s.epoch}, s.next)
 	return buf
 }
 
 // decodeBatch reads a batch with franz-go's reader and checks every field of the head.
 func decodeBatch(t testing.TB, buf []byte, s session) []kmsg.Record {
 	t.Helper()
-	if got := int(binary.BigEndian.Uint32(buf)); got != len(buf)-sizePrefix {
-		t.Fatalf("the size prefix says %d of %d bytes", got, len(buf)-sizePrefix)
+	if got := int(binary.BigEndian.Uint32(buf)); got != len(buf)-SizePrefix {
+		t.Fatalf("the size prefix says %d of %d bytes", got, len(buf)-SizePrefix)
 	}
-	raw := buf[sizePrefix:]
+	raw := buf[SizePrefix:]
 	var b kmsg.RecordBatch
 	if err := b.ReadFrom(raw); err != nil {
 		t.Fatalf("not a batch: %v", err)
@@ -132,12 +139,12 @@ func TestEncodeReadsBack(t *testing.T) {
 		{ID: 5, CreatedAt: time.Date(12026, 1, 1, 0, 0, 0, 0, time.UTC), Payload: []byte("far")},
 	}
 	s := session{pid: 1 << 40, epoch: 7, next: math.MaxInt32 - 1}
-	buf := encodeAll(&encoder{}, nil, s, msgs)
+	buf := encodeAll(&Encoder{}, nil, s, msgs)
 	recs := decodeBatch(t, buf, s)
 	for i, m := range msgs {
 		compareRecord(t, m, recs[i].Key, recs[i].Value, headersOf(recs[i]))
 	}
-	again := encodeAll(&encoder{}, nil, s, msgs)
+	again := encodeAll(&Encoder{}, nil, s, msgs)
 	if !bytes.Equal(buf, again) {
 		t.Error("a second encoding differs")
 	}
@@ -148,7 +155,7 @@ func TestEncodeGolden(t *testing.T) {
 	m := &relay.Message{ID: 42, MessageID: "u-42", Key: "k", Type: "t", CreatedAt: time.Unix(1_700_000_000, 123_456_000), Payload: []byte("hi"),
 		Headers: []relay.Header{{Name: "h", Value: "v"}}}
 	s := session{pid: 9, epoch: 1, next: 3}
-	buf := encodeAll(&encoder{}, nil, s, []*relay.Message{m})
+	buf := encodeAll(&Encoder{}, nil, s, []*relay.Message{m})
 	const want = "000000a3" + // size of the record set
 		"0000000000000000" + "00000097" + "ffffffff" + "02" + "5dd9176c" + // base offset, length, leader epoch, magic, CRC
 		"0000" + "00000000" + "0000018bcfe5687b" + "0000018bcfe5687b" + "0000000000000009" + "0001" + "00000003" + "00000001" +
@@ -196,7 +203,7 @@ func FuzzEncode(f *testing.F) {
 			msgs = append(msgs, m)
 		}
 		s := session{pid: r.Int64(), epoch: int16(r.Uint32()), next: int32(r.Uint32() >> 1)}
-		for i, rec := range decodeBatch(t, encodeAll(&encoder{}, nil, s, msgs), s) {
+		for i, rec := range decodeBatch(t, encodeAll(&Encoder{}, nil, s, msgs), s) {
 			compareRecord(t, msgs[i], rec.Key, rec.Value, headersOf(rec))
 		}
 	})
@@ -214,7 +221,7 @@ func kibibyte(n int) []*relay.Message {
 
 func TestEncodeAllocatesNothing(t *testing.T) {
 	msgs := kibibyte(500)
-	e := &encoder{}
+	e := &Encoder{}
 	buf := encodeAll(e, nil, session{}, msgs)
 	if n := testing.AllocsPerRun(20, func() { buf = encodeAll(e, buf, session{}, msgs) }); n > 2 {
 		t.Errorf("%v allocations for 500 messages into a reused buffer", n)
@@ -223,7 +230,7 @@ func TestEncodeAllocatesNothing(t *testing.T) {
 
 func BenchmarkEncode(b *testing.B) {
 	msgs := kibibyte(500)
-	e := &encoder{}
+	e := &Encoder{}
 	var buf []byte
 	b.SetBytes(500 * 1024)
 	for b.Loop() {

@@ -1,0 +1,202 @@
+package waybillbroker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/waybillmq/waybill/adapters/internal/record"
+	"github.com/waybillmq/waybill/internal/broker"
+	"github.com/waybillmq/waybill/relay"
+)
+
+// call is one Publish of a lane.
+type call struct {
+	p     *Publisher
+	part  *partition
+	lane  relay.Lane
+	epoch uint64
+	batch []*relay.Message
+	out   []relay.Outcome
+}
+
+// run decides every message: found from before, refused by its size, or sent, in requests of one source each.
+func (c *call) run(ctx context.Context) {
+	if err := c.resolveDoubt(ctx); err != nil {
+		o := refusal(err, c.lane)
+		if o.Kind == relay.Unknown { // of this presentation nothing was sent
+			o.Earlier = true
+		}
+		fill(c.out, 0, o)
+		return
+	}
+	todo := c.sift()
+	for len(todo) > 0 {
+		n, source := c.piece(todo)
+		rest, o := c.send(ctx, todo[:n], source)
+		todo = append(rest, todo[n:]...)
+		if o != nil {
+			for _, i := range rest {
+				c.out[i] = *o
+			}
+			behind := *o
+			if behind.Kind == relay.Unknown {
+				behind.Kind, behind.Scope, behind.Detail = relay.Unavailable, relay.ScopeLane, "not sent, because the messages before it in this lane are not answered: "+o.Detail
+			}
+			for _, i := range todo[len(rest):] {
+				c.out[i] = behind
+			}
+			return
+		}
+	}
+}
+
+// resolveDoubt asks the partition what became of a batch whose outcome was unknown, unless that very batch is presented again: the floor must not pass it.
+func (c *call) resolveDoubt(ctx context.Context) error {
+	c.part.mu.Lock()
+	doubt := c.part.doubt
+	c.part.mu.Unlock()
+	again := map[relay.ID]bool{}
+	for _, m := range c.batch {
+		again[m.ID] = true
+	}
+	if !slices.ContainsFunc(doubt, func(id relay.ID) bool { return !again[id] }) {
+		return nil
+	}
+	for i := range c.p.sources {
+		if err := c.p.ask(ctx, c.part, i, c.epoch); err != nil {
+			return err
+		}
+	}
+	c.part.mu.Lock()
+	defer c.part.mu.Unlock()
+	c.part.doubt = nil
+	return nil
+}
+
+// sift answers what needs no request, and returns the indexes of the others.
+func (c *call) sift() (todo []int) {
+	t := c.part.topic
+	shut := map[relay.Key]bool{}
+	for i, m := range c.batch {
+		key, keyed := m.OrderKey()
+		t.mu.Lock()
+		at, found := t.found[m.ID]
+		t.mu.Unlock()
+		switch {
+		case found && at.sum == sum(m):
+			c.out[i] = relay.Outcome{Kind: relay.Acked}
+			if at.partition == c.lane.Index {
+				c.out[i].At = relay.Position{Offset: at.offset, HasOffset: true}
+			}
+		case keyed && shut[key]:
+			c.out[i] = relay.Outcome{Kind: relay.Unavailable, Scope: relay.ScopeKey, Class: relay.ClassRefused, Detail: "not sent: an earlier message of its key was rejected"}
+		case m.Weight() > largest:
+			c.out[i] = relay.Outcome{Kind: relay.Rejected, Class: relay.ClassTooLarge, Code: "waybill/TOO_LARGE",
+				Detail: fmt.Sprintf("a message of %d bytes with its headers; the bundled broker takes %d", m.Weight(), largest)}
+			shut[key] = keyed
+		default:
+			todo = append(todo, i)
+		}
+	}
+	return todo
+}
+
+// piece is how many of the next messages go in one request: those of one source that fit.
+func (c *call) piece(todo []int) (n, source int) {
+	bytes := 0
+	for n < len(todo) {
+		m := c.batch[todo[n]]
+		s := of(c.p.sources, m.ID)
+		if bytes += m.Weight() + 64; n > 0 && (s != source || bytes > largest) {
+			break
+		}
+		source = s
+		n++
+	}
+	return n, source
+}
+
+// send sends one request. rest is what is not stored yet: all of it with an outcome, what is missing after a partial answer without.
+func (c *call) send(ctx context.Context, todo []int, source int) (rest []int, o *relay.Outcome) {
+	var e record.Encoder
+	buf := e.Begin(nil)
+	ids, sums := make([]int64, len(todo)), make([]uint32, len(todo))
+	for k, i := range todo {
+		m := c.batch[i]
+		buf = e.Add(buf, k, m)
+		ids[k], sums[k] = int64(m.ID), sum(m)
+	}
+	e.Finish(buf, len(todo), now(), record.Nobody, -1)
+	c.part.mu.Lock()
+	c.part.seq[source]++
+	s := broker.Source{ID: c.p.sources[source].id, Epoch: c.epoch, Seq: c.part.seq[source], Floor: c.part.ledger[source].floor}
+	c.part.mu.Unlock()
+	ack, err := c.p.cfg.Broker.AppendFrom(ctx, s, c.lane.Topic, c.lane.Index, buf[record.SizePrefix:], ids, sums, false)
+	var partial *broker.PartialError
+	offsets := ack.Offsets
+	switch {
+	case errors.As(err, &partial):
+		offsets = partial.Offsets
+	case err != nil:
+		o := refusal(err, c.lane)
+		if o.Kind == relay.Unknown {
+			c.part.mu.Lock()
+			for _, id := range ids {
+				if !slices.Contains(c.part.doubt, relay.ID(id)) {
+					c.part.doubt = append(c.part.doubt, relay.ID(id))
+				}
+			}
+			c.part.mu.Unlock()
+		}
+		return todo, &o
+	}
+	c.part.mu.Lock()
+	defer c.part.mu.Unlock()
+	for k, i := range todo {
+		if offsets[k] < 0 {
+			rest = append(rest, i)
+			continue
+		}
+		id := c.batch[i].ID
+		c.part.ledger[source].add(id, offsets[k])
+		c.part.doubt = slices.DeleteFunc(c.part.doubt, func(d relay.ID) bool { return d == id })
+		c.out[i] = relay.Outcome{Kind: relay.Acked, At: relay.Position{Offset: offsets[k], HasOffset: true}}
+	}
+	return rest, nil
+}
+
+// refusal is the outcome of an error of the broker.
+func refusal(err error, lane relay.Lane) relay.Outcome {
+	o := relay.Outcome{Class: relay.ClassUnreachable, Detail: fmt.Sprintf("the bundled broker, %s: %v", lane, err)}
+	set := func(kind relay.Kind, scope relay.Scope, class, code string) {
+		o.Kind, o.Scope, o.Class, o.Code = kind, scope, class, "waybill/"+code
+	}
+	switch {
+	case errors.Is(err, broker.ErrFenced):
+		set(relay.Unavailable, relay.ScopeLane, relay.ClassRefused, "FENCED")
+		o.Fenced = true
+	case errors.Is(err, broker.ErrWindowFull):
+		set(relay.Unavailable, relay.ScopeLane, relay.ClassThrottled, "WINDOW_FULL")
+		o.Full = true
+	case errors.Is(err, broker.ErrRewound):
+		set(relay.Config, relay.ScopeDestination, relay.ClassRefused, "SOURCE_REWOUND")
+		o.Detail = "the database went back in time: a message has an id under which the broker holds another one; `waybill adopt` tells the outbox what happened to its database"
+	case errors.Is(err, broker.ErrUnknownTopic):
+		set(relay.Config, relay.ScopeTopic, relay.ClassUnknownTopic, "UNKNOWN_TOPIC")
+	case errors.Is(err, broker.ErrTooLarge):
+		set(relay.Rejected, 0, relay.ClassTooLarge, "TOO_LARGE")
+	case errors.Is(err, broker.ErrNotLeader):
+		set(relay.Unavailable, relay.ScopeDestination, relay.ClassUnreachable, "NOT_LEADER")
+	case errors.Is(err, broker.ErrFlushTimeout):
+		set(relay.Unknown, 0, relay.ClassTimeout, "FLUSH_DISK_TIMEOUT")
+	case errors.Is(err, broker.ErrStale):
+		set(relay.Unknown, 0, relay.ClassRefused, "STALE")
+	case errors.Is(err, context.DeadlineExceeded):
+		set(relay.Unknown, 0, relay.ClassTimeout, "TIMEOUT")
+	default:
+		set(relay.Unknown, 0, relay.ClassCut, "CUT")
+	}
+	return o
+}
