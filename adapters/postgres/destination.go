@@ -30,3 +30,18 @@ func (s *Store) PinDestination(ctx context.Context, name, kind, clusterID string
 	}
 	return nil
 }
+
+// Unsettled returns those of ids that are not marked sent: pending or held. For a broker that remembers ids, after Acquire.
+func (s *Store) Unsettled(ctx context.Context, ids []relay.ID) (open []relay.ID, err error) {
+	err = s.keeper.use(ctx, again, func(ctx context.Context, c *pgx.Conn) error {
+		rows, err := c.Query(ctx, s.sql(`SELECT id FROM outbox.message_pending WHERE id = ANY($1) UNION ALL SELECT id FROM outbox.message_held WHERE id = ANY($1)`), ids)
+		if err == nil {
+			open, err = pgx.CollectRows(rows, pgx.RowTo[relay.ID])
+		}
+		return err
+	})
+	if err != nil {
+		return nil, explain("ask for unsettled messages", err)
+	}
+	return open, nil
+}

@@ -166,6 +166,9 @@ func fill(out []relay.Outcome, from int, o relay.Outcome) []relay.Outcome {
 	return out
 }
 
+// ClusterID is the uuid of the broker's cluster.
+func (p *Publisher) ClusterID() string { return p.cfg.Broker.Cluster() }
+
 // Settled implements relay.Exact.
 func (p *Publisher) Settled(ids []relay.ID) {
 	p.mu.Lock()

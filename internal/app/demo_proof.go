@@ -2,49 +2,17 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
-	"time"
 
 	"github.com/jackc/pgx/v5"
-	kafkago "github.com/segmentio/kafka-go"
 
-	"github.com/waybillmq/waybill/adapters/kafka"
 	"github.com/waybillmq/waybill/adapters/postgres"
 	"github.com/waybillmq/waybill/internal/audit"
 	"github.com/waybillmq/waybill/relay"
 )
 
-// topics makes the demonstration's topics: as many replicas as there are brokers, at most three.
-func (d *demo) topics(ctx context.Context) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	tr := &kafkago.Transport{ClientID: "waybill-demo"}
-	defer tr.CloseIdleConnections()
-	client := &kafkago.Client{Addr: kafkago.TCP(d.Kafka...), Transport: tr}
-	meta, err := client.Metadata(ctx, &kafkago.MetadataRequest{})
-	if err != nil {
-		return "", fmt.Errorf("no Kafka answers at %v: %w; start one or correct --kafka", d.Kafka, err)
-	}
-	replicas := min(len(meta.Brokers), 3)
-	req := &kafkago.CreateTopicsRequest{}
-	for _, t := range demoTopics {
-		req.Topics = append(req.Topics, kafkago.TopicConfig{Topic: d.prefix + t, NumPartitions: demoPartitions, ReplicationFactor: replicas})
-	}
-	made, err := client.CreateTopics(ctx, req)
-	if err != nil {
-		return "", fmt.Errorf("make topics at %v: %w", d.Kafka, err)
-	}
-	for topic, err := range made.Errors {
-		if err != nil && !errors.Is(err, kafkago.TopicAlreadyExists) {
-			return "", fmt.Errorf("make topic %s: %w", topic, err)
-		}
-	}
-	return fmt.Sprintf("kafka with %d brokers, topics %s…", len(meta.Brokers), d.prefix), nil
-}
-
-// prove compares every committed message with what Kafka holds now.
+// prove compares every committed message with what the broker holds now.
 func (d *demo) prove(ctx context.Context) (DemoResult, error) {
 	conn, err := pgx.Connect(ctx, d.url)
 	if err != nil {
@@ -59,25 +27,17 @@ func (d *demo) prove(ctx context.Context) (DemoResult, error) {
 	if err != nil {
 		return DemoResult{}, fmt.Errorf("read the receipts: %w", err)
 	}
-	var stored []audit.Stored
-	for _, topic := range demoTopics {
-		err := kafka.ReadAll(ctx, d.Kafka, d.prefix+topic, func(r kafka.Record) error {
-			stored = append(stored, storedRecord(d.prefix+topic, topic, &r))
-			return nil
-		})
-		if err != nil {
-			return DemoResult{}, err
-		}
+	stored, err := d.broker.read(ctx)
+	if err != nil {
+		return DemoResult{}, fmt.Errorf("read the broker back: %w", err)
 	}
 	return DemoResult{Result: audit.Compare(produced, sent, stored)}, nil
 }
 
-func storedRecord(target, topic string, r *kafka.Record) audit.Stored {
-	messageID, _ := r.Header("waybill-id")
-	seq, _ := r.Header("waybill-seq")
+// storedAt is a record as the audit sees it. seq is the id that its header names.
+func storedAt(at relay.Lane, offset int64, messageID, seq, topic string, key, value []byte) audit.Stored {
 	id, _ := strconv.ParseInt(seq, 10, 64) // a record without it is foreign: id 0
-	at := audit.Place{Lane: relay.Lane{Topic: target, Index: r.Partition}.String(), Offset: r.Offset}
-	return audit.Stored{At: at, ID: id, MessageID: messageID, Sum: audit.SumOf(topic, string(r.Key), r.Value)}
+	return audit.Stored{At: audit.Place{Lane: at.String(), Offset: offset}, ID: id, MessageID: messageID, Sum: audit.SumOf(topic, string(key), value)}
 }
 
 func readProduced(ctx context.Context, conn *pgx.Conn) ([]audit.Produced, error) {

@@ -136,8 +136,8 @@ type summary struct {
 	last int64
 }
 
-// watch shows the summary until selling ends. A relay that ends by itself is an error.
-func (v *summary) watch(selling context.Context, shopDone, relayDone <-chan error) error {
+// watch shows the summary until selling ends. A relay or a broker that ends by itself is an error.
+func (v *summary) watch(selling context.Context, shopDone, relayDone, brokerFailed <-chan error) error {
 	every := 5 * time.Second
 	if v.live {
 		every = time.Second
@@ -148,6 +148,8 @@ func (v *summary) watch(selling context.Context, shopDone, relayDone <-chan erro
 		select {
 		case err := <-relayDone:
 			return fmt.Errorf("the relay ended: %w", errors.Join(err, errors.New("see its log")))
+		case err := <-brokerFailed:
+			return fmt.Errorf("the bundled broker ended: %w; what it acknowledged is safe, a new start goes on", err)
 		case err := <-shopDone:
 			if v.live {
 				fmt.Fprintln(v.out)

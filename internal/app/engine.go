@@ -12,6 +12,7 @@ import (
 
 	"github.com/waybillmq/waybill/adapters/kafka"
 	"github.com/waybillmq/waybill/adapters/postgres"
+	"github.com/waybillmq/waybill/adapters/waybillbroker"
 	"github.com/waybillmq/waybill/internal/config"
 	"github.com/waybillmq/waybill/relay"
 )
@@ -48,7 +49,7 @@ func randomHex(n int) string {
 }
 
 // newEngine builds a relay on an open store. events observe it.
-func newEngine(c *config.Config, instance string, store *postgres.Store, events relay.Events) (*engine, error) {
+func newEngine(c *config.Config, instance string, store *postgres.Store, events relay.Events, bundled waybillbroker.Broker) (*engine, error) {
 	e := &engine{config: c, instance: instance, store: store, open: map[string]relay.Publisher{}, check: map[string]relay.Findings{}}
 	opt := relay.Defaults()
 	opt.Instance, opt.Address = instance+"/"+randomHex(4), c.Metrics.Listen
@@ -64,7 +65,12 @@ func newEngine(c *config.Config, instance string, store *postgres.Store, events 
 	opt.ShutdownTimeout = c.Relay.ShutdownTimeout
 	opt.Routes = relayRoutes(c)
 	for i := range c.Destinations {
-		opt.Destinations = append(opt.Destinations, e.kafka(&c.Destinations[i]))
+		d := &c.Destinations[i]
+		if d.Kind == bundledKind {
+			opt.Destinations = append(opt.Destinations, e.bundled(d, bundled))
+			continue
+		}
+		opt.Destinations = append(opt.Destinations, e.kafka(d))
 	}
 	var err error
 	e.relay, err = relay.New(opt)
@@ -79,6 +85,19 @@ func (e *engine) kafka(d *config.Destination) relay.Destination {
 	return relay.Destination{
 		Name: d.Name, Capabilities: cfg.Capabilities(), PublishTimeout: cfg.Timeouts.Publish + 2*time.Second,
 		New:    func() (relay.Publisher, error) { return kafka.New(cfg) },
+		Opened: func(p relay.Publisher) error { return e.opened(d, p) },
+	}
+}
+
+// bundledKind is the kind of a destination that is the bundled broker in this process.
+const bundledKind = "waybill"
+
+// bundled is the engine's description of the bundled broker.
+func (e *engine) bundled(d *config.Destination, b waybillbroker.Broker) relay.Destination {
+	cfg := waybillbroker.Config{Broker: b, Unsettled: e.store.Unsettled, LanesChanged: func() { e.relay.LanesChanged(d.Name) }}
+	return relay.Destination{
+		Name: d.Name, Capabilities: waybillbroker.Capabilities(),
+		New:    func() (relay.Publisher, error) { return waybillbroker.New(cfg) },
 		Opened: func(p relay.Publisher) error { return e.opened(d, p) },
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/waybillmq/waybill/adapters/postgres"
+	"github.com/waybillmq/waybill/adapters/waybillbroker"
 	"github.com/waybillmq/waybill/internal/config"
 	"github.com/waybillmq/waybill/internal/telemetry"
 	"github.com/waybillmq/waybill/relay"
@@ -20,6 +21,7 @@ type RunOptions struct {
 	Config  *config.Config
 	LogTo   io.Writer // standard error
 	Version string
+	Broker  waybillbroker.Broker // the bundled broker in this process; nil = there is none
 }
 
 // schemaEvery is how often a relay that lacks its schema looks again: a sidecar that exits would hold up its application.
@@ -54,7 +56,7 @@ func Run(ctx context.Context, o RunOptions) error {
 		acquired(l)
 		chores.owned()
 	}
-	e, err := newEngine(c, instance, store, events)
+	e, err := newEngine(c, instance, store, events, o.Broker)
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ var importTable = []Imports{
 	{Package: "relay", May: []string{"outbox", "internal/kp"}},
 	{Package: "relay/relaytest", May: []string{"relay", "outbox", "internal/kp"}, TestOnly: true},
 	{Package: "adapters", May: []string{"relay", "outbox", "internal/kp"}},
-	{Package: "adapters/waybillbroker", May: []string{"relay", "outbox", "internal/kp", "internal/broker"}},
+	{Package: "adapters/waybillbroker", May: []string{"relay", "outbox", "internal/kp", "internal/broker", "adapters/internal"}},
 	{Package: "migrations"},
 
 	{Package: "internal/audit", May: []string{"relay", "outbox"}},
