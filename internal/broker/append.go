@@ -39,6 +39,9 @@ func (n *Node) append(ctx context.Context, topic string, partition int32, r fsm.
 	if len(r.Batch) > MaxMessage {
 		return Ack{}, fmt.Errorf("a batch of %d bytes, the limit is %d: %w", len(r.Batch), MaxMessage, ErrTooLarge)
 	}
+	if _, err := fsm.ParseBatch(r.Batch); err != nil {
+		return Ack{}, err // refused here, so that the log holds none that is damaged from the start
+	}
 	if err := n.Ready(ctx); err != nil {
 		return Ack{}, fmt.Errorf("%w: %w", ErrNotLeader, err)
 	}

@@ -37,25 +37,33 @@ func (i identity) raftID() uint64 {
 
 // openIdentity reads the identity of a folder, or makes one for an empty folder.
 func openIdentity(fsys vfs.FS, dir string) (identity, error) {
-	f, err := fsys.Open(path.Join(dir, identityFile))
-	switch {
-	case err == nil:
-		b := make([]byte, identitySize)
-		_, err := f.ReadAt(b, 0)
-		if err = errors.Join(err, f.Close()); err != nil {
-			return identity{}, fmt.Errorf("read the identity of the node in %s: %w", dir, err)
-		}
-		return decodeIdentity(b)
-	case !errors.Is(err, fs.ErrNotExist):
-		return identity{}, fmt.Errorf("read the identity of the node in %s: %w", dir, err)
+	i, err := readIdentity(fsys, dir)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return i, err
 	}
 	if names, err := fsys.List(path.Join(dir, "log")); err == nil && len(names) > 0 {
 		return identity{}, fmt.Errorf("%s holds a log and no file %q: it was removed, or this is no folder of a broker; put it back from a copy of the folder", dir, identityFile)
 	}
-	var i identity
 	_, _ = rand.Read(i.node[:])
 	_, _ = rand.Read(i.cluster[:])
 	return i, i.write(fsys, dir)
+}
+
+// readIdentity is [fs.ErrNotExist] when there is none.
+func readIdentity(fsys vfs.FS, dir string) (identity, error) {
+	f, err := fsys.Open(path.Join(dir, identityFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return identity{}, fmt.Errorf("%s is no folder of a broker, it has no file %q: %w", dir, identityFile, fs.ErrNotExist)
+	}
+	if err != nil {
+		return identity{}, fmt.Errorf("read the identity of the node in %s: %w", dir, err)
+	}
+	b := make([]byte, identitySize)
+	_, err = f.ReadAt(b, 0)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return identity{}, fmt.Errorf("read the identity of the node in %s: %w", dir, err)
+	}
+	return decodeIdentity(b)
 }
 
 var errIdentity = errors.New("the file \"identity\" of the node is damaged; put it back from a copy of the folder")

@@ -49,15 +49,9 @@ func Open(cfg Config, fsys vfs.FS) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
-	n := &Node{cfg: cfg, id: id, meta: &metaMachine{state: fsm.NewMeta()}, room: semaphore.NewWeighted(inFlight), ready: make(chan struct{}), ended: make(chan struct{}),
-		recycled: make(chan uint64, 1)}
-	machines := []replica.Machine{n.meta}
-	for range dataGroups {
-		n.data = append(n.data, newDataMachine())
-		machines = append(machines, n.data[len(n.data)-1])
-	}
+	n, machines := newNode(cfg, id)
 	recovery := replica.NewRecovery()
-	n.log, n.found, err = commitlog.Open(commitlog.Config{FS: fsys, Dir: cfg.Dir, SegmentBytes: cfg.SegmentBytes, Node: id.node, Cluster: id.cluster}, recovery.Record)
+	n.log, n.found, err = commitlog.Open(n.logConfig(fsys), recovery.Record)
 	var damage *commitlog.DamageError
 	switch {
 	case errors.As(err, &damage):
@@ -65,11 +59,33 @@ func Open(cfg Config, fsys vfs.FS) (*Node, error) {
 	case err != nil:
 		return nil, fmt.Errorf("broker: %w", err)
 	}
-	n.host, err = replica.New(replica.Config{ID: id.raftID(), Voters: []uint64{id.raftID()}, Machines: machines, Opens: n.found.Opens, Recycle: n.recycle}, n.log, recovery)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("broker: %w", err), n.log.Close())
+	return n, n.recover(machines, recovery)
+}
+
+// newNode returns a node that holds nothing, and the machines of its groups.
+func newNode(cfg Config, id identity) (*Node, []replica.Machine) {
+	n := &Node{cfg: cfg, id: id, meta: &metaMachine{state: fsm.NewMeta()}, room: semaphore.NewWeighted(inFlight), ready: make(chan struct{}), ended: make(chan struct{}),
+		recycled: make(chan uint64, 1)}
+	machines := []replica.Machine{n.meta}
+	for range dataGroups {
+		n.data = append(n.data, newDataMachine())
+		machines = append(machines, n.data[len(n.data)-1])
 	}
-	return n, nil
+	return n, machines
+}
+
+func (n *Node) logConfig(fsys vfs.FS) commitlog.Config {
+	return commitlog.Config{FS: fsys, Dir: n.cfg.Dir, SegmentBytes: n.cfg.SegmentBytes, Node: n.id.node, Cluster: n.id.cluster}
+}
+
+// recover brings the machines to where the log has left them.
+func (n *Node) recover(machines []replica.Machine, r *replica.Recovery) (err error) {
+	id := n.id.raftID()
+	n.host, err = replica.New(replica.Config{ID: id, Voters: []uint64{id}, Machines: machines, Opens: n.found.Opens, Recycle: n.recycle}, n.log, r)
+	if err != nil {
+		return errors.Join(fmt.Errorf("broker: %w", err), n.log.Close())
+	}
+	return nil
 }
 
 // recycle is told of a checkpoint.

@@ -260,7 +260,7 @@ func TestRetention(t *testing.T) {
 	for range 2 {
 		must(t, n.host.Checkpoint(t.Context()))
 	}
-	for range 1000 { // the goroutine that is told of checkpoints gives the segments back
+	for range 20_000 { // the goroutine that is told of checkpoints gives the segments back
 		left, err := fsys.List("node/log")
 		must(t, err)
 		if left[0] != "00000001.seg" {

@@ -44,12 +44,13 @@ type Position struct {
 
 // Found is what Open found.
 type Found struct {
-	Opens    uint64 // starts of this log, with this one
-	Segments int    // that were read
-	Records  int    // in them
-	Last     uint64 // seq of the last good frame
-	Clean    bool   // the log was closed in order
-	Torn     int64  // bytes of an unfinished frame, now in quarantine
+	Opens    uint64       // starts of this log, with this one
+	Segments int          // that were read
+	Records  int          // in them
+	Last     uint64       // seq of the last good frame
+	Clean    bool         // the log was closed in order
+	Torn     int64        // bytes of an unfinished frame, now in quarantine
+	Damage   *DamageError // of OpenRead: what was given stands before it
 }
 
 // DamageError says that synced frames cannot be read any more. Nothing was changed on disk.
@@ -125,7 +126,9 @@ func open(cfg Config, each func(p Position, r Record) error) (*Log, Found, error
 // recovery reads a log that is not open.
 type recovery struct {
 	cfg   Config
+	quiet bool // change nothing, not even what is cached
 	each  func(p Position, r Record) error
+	frame func() // of every frame; nil = nobody counts
 	found Found
 	index index
 	from  uint64 // reading begins there
@@ -141,8 +144,10 @@ func (r *recovery) read() error {
 		return err
 	}
 	r.found.Opens = 1
-	if err := r.flush(numbers); err != nil {
-		return err
+	if !r.quiet {
+		if err := r.flush(numbers); err != nil {
+			return err
+		}
 	}
 	if r.from, err = r.scanFrom(numbers); err != nil {
 		return err
@@ -194,6 +199,9 @@ func (r *recovery) segment(n uint64, first bool) error {
 	r.last = h
 	r.end, err = scan(f, h, func(at int64, fh frameHeader, frame []byte) error {
 		r.found.Clean = fh.Flags&flagClean != 0
+		if r.frame != nil {
+			r.frame()
+		}
 		return fh.records(frame, func(in int, rec Record) error {
 			p := Position{Segment: n, At: at + int64(in)}
 			r.found.Records++

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -95,8 +96,14 @@ func (h *Host) recover(id uint16, machine Machine, f *found) (*group, error) {
 		}
 	}
 	g.store.first, g.store.beforeTerm, g.store.last = g.appliedIndex+1, g.appliedTerm, g.appliedIndex
+	if _, next := h.log.Bounds(id); next > 0 && slices.Equal(g.store.members.GetVoters(), []uint64{h.cfg.ID}) {
+		g.store.hard.Commit = new(max(g.store.hard.GetCommit(), next-1)) // synced on the only voter is committed
+	}
 	if err := g.replay(); err != nil {
 		return nil, err
+	}
+	if commit := g.store.hard.GetCommit(); commit > g.store.last {
+		return nil, fmt.Errorf("entry %d was committed and the log ends with %d: %w", commit, g.store.last, ErrRecords)
 	}
 	g.store.hard.Commit = new(max(g.store.hard.GetCommit(), g.appliedIndex))
 	g.hard.Store(g.store.hard)
