@@ -196,6 +196,28 @@ func TestRefusedLeavesNoCursor(t *testing.T) {
 	}
 }
 
+// A full window takes more as soon as a request tells that what fills it is settled, be it that very request.
+func TestFullWindowHearsTheFloor(t *testing.T) {
+	d := NewData()
+	d.Apply(1, Entry{Commands: []Command{{CommandOpen, partition(1)}}})
+	seq := uint64(0)
+	apply := func(floor int64, ids ...int64) Result {
+		seq++
+		return d.Apply(1, Entry{Commands: []Command{sent(1, Source{SourceID{1}, 2, seq, floor}, ids...)}})[0]
+	}
+	if r := apply(-1, upFrom(1, maxWindow)...); r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	for _, floor := range []int64{-1, 0} {
+		if r := apply(floor, 1_000_000); !errors.Is(r.Err, ErrWindowFull) {
+			t.Fatalf("floor %d: %v", floor, r.Err)
+		}
+	}
+	if r := apply(maxWindow, 1_000_000); r.Err != nil || !slices.Equal(r.Offsets, []int64{maxWindow}) {
+		t.Fatalf("with the floor: %v, %v", r.Offsets, r.Err)
+	}
+}
+
 // upFrom is count ids that count up.
 func upFrom(first int64, count int) []int64 {
 	ids := make([]int64, count)

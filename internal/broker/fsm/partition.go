@@ -80,10 +80,15 @@ func (p *Partition) appendFrom(term uint64, b Batch, r *AppendRequest) Result {
 	var offsets []int64
 	var err error
 	if !r.Replay {
-		if offsets, err = c.check(r.IDs, r.Sums); err != nil {
-			if errors.As(err, new(*PartialError)) {
-				c.raise(r.Source.Floor, p.next)
-			}
+		offsets, err = c.check(r.IDs, r.Sums)
+		switch {
+		case errors.Is(err, ErrWindowFull) && c.floor < r.Source.Floor: // it waits for just that: what is settled may be forgotten
+			c.raise(r.Source.Floor, p.next)
+			offsets, err = c.check(r.IDs, r.Sums)
+		case errors.As(err, new(*PartialError)):
+			c.raise(r.Source.Floor, p.next)
+		}
+		if err != nil {
 			return Result{Err: err}
 		}
 	}
