@@ -206,6 +206,9 @@ func (d *demo) settings() *config.Config {
 	to := d.broker.destination()
 	c.Destinations = []config.Destination{to}
 	c.Routes = []config.Route{{Name: "everything", Match: config.Match{Topic: "*"}, To: config.To{Destination: to.Name, Topic: d.broker.topic()}, Retry: c.Retry, OnDead: c.OnDead}}
+	if d.broker.bundled() != nil { // it fences an owner that is gone, without a connection that could hold bytes back: a start after a kill need not wait long
+		c.Relay.Lease, c.Relay.WriteTimeout, c.Relay.TCPUserTimeout, c.Relay.Quarantine = 6*time.Second, time.Second, time.Second, 2*time.Second
+	}
 	c.Metrics.Listen = freeListen()
 	return c
 }

@@ -49,6 +49,9 @@ const (
 	StaleBytes    Bug = "stale_bytes"     // recovery takes what an earlier life of a segment left for good
 )
 
+// WindowForgotten is planted in the bundled broker: what a partition remembers of its sources does not survive a restart. Its power cuts must find it.
+const WindowForgotten Bug = "window_forgotten"
+
 // LogBugs lists every bug of the commit log.
 var LogBugs = []Bug{AckBeforeSync, TornTailTaken, StaleBytes}
 

@@ -1,6 +1,10 @@
 package fsm
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/waybillmq/waybill/internal/kp"
+)
 
 // The fewest bytes that an item of a snapshot takes.
 const (
@@ -31,6 +35,11 @@ func RestoreData(b []byte) (*Data, error) {
 	}
 	if err := s.end(); err != nil {
 		return nil, err
+	}
+	for _, p := range d.partitions {
+		if kp.Planted(kp.WindowForgotten) {
+			clear(p.cursors)
+		}
 	}
 	return d, nil
 }
