@@ -3,6 +3,7 @@ package checker
 import (
 	"context"
 	"flag"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -81,6 +82,17 @@ func records(t *testing.T) string {
 		}
 	})
 	return dir
+}
+
+// kill -9 of the demonstration, again and again on one folder: the bundled broker and PostgreSQL come back, and nothing is there twice.
+func TestDemoKills(t *testing.T) {
+	binary, err := Build(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := KillDemo(t.Context(), binary, 5, rand.Uint64N(1<<32), t.Output()); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestEveryBugHasATrap(t *testing.T) {

@@ -4,6 +4,7 @@
 //	go run ./internal/checker/chaos judge  out/                # the verdict again, no servers
 //	go run ./internal/checker/chaos replay --seed 0x5eed01 …   # every run prints its line
 //	go run ./internal/checker/chaos bugs   --all | --rotate 2  # planted bugs: each must turn red
+//	go run ./internal/checker/chaos demo   --cycles 200        # kill -9 of the demonstration with the bundled broker
 //
 // Exit codes: 0 green, 1 violation, 2 usage, 3 void, 4 the checker failed.
 package main
@@ -41,13 +42,15 @@ func command(ctx context.Context, args []string) int {
 		return judge(args[1:])
 	case "bugs":
 		return bugs(ctx, args[1:])
+	case "demo":
+		return demo(ctx, args[1:])
 	}
 	return usage(fmt.Errorf("no command %q", args[0]))
 }
 
 func usage(err error) int {
 	fmt.Fprintln(os.Stderr, "chaos:", err)
-	fmt.Fprintln(os.Stderr, "usage: chaos run|replay|judge|bugs [flags]; profiles:", strings.Join(checker.ProfileNames(), " "))
+	fmt.Fprintln(os.Stderr, "usage: chaos run|replay|judge|bugs|demo [flags]; profiles:", strings.Join(checker.ProfileNames(), " "))
 	return checker.ExitUsage
 }
 
@@ -149,4 +152,28 @@ func bugs(ctx context.Context, args []string) int {
 		}
 	}
 	return code
+}
+
+func demo(ctx context.Context, args []string) int {
+	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
+	cycles := flags.Int("cycles", 200, "kills")
+	seed := flags.Uint64("seed", rand.Uint64N(1<<32), "of their moments")
+	if err := flags.Parse(args); err != nil {
+		return checker.ExitUsage
+	}
+	dir, err := os.MkdirTemp("", "waybill-chaos-bin-")
+	if err != nil {
+		return failed(err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	binary, err := checker.Build(dir)
+	if err != nil {
+		return failed(err)
+	}
+	if err := checker.KillDemo(ctx, binary, *cycles, *seed, os.Stdout); err != nil {
+		fmt.Println("violation:", err)
+		return checker.ExitViolation
+	}
+	fmt.Println("verdict: green")
+	return checker.ExitGreen
 }
