@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/waybillmq/waybill/adapters/internal/record"
 	"github.com/waybillmq/waybill/internal/broker"
@@ -128,7 +129,7 @@ func (c *call) send(ctx context.Context, todo []int, source int) (rest []int, o 
 		buf = e.Add(buf, k, m)
 		ids[k], sums[k] = int64(m.ID), sum(m)
 	}
-	e.Finish(buf, len(todo), now(), record.Nobody, -1)
+	e.Finish(buf, len(todo), time.Now(), record.Nobody, -1)
 	c.part.mu.Lock()
 	c.part.seq[source]++
 	s := broker.Source{ID: c.p.sources[source].id, Epoch: c.epoch, Seq: c.part.seq[source], Floor: c.part.ledger[source].floor}

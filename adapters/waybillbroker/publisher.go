@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/waybillmq/waybill/adapters/internal/record"
 	"github.com/waybillmq/waybill/internal/broker"
@@ -234,6 +233,3 @@ func (p *Publisher) Close(ctx context.Context) error {
 
 // largest is the most bytes of payload, key and headers that one message may have: a batch of one, with its head and the headers that are ours.
 const largest = broker.MaxMessage - 2048
-
-// now is when a batch is sent; it stands in the batch.
-var now = time.Now
