@@ -205,8 +205,8 @@ func (s *Store) look(ctx context.Context, c *pgx.Conn, own *ownership, open []st
 func (s *Store) take(ctx context.Context, c *pgx.Conn, own *ownership, in relay.Incarnation, open []string, limit relay.HeldLimit) (messages []relay.HeldMessage, l look, err error) {
 	epoch, fence := int64(own.epoch), 0
 	b := &pgx.Batch{}
-	b.Queue(lockWait)
 	b.Queue(s.fenced(sqlFence), epoch).QueryRow(func(r pgx.Row) error { return r.Scan(&fence) })
+	b.Queue(lockWait)
 	if own.taken.astray(in) {
 		b.Queue(s.fenced(sqlUntake), epoch, own.taken.all())
 	}

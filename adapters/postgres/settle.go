@@ -26,7 +26,8 @@ r AS (INSERT INTO outbox.receipts (hi, lo, n, epoch, seq, destination, lane, fir
   WHERE EXISTS (SELECT FROM f) ON CONFLICT DO NOTHING)
 SELECT count(*) FROM f`
 
-// lockWait bounds the wait for a person's lock on held rows, while the owner row is locked.
+// lockWait bounds the wait for a person's lock on held rows. It comes behind the statement that locks the owner row: the owner's own sessions wait for each
+// other there, on a busy machine for longer than this.
 const lockWait = `SELECT set_config('lock_timeout', '200ms', true)`
 
 // keepMarks is how long a settle is kept to be repeated: a crash takes back at most 3 x wal_writer_delay (0.6 s) of asynchronous commits.
@@ -126,11 +127,9 @@ func (s *Store) sendSettle(ctx context.Context, c asker, own *ownership, acks, h
 	b := &pgx.Batch{}
 	var ok, okHeld int64 = 0, 1
 	var more []int64
-	if held != nil {
-		b.Queue(lockWait)
-	}
 	b.Queue(s.fenced(sqlSettle), acks...).QueryRow(func(r pgx.Row) error { return r.Scan(&ok) })
 	if held != nil {
+		b.Queue(lockWait)
 		b.Queue(s.fenced(sqlSettleHeld), held...).QueryRow(func(r pgx.Row) error { return r.Scan(&okHeld, &more) })
 	}
 	if len(attempts) > 0 {
