@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,8 +16,8 @@ import (
 
 func newBroker(p *program) *cobra.Command {
 	c := &cobra.Command{Use: "broker", Short: "Look into the folder of a bundled broker that does not run", GroupID: groupSee, Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return usage("broker needs a verb: cat, verify or repair") }}
-	c.AddCommand(newBrokerCat(p), newBrokerVerify(p), newBrokerRepair(p))
+		RunE: func(*cobra.Command, []string) error { return usage("broker needs a verb: cat, verify, dump or repair") }}
+	c.AddCommand(newBrokerCat(p), newBrokerVerify(p), newBrokerDump(p), newBrokerRepair(p))
 	return c
 }
 
@@ -37,7 +39,11 @@ func newBrokerCat(p *program) *cobra.Command {
 	f.IntVar(&o.Partition, "partition", -1, "this one only")
 	f.Int64Var(&o.From, "from", 0, "from this offset on")
 	f.BoolVar(&o.Payload, "payload", false, "with payloads")
+	f.IntVar(&o.Limit, "limit", 1000, "most records")
 	c.RunE = p.doWithin(brokerTime, func(ctx context.Context, args []string) error {
+		if o.Limit < 1 {
+			return usage("--limit is at least 1")
+		}
 		t := table{kind: "BrokerRecordList", columns: []string{"partition", "offset", "at", "key", "message id", "size"}}
 		if o.Payload {
 			t.columns = append(t.columns, "payload")
@@ -55,7 +61,13 @@ func newBrokerCat(p *program) *cobra.Command {
 			return nil
 		})
 		var damaged *app.DamagedBrokerError
-		if err != nil && !errors.As(err, &damaged) {
+		var more *app.MoreRecordsError
+		switch {
+		case errors.As(err, &more):
+			t.capped = true
+			defer p.note("there is more: --partition %d --from %d, or a higher --limit", more.Partition, more.Offset)
+			err = nil
+		case err != nil && !errors.As(err, &damaged):
 			return err
 		}
 		return errors.Join(p.printTable(t), err)
@@ -102,6 +114,35 @@ func partitionTable(list []app.BrokerTopic) table {
 		t.items, t.ids = append(t.items, x), append(t.ids, x.Topic)
 	}
 	return t
+}
+
+func newBrokerDump(p *program) *cobra.Command {
+	c := &cobra.Command{Use: "dump SEGMENT --dir DIR", Short: "What stands in a segment of the log, record by record", Args: cobra.ExactArgs(1),
+		Long: "Prints every record of a segment with its place, up to the first frame that cannot be read. Keys and payloads are not shown, nothing is changed.\nSEGMENT is a number or a " +
+			"name, as 12 or 00000012.seg.", Example: "  waybill broker dump 1 --dir shop/broker"}
+	dir := folderFlag(c)
+	c.RunE = p.doWithin(brokerTime, func(_ context.Context, args []string) error {
+		segment, err := strconv.ParseUint(strings.TrimSuffix(filepath.Base(args[0]), ".seg"), 10, 64)
+		if err != nil {
+			return usage(fmt.Sprintf("SEGMENT is a number or a name, as 12 or 00000012.seg, not %q", args[0]))
+		}
+		t := table{kind: "BrokerFrameList", columns: []string{"byte", "frame", "kind", "group", "index", "term", "bytes", "what", "synced"}, wide: 1}
+		end, err := app.BrokerDump(*dir, segment, func(f app.BrokerFrame) error {
+			t.rows = append(t.rows, []string{strconv.FormatInt(f.At, 10), strconv.FormatUint(f.Frame, 10), f.Kind, strconv.Itoa(int(f.Group)), strconv.FormatUint(f.Index, 10),
+				strconv.FormatUint(f.Term, 10), strconv.Itoa(f.Bytes), strings.Join(f.Detail, "; "), strconv.FormatUint(f.Synced, 10)})
+			t.items, t.ids = append(t.items, f), append(t.ids, strconv.FormatInt(f.At, 10))
+			return nil
+		})
+		var damaged *app.DamagedBrokerError
+		if err != nil && !errors.As(err, &damaged) {
+			return err
+		}
+		if end != "" {
+			defer p.note("%s", end)
+		}
+		return errors.Join(p.printTable(t), err)
+	})
+	return c
 }
 
 const brokerRepairHelp = `Cuts the log at its first damage. What stood there and everything behind it was acknowledged and is given up; it lies in the folder "quarantine"

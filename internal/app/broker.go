@@ -8,6 +8,7 @@ import (
 
 	"github.com/waybillmq/waybill/adapters/waybillbroker"
 	"github.com/waybillmq/waybill/internal/broker"
+	"github.com/waybillmq/waybill/internal/broker/commitlog"
 	"github.com/waybillmq/waybill/internal/broker/vfs"
 )
 
@@ -29,19 +30,34 @@ type CatOptions struct {
 	Partition int   // -1 = all
 	From      int64 // offset
 	Payload   bool
+	Limit     int // most records, at least 1
 }
 
-// BrokerCat gives each record of a topic in the folder of a bundled broker that does not run, partition by partition. It ends with the first error of each. When the
-// log is damaged it gives what stands before the damage, and the error is a [*DamagedBrokerError].
+// MoreRecordsError is the first record beyond a limit.
+type MoreRecordsError struct {
+	Partition int32
+	Offset    int64
+}
+
+func (e *MoreRecordsError) Error() string {
+	return fmt.Sprintf("there is more: partition %d from offset %d on", e.Partition, e.Offset)
+}
+
+// BrokerCat gives each record of a topic in the folder of a bundled broker that does not run, partition by partition. It ends with the first error of each, and with
+// a [*MoreRecordsError] at the limit. When the log is damaged it gives what stands before the damage, and the error is a [*DamagedBrokerError].
 func BrokerCat(ctx context.Context, dir, topic string, o CatOptions, each func(BrokerRecord) error) (err error) {
 	n, err := broker.Inspect(dir, vfs.OS{})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, n.Close()) }()
+	given := 0
 	err = waybillbroker.ReadAll(ctx, n, topic, func(r waybillbroker.Record) error {
 		if o.Partition >= 0 && int(r.Partition) != o.Partition || r.Offset < o.From {
 			return nil
+		}
+		if given++; given > o.Limit {
+			return &MoreRecordsError{r.Partition, r.Offset}
 		}
 		b := BrokerRecord{Topic: topic, Partition: r.Partition, Offset: r.Offset, At: r.At.UTC(), Key: string(r.Key), Size: len(r.Value), Tombstone: r.Value == nil}
 		b.MessageID, _ = r.Header("waybill-id")
@@ -141,4 +157,41 @@ func BrokerRepair(dir string) (BrokerRepaired, error) {
 	}
 	r.Topics, err = brokerTopics(dir)
 	return r, err
+}
+
+// BrokerFrame is what stands at one place of a segment.
+type BrokerFrame struct {
+	At     int64    `json:"at,string"`
+	Frame  uint64   `json:"frame,string"`
+	Synced uint64   `json:"synced,string"` // frames up to this one were known to be on the disk when it was written
+	Kind   string   `json:"kind"`
+	Group  uint16   `json:"group"`
+	Index  uint64   `json:"index,string"`
+	Term   uint64   `json:"term,string"`
+	Bytes  int      `json:"bytes"`
+	Detail []string `json:"detail,omitempty"`
+}
+
+// BrokerDump gives what stands in one segment of a bundled broker that does not run, and says how it ends.
+func BrokerDump(dir string, segment uint64, each func(BrokerFrame) error) (end string, err error) {
+	last := commitlog.Frame{}
+	d, err := broker.Dump(dir, segment, vfs.OS{}, func(d broker.Dumped) error {
+		last = d.Frame
+		return each(BrokerFrame{d.At, d.Frame.Seq, d.Frame.Synced, d.Kind, d.Group, d.Index, d.Term, d.Bytes, d.Detail})
+	})
+	switch {
+	case err != nil:
+		return "", err
+	case d.Damage != nil:
+		return "", &DamagedBrokerError{Dir: dir, Why: d.Damage}
+	case d.Torn:
+		end = fmt.Sprintf("at byte %d a frame was begun and never finished nor acknowledged", d.At)
+	case last.Clean:
+		end = "closed in order"
+	case last.Last:
+		end = "full: the next segment goes on"
+	default:
+		end = fmt.Sprintf("ends at byte %d; nothing was being written", d.At)
+	}
+	return end, nil
 }

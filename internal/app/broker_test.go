@@ -55,7 +55,7 @@ func TestBrokerFolder(t *testing.T) {
 	}
 
 	count := func() (records int, payload bool, err error) {
-		err = BrokerCat(t.Context(), dir, "orders", CatOptions{Partition: -1}, func(r BrokerRecord) error {
+		err = BrokerCat(t.Context(), dir, "orders", CatOptions{Partition: -1, Limit: 100}, func(r BrokerRecord) error {
 			if r.Offset != int64(records) || r.MessageID != fmt.Sprint("m-", records) || r.Size != 6000 {
 				t.Errorf("record %d: %+v", records, r)
 			}
@@ -76,11 +76,35 @@ func TestBrokerFolder(t *testing.T) {
 	if err != nil || len(segments) == 0 {
 		t.Fatal(segments, err)
 	}
+	var appends []int64
+	dump := func() (end string, err error) {
+		appends = nil
+		return BrokerDump(dir, 1, func(f BrokerFrame) error {
+			for _, what := range f.Detail {
+				if strings.HasPrefix(what, "append to orders/0: records 1,") {
+					appends = append(appends, f.At)
+				}
+			}
+			return nil
+		})
+	}
+	if end, err := dump(); err != nil || end != "closed in order" || len(appends) != 20 {
+		t.Fatalf("dump: %d appends, %q, %v", len(appends), end, err)
+	}
+	if _, err := BrokerDump(dir, 2, func(BrokerFrame) error { return nil }); !errors.Is(err, broker.ErrNoSegment) {
+		t.Errorf("dump of a segment that is not there: %v", err)
+	}
+	var more *MoreRecordsError
+	if err := BrokerCat(t.Context(), dir, "orders", CatOptions{Partition: -1, Limit: 4}, func(BrokerRecord) error { return nil }); !errors.As(err, &more) || more.Offset != 4 {
+		t.Errorf("cat with a limit: %v", err)
+	}
+
+	const good = 7 // records before the damage
 	f, err := os.OpenFile(segments[0], os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.WriteAt([]byte("rot"), 100<<10); err != nil {
+	if _, err := f.WriteAt([]byte("rot"), appends[good]+100); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.Close(); err != nil {
@@ -90,10 +114,13 @@ func TestBrokerFolder(t *testing.T) {
 		t.Errorf("open: %v", err)
 	}
 	r, err = BrokerVerify(dir)
-	if err != nil || len(r.Damage) != 1 || r.Topics[0].End == 0 || r.Topics[0].End >= 20 {
+	if err != nil || len(r.Damage) != 1 || r.Topics[0].End != good {
 		t.Fatalf("verify: %+v, %v", r, err)
 	}
 	var damaged *DamagedBrokerError
+	if _, err := dump(); len(appends) != good || !errors.As(err, &damaged) {
+		t.Errorf("dump: %d appends, %v", len(appends), err)
+	}
 	if records, _, err := count(); int64(records) != r.Topics[0].End || !errors.As(err, &damaged) {
 		t.Errorf("cat: %d records, %v", records, err)
 	}
