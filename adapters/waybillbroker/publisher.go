@@ -155,7 +155,7 @@ func (p *Publisher) missing(name string) relay.Outcome {
 		return relay.Outcome{Kind: relay.Unavailable, Scope: relay.ScopeLane, Alive: true, Class: relay.ClassUnknownTopic, Detail: fmt.Sprintf("topic %q exists by now", name)}
 	}
 	return relay.Outcome{Kind: relay.Config, Scope: relay.ScopeTopic, Class: relay.ClassUnknownTopic, Code: "waybill/UNKNOWN_TOPIC",
-		Detail: fmt.Sprintf("the bundled broker has no topic %q; create it", name)}
+		Detail: fmt.Sprintf("the bundled broker has no topic %q; add it to broker.topics.create", name)}
 }
 
 func fill(out []relay.Outcome, from int, o relay.Outcome) []relay.Outcome {

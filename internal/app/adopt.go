@@ -29,7 +29,7 @@ func (p *People) Clusters(ctx context.Context, name string) (c Clusters, err err
 		}
 		return c, err
 	}
-	found, err := checkDestination(ctx, kafkaConfig(p.config, d))
+	found, err := checkDestination(ctx, p.config, d)
 	if err != nil {
 		return c, fmt.Errorf("ask %s which cluster it is: %w", name, err)
 	}

@@ -206,7 +206,7 @@ func (d *demo) settings() *config.Config {
 	to := d.broker.destination()
 	c.Destinations = []config.Destination{to}
 	c.Routes = []config.Route{{Name: "everything", Match: config.Match{Topic: "*"}, To: config.To{Destination: to.Name, Topic: d.broker.topic()}, Retry: c.Retry, OnDead: c.OnDead}}
-	if d.broker.bundled() != nil { // it fences an owner that is gone, without a connection that could hold bytes back: a start after a kill need not wait long
+	if d.broker.inProcess() != nil { // it fences an owner that is gone, without a connection that could hold bytes back: a start after a kill need not wait long
 		c.Relay.Lease, c.Relay.WriteTimeout, c.Relay.TCPUserTimeout, c.Relay.Quarantine = 6*time.Second, time.Second, time.Second, 2*time.Second
 	}
 	c.Metrics.Listen = freeListen()
@@ -236,7 +236,7 @@ func (d *demo) run(ctx context.Context) (DemoResult, error) {
 	defer stopRelay()
 	relayDone := make(chan error, 1)
 	go func() {
-		relayDone <- Run(relayCtx, RunOptions{Config: d.config, LogTo: d.LogTo, Version: d.Version, Broker: d.broker.bundled()})
+		relayDone <- Run(relayCtx, RunOptions{Config: d.config, LogTo: d.LogTo, Version: d.Version, Broker: d.broker.inProcess()})
 	}()
 	fmt.Fprintf(d.Progress, "  ✓ %-11s %d orders/s, each one transaction (order row + message), one in ten rolls back\n", "shop", d.Rate)
 	fmt.Fprintf(d.Progress, "  ✓ %-11s metrics and health on http://%s\n", "relay", d.config.Metrics.Listen)

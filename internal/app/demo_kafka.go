@@ -56,11 +56,11 @@ func (d *demoKafka) destination() config.Destination {
 	return k
 }
 
-func (d *demoKafka) topic() string                 { return d.prefix + "{topic}" }
-func (d *demoKafka) bundled() waybillbroker.Broker { return nil }
-func (d *demoKafka) failed() <-chan error          { return nil }
-func (d *demoKafka) stop() error                   { return nil }
-func (d *demoKafka) name() string                  { return strings.Join(d.brokers, ",") }
+func (d *demoKafka) topic() string                   { return d.prefix + "{topic}" }
+func (d *demoKafka) inProcess() waybillbroker.Broker { return nil }
+func (d *demoKafka) failed() <-chan error            { return nil }
+func (d *demoKafka) stop() error                     { return nil }
+func (d *demoKafka) name() string                    { return strings.Join(d.brokers, ",") }
 
 func (d *demoKafka) read(ctx context.Context) (stored []audit.Stored, err error) {
 	for _, topic := range demoTopics {

@@ -66,7 +66,7 @@ func newEngine(c *config.Config, instance string, store *postgres.Store, events 
 	opt.Routes = relayRoutes(c)
 	for i := range c.Destinations {
 		d := &c.Destinations[i]
-		if d.Kind == bundledKind {
+		if d.Kind == config.KindWaybillBroker {
 			opt.Destinations = append(opt.Destinations, e.bundled(d, bundled))
 			continue
 		}
@@ -88,9 +88,6 @@ func (e *engine) kafka(d *config.Destination) relay.Destination {
 		Opened: func(p relay.Publisher) error { return e.opened(d, p) },
 	}
 }
-
-// bundledKind is the kind of a destination that is the bundled broker in this process.
-const bundledKind = "waybill"
 
 // bundled is the engine's description of the bundled broker.
 func (e *engine) bundled(d *config.Destination, b waybillbroker.Broker) relay.Destination {

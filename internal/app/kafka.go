@@ -96,8 +96,12 @@ func CheckDestinations(ctx context.Context, c *config.Config) map[string]relay.F
 	out := map[string]relay.Findings{}
 	for i := range c.Destinations {
 		d := &c.Destinations[i]
-		found, err := checkDestination(ctx, kafkaConfig(c, d))
-		if err != nil {
+		found, err := checkDestination(ctx, c, d)
+		switch {
+		case err == nil:
+		case d.Kind == config.KindWaybillBroker:
+			found.Items = append(found.Items, relay.Finding{ID: "waybillbroker.folder", Level: relay.LevelFail, Subject: c.Broker.Dir, Text: err.Error(), Fix: "correct broker.dir"})
+		default:
 			found.Items = append(found.Items, relay.Finding{ID: "kafka.reachable", Level: relay.LevelFail, Subject: strings.Join(d.Brokers, ","),
 				Text: err.Error(), Fix: "correct destinations." + d.Name + ".brokers, or start the broker"})
 		}
@@ -106,7 +110,14 @@ func CheckDestinations(ctx context.Context, c *config.Config) map[string]relay.F
 	return out
 }
 
-func checkDestination(ctx context.Context, k kafka.Config) (found relay.Findings, err error) {
+func checkDestination(ctx context.Context, c *config.Config, d *config.Destination) (found relay.Findings, err error) {
+	if d.Kind == config.KindWaybillBroker {
+		return checkBundled(c)
+	}
+	return checkKafka(ctx, kafkaConfig(c, d))
+}
+
+func checkKafka(ctx context.Context, k kafka.Config) (found relay.Findings, err error) {
 	ctx, cancel := context.WithTimeout(ctx, checkLimit)
 	defer cancel()
 	p, err := kafka.New(k)

@@ -21,7 +21,7 @@ type RunOptions struct {
 	Config  *config.Config
 	LogTo   io.Writer // standard error
 	Version string
-	Broker  waybillbroker.Broker // the bundled broker in this process; nil = there is none
+	Broker  waybillbroker.Broker // a bundled broker that runs already; nil = the configuration says whether there is one
 }
 
 // schemaEvery is how often a relay that lacks its schema looks again: a sidecar that exits would hold up its application.
@@ -44,6 +44,14 @@ func Run(ctx context.Context, o RunOptions) error {
 	defer closeServer(server)
 	log.Info("started", "version", o.Version, "metrics", server.Addr().String())
 
+	bundled := o.Broker
+	if bundled == nil {
+		var stop func()
+		if bundled, stop, err = runBundled(ctx, c, log.Logger); err != nil {
+			return err
+		}
+		defer stop()
+	}
 	store, err := openStore(ctx, c, log.Logger)
 	if err != nil || store == nil {
 		return err
@@ -56,7 +64,7 @@ func Run(ctx context.Context, o RunOptions) error {
 		acquired(l)
 		chores.owned()
 	}
-	e, err := newEngine(c, instance, store, events, o.Broker)
+	e, err := newEngine(c, instance, store, events, bundled)
 	if err != nil {
 		return err
 	}

@@ -35,6 +35,11 @@ func (i identity) raftID() uint64 {
 	return binary.BigEndian.Uint64(sum[:])>>1 | 1 // not 0, and not one that raft uses for itself
 }
 
+func (i identity) clusterText() string {
+	c := i.cluster
+	return fmt.Sprintf("%x-%x-%x-%x-%x", c[0:4], c[4:6], c[6:8], c[8:10], c[10:])
+}
+
 // openIdentity reads the identity of a folder, or makes one for an empty folder.
 func openIdentity(fsys vfs.FS, dir string) (identity, error) {
 	i, err := readIdentity(fsys, dir)

@@ -101,10 +101,7 @@ func (n *Node) recycle(from uint64) {
 func (n *Node) Found() commitlog.Found { return n.found }
 
 // Cluster is the uuid of the cluster, as text.
-func (n *Node) Cluster() string {
-	c := n.id.cluster
-	return fmt.Sprintf("%x-%x-%x-%x-%x", c[0:4], c[4:6], c[6:8], c[8:10], c[10:])
-}
+func (n *Node) Cluster() string { return n.id.clusterText() }
 
 // Run works until ctx ends: then it answers what is on its way, marks the log as closed in order, and returns nil. An error of the disk ends it at once and for
 // ever: only a new Open may go on.

@@ -1,13 +1,27 @@
 package broker
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/waybillmq/waybill/internal/broker/commitlog"
 	"github.com/waybillmq/waybill/internal/broker/fsm"
 	"github.com/waybillmq/waybill/internal/broker/replica"
 	"github.com/waybillmq/waybill/internal/broker/vfs"
 )
+
+// ClusterOf is the uuid of the cluster that a folder belongs to, as text; empty when no node has begun there. The node may run.
+func ClusterOf(dir string, fsys vfs.FS) (string, error) {
+	id, err := readIdentity(fsys, dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("broker: %w", err)
+	}
+	return id.clusterText(), nil
+}
 
 // Inspect opens the folder of a node that does not run, for reading alone: topics, bounds and records. It changes nothing. If the log is damaged, what stands
 // before the damage is there, and [Node.Found] names it. Close gives the folder back.

@@ -5,13 +5,19 @@ import "time"
 // Destination is one broker. Its name is its key in the file.
 type Destination struct {
 	Name  string `key:"-" form:"name"`
-	Kind  string `key:"kind" required:"true" enum:"kafka" help:"which broker it is"`
+	Kind  string `key:"kind" required:"true" enum:"kafka|waybillbroker" help:"which broker it is; waybillbroker is the bundled one in this process and takes no other key"`
 	Kafka `key:",inline"`
 }
 
+// The kinds of destinations.
+const (
+	KindKafka         = "kafka"
+	KindWaybillBroker = "waybillbroker"
+)
+
 // Kafka configures a destination of kind kafka.
 type Kafka struct {
-	Brokers     []string      `key:"brokers" required:"true" form:"address" help:"host:port of some brokers of the cluster; the others are found"`
+	Brokers     []string      `key:"brokers" form:"address" help:"required; host:port of some brokers of the cluster; the others are found"`
 	Idempotence bool          `key:"idempotence" help:"false only for brokers that refuse InitProducerId: duplicates become possible"`
 	Partitioner string        `key:"partitioner" enum:"murmur2|crc32|fnv1a" help:"key to partition as murmur2 (Java), crc32 (librdkafka) or fnv1a (Sarama) does; changing it moves keys"`
 	Batch       Batch         `key:"batch" help:"most of one produce request and partition"`

@@ -132,6 +132,9 @@ func TestProblems(t *testing.T) {
 		"alias":           {with("retry: &r {}\n"), "retry: anchors and aliases are not read here"},
 		"second document": {with("---\nname: b\n"), "a second document begins here"},
 		"not yaml":        {"a: [\n", "this is no YAML"},
+		"no brokers":      {strings.Replace(smallest, `, brokers: ["localhost:9092"]`, "", 1), "config.yaml:5:12: destinations.kafka-a.brokers: is missing"},
+		"no bundled":      {strings.Replace(smallest, `kafka, brokers: ["localhost:9092"]`, "waybillbroker", 1), "destinations.kafka-a.kind: the bundled broker does not run in this process"},
+		"bundled brokers": {strings.Replace(smallest, "kind: kafka", "kind: waybillbroker", 1) + "broker: { enabled: true }\n", "config.yaml:5:44: destinations.kafka-a.brokers: is a key of kind kafka"},
 		"two routes":      {with("  - { name: all, to: { destination: kafka-a } }\n"), `routes[1].name: "all" is the name of another route`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -21,6 +22,13 @@ func (d *decoder) validate() {
 	d.validateRetry("retry", c.Retry)
 	for _, dest := range c.Destinations {
 		path := "destinations." + dest.Name
+		if dest.Kind == KindWaybillBroker {
+			d.validateBundled(path)
+			continue
+		}
+		if _, given := d.origins[path+".brokers"]; !given && dest.Kind == KindKafka {
+			d.at(path+".brokers", "is missing: host:port of some brokers of the cluster")
+		}
 		if dest.Timeouts.Broker >= dest.Timeouts.Publish {
 			d.at(path+".timeouts", "broker, %s, must be below publish, %s: else every slow answer is called unknown", scalarText(dest.Timeouts.Broker), scalarText(dest.Timeouts.Publish))
 		}
@@ -28,7 +36,34 @@ func (d *decoder) validate() {
 			d.at(path+".brokers", "the list is empty; name at least one host:port")
 		}
 	}
+	d.validateBroker()
 	d.validateRoutes()
+}
+
+// validateBundled checks a destination that is the bundled broker.
+func (d *decoder) validateBundled(path string) {
+	for _, f := range fieldsOf(reflect.TypeFor[Kafka]()) {
+		if _, given := d.origins[join(path, f.key)]; given {
+			d.at(join(path, f.key), "is a key of kind kafka; what the bundled broker does stands under broker")
+		}
+	}
+	if !d.root.Broker.Enabled {
+		d.at(path+".kind", "the bundled broker does not run in this process: add broker: { enabled: true }")
+	}
+}
+
+// validateBroker checks what the bundled broker is to do.
+func (d *decoder) validateBroker() {
+	b := d.root.Broker
+	if !b.Enabled {
+		return
+	}
+	if b.Dir == "" {
+		d.at("broker.dir", "name a folder")
+	}
+	if !slices.ContainsFunc(d.root.Destinations, func(x Destination) bool { return x.Kind == KindWaybillBroker }) {
+		d.warn("broker.enabled", "no destination has kind waybillbroker: nothing is sent to it")
+	}
 }
 
 // validateLease checks the sums on which it rests that an owner that lost its lease has fallen silent before the next one speaks.
