@@ -51,6 +51,28 @@ func newDemo(p *program) *cobra.Command {
 		}
 		return p.demoResult(r, asJSON)
 	}
+	c.AddCommand(newDemoShop(p))
+	return c
+}
+
+func newDemoShop(p *program) *cobra.Command {
+	var rate int
+	c := &cobra.Command{Use: "shop", Short: "Only the sample order service, for a relay that runs elsewhere", Args: cobra.NoArgs,
+		Long: "Writes orders and their messages in one transaction each to the database of the configuration, whose outbox must have been made, until Ctrl-C. It makes a\n" +
+			"schema \"shop\" there.", Example: "  WAYBILL_DATABASE__URL=postgres://… waybill demo shop --rate 50"}
+	c.Flags().IntVar(&rate, "rate", 20, "orders a second, 1 to 10000")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if rate < 1 || rate > 10_000 {
+			return usage(fmt.Sprintf("--rate is %d, must be 1 to 10000", rate))
+		}
+		p.started = true
+		l, err := p.load(true)
+		if err != nil {
+			return err
+		}
+		defer endAtSecondSignal(c.Context())()
+		return app.Shop(c.Context(), l.Config, rate, p.err)
+	}
 	return c
 }
 

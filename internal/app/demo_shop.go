@@ -23,6 +23,8 @@ type shop struct {
 	newest     atomic.Int64 // order
 	committed  atomic.Int64
 	rolledBack atomic.Int64
+	failed     atomic.Int64
+	why        atomic.Pointer[string] // the newest failure
 }
 
 const shopWorkers = 4
@@ -102,6 +104,10 @@ func (s *shop) order(ctx context.Context) error {
 		s.rolledBack.Add(1)
 	case err == nil:
 		s.committed.Add(1)
+	default:
+		text := err.Error()
+		s.why.Store(&text)
+		s.failed.Add(1)
 	}
 	return err
 }

@@ -23,6 +23,7 @@ var importTable = []Imports{
 	{Package: "relay/relaytest", May: []string{"relay", "outbox", "internal/kp"}, TestOnly: true},
 	{Package: "adapters", May: []string{"relay", "outbox", "internal/kp"}},
 	{Package: "adapters/waybillbroker", May: []string{"relay", "outbox", "internal/kp", "internal/broker", "adapters/internal"}},
+	{Package: "deploy", TestOnly: true},
 	{Package: "migrations"},
 
 	{Package: "internal/audit", May: []string{"relay", "outbox"}},
@@ -65,6 +66,7 @@ var dependencies = []Dependency{
 	{"golang.org/x/sync", "the bound on bytes that wait for the bundled broker's disk: a semaphore by weight, with a context",
 		[]string{"internal/broker"}},
 
+	{"github.com/compose-spec/compose-go/v2", "tests: reads docker-compose.yml as docker compose does, and checks it", nil},
 	{"github.com/rogpeppe/go-internal", "tests: scripts of commands with their output", nil},
 	{"github.com/twmb/franz-go", "a second Kafka client: the loop that the relay is measured against, and tests that check what the first one wrote",
 		[]string{"internal/bench"}},

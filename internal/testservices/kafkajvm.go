@@ -94,6 +94,11 @@ func (c *Cluster) jvm(limits []string, args ...string) *exec.Cmd {
 	return cmd
 }
 
+// Tool is one of Kafka's own command-line programs by its class, as org.apache.kafka.tools.TopicCommand, which is what kafka-topics.sh starts.
+func (c *Cluster) Tool(class string) (command []string) {
+	return []string{c.java, "-XX:-UsePerfData", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", c.jars + "/*", class}
+}
+
 // format writes each node's properties and makes its storage, all nodes at once: each takes a JVM of its own.
 func (c *Cluster) format(ctx context.Context) error {
 	id := clusterID()

@@ -1,0 +1,2 @@
+-- The profile kafka has an outbox of its own.
+CREATE DATABASE orders_kafka;
