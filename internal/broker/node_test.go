@@ -11,8 +11,8 @@ import (
 	"path"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -158,38 +158,28 @@ func TestAppendAndRead(t *testing.T) {
 
 func second[T any](_ T, err error) error { return err }
 
-// An ack waits for the sync: it takes longer by just as much as the sync does.
+// An ack waits for the sync, for one and not for two.
 func TestAckWaitsForTheSync(t *testing.T) {
-	const slow = 50 * time.Millisecond
-	var delay atomic.Int64
-	fsys := vfs.Inject(vfs.NewMemory(), func(op vfs.Op) (int, error) {
-		if op.Kind == vfs.Datasync {
-			time.Sleep(time.Duration(delay.Load()))
-		}
-		return 0, nil
-	})
-	n := startNode(t, Config{Dir: "node", SegmentBytes: 4 << 20}, fsys)
-	must(t, n.CreateTopic(t.Context(), Topic{Name: "t", Partitions: 1}))
-	took := func() time.Duration {
-		var fastest time.Duration
-		for range 5 {
+	synctest.Test(t, func(t *testing.T) {
+		const slow = 50 * time.Millisecond
+		n := startNode(t, Config{Dir: "node", SegmentBytes: 4 << 20}, vfs.Inject(vfs.NewMemory(), func(op vfs.Op) (int, error) {
+			if op.Kind == vfs.Datasync {
+				time.Sleep(slow)
+			}
+			return 0, nil
+		}))
+		must(t, n.CreateTopic(t.Context(), Topic{Name: "t", Partitions: 1}))
+		for i := range 5 {
+			time.Sleep(time.Second) // until everything before it is done, the marker behind it too
 			began := time.Now()
 			_, err := n.Append(t.Context(), "t", 0, batchOf("x"))
 			must(t, err)
-			if d := time.Since(began); fastest == 0 || d < fastest {
-				fastest = d
+			if took := time.Since(began); took != slow {
+				t.Errorf("append %d took %v with a sync of %v", i, took, slow)
 			}
-			time.Sleep(3 * slow) // beyond the marker that follows, so that one sync is all that is waited for
 		}
-		return fastest
-	}
-	quick := took()
-	delay.Store(int64(slow))
-	if late := took() - quick; late < slow-5*time.Millisecond || late > slow+slow/2 {
-		t.Errorf("%v for a sync that takes %v longer: an ack waits for it once, no more and no less", late, slow)
-	}
-	delay.Store(0)
-	must(t, n.stop())
+		must(t, n.stop())
+	})
 }
 
 func TestLongPoll(t *testing.T) {
@@ -215,7 +205,9 @@ func TestLongPoll(t *testing.T) {
 }
 
 // Old records are given up by age, by size of a topic and by that of the node, the oldest first; their segments come back.
-func TestRetention(t *testing.T) {
+func TestRetention(t *testing.T) { synctest.Test(t, retention) }
+
+func retention(t *testing.T) {
 	cfg, fsys := memory()
 	cfg.RetentionEvery = time.Hour
 	cfg.RetentionBytes = 600 << 10
@@ -259,22 +251,19 @@ func TestRetention(t *testing.T) {
 	}
 	for range 2 {
 		must(t, n.host.Checkpoint(t.Context()))
+		synctest.Wait() // the goroutine that is told of checkpoints gives the segments back
 	}
-	for range 20_000 { // the goroutine that is told of checkpoints gives the segments back
-		left, err := fsys.List("node/log")
-		must(t, err)
-		if left[0] != "00000001.seg" {
-			must(t, n.stop())
-			n = startNode(t, cfg, fsys)
-			if got := n.all(t, "large", 0); len(got) == 0 || got[0] != value {
-				t.Errorf("after a restart large holds %d", len(got))
-			}
-			must(t, n.stop())
-			return
-		}
-		time.Sleep(time.Millisecond)
+	left, err := fsys.List("node/log")
+	must(t, err)
+	if left[0] == "00000001.seg" {
+		t.Error("no segment was given back")
 	}
-	t.Error("no segment was given back")
+	must(t, n.stop())
+	n = startNode(t, cfg, fsys)
+	if got := n.all(t, "large", 0); len(got) == 0 || got[0] != value {
+		t.Errorf("after a restart large holds %d", len(got))
+	}
+	must(t, n.stop())
 }
 
 // What a source appends is stored once, also when the node died between the ack and what the source remembers, and when it forgot everything.
