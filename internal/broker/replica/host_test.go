@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -63,9 +64,6 @@ func (l *list) all() []string {
 
 const testGroups = 3
 
-// pause of a full disk.
-var pause time.Duration
-
 // node is a host that runs.
 type node struct {
 	*Host
@@ -97,7 +95,7 @@ func open(fs vfs.FS) (*node, error) {
 		return nil, err
 	}
 	n.found = found
-	cfg := Config{ID: 7, Voters: []uint64{7}, Opens: found.Opens, FullPause: pause}
+	cfg := Config{ID: 7, Voters: []uint64{7}, Opens: found.Opens}
 	for range testGroups {
 		n.lists = append(n.lists, &list{})
 		cfg.Machines = append(cfg.Machines, n.lists[len(n.lists)-1])
@@ -253,42 +251,44 @@ func TestDiskErrorStops(t *testing.T) {
 
 // A full disk refuses proposals and loses none: what was on its way is written when there is room.
 func TestFullDisk(t *testing.T) {
-	var full atomic.Bool
-	fs := vfs.Inject(vfs.NewMemory(), func(op vfs.Op) (int, error) {
-		if full.Load() && op.Kind == vfs.Create {
-			return 0, syscall.ENOSPC
-		}
-		return 0, nil
-	})
-	pause = 10 * time.Millisecond
-	n := start(t, fs)
-	full.Store(true)
-	body := strings.Repeat("x", 8<<10)
-	placed := int64(0)
-	var waiting sync.WaitGroup
-	for refused := false; !refused; {
-		answered := make(chan error, 1)
-		waiting.Go(func() { _, err := n.propose(0, body); answered <- err })
-		select {
-		case err := <-answered:
-			if refused = errors.Is(err, ErrNotLeader) && errors.Is(err, commitlog.ErrFull); !refused {
-				must(t, err)
+	synctest.Test(t, func(t *testing.T) {
+		var full atomic.Bool
+		fs := vfs.Inject(vfs.NewMemory(), func(op vfs.Op) (int, error) {
+			if full.Load() && op.Kind == vfs.Create {
+				return 0, syscall.ENOSPC
+			}
+			return 0, nil
+		})
+		n := start(t, fs)
+		full.Store(true)
+		body := strings.Repeat("x", 8<<10)
+		placed := int64(0)
+		var waiting sync.WaitGroup
+		for refused := false; !refused; {
+			if placed == 100 {
+				t.Fatal("the disk is full and nothing is refused")
+			}
+			answered := make(chan error, 1)
+			waiting.Go(func() { _, err := n.propose(0, body); answered <- err })
+			synctest.Wait()
+			select {
+			case err := <-answered:
+				if refused = errors.Is(err, ErrNotLeader) && errors.Is(err, commitlog.ErrFull); !refused {
+					must(t, err)
+					placed++
+				}
+			default: // on its way when the disk was full: the next one is refused
 				placed++
 			}
-		case <-time.After(50 * time.Millisecond): // on its way when the disk was full: the next one is refused
-			placed++
 		}
-	}
-	full.Store(false)
-	waiting.Wait()
-	for {
-		if _, err := n.propose(0, "last"); err == nil {
-			break
+		full.Store(false)
+		waiting.Wait()
+		time.Sleep(time.Minute) // longer than a full disk is left alone
+		_, err := n.propose(0, "last")
+		must(t, err)
+		if items := n.lists[0].all(); int64(len(items)) != placed+1 {
+			t.Errorf("%d commands, want %d", len(items), placed+1)
 		}
-		time.Sleep(time.Millisecond)
-	}
-	if items := n.lists[0].all(); int64(len(items)) != placed+1 {
-		t.Errorf("%d commands, want %d", len(items), placed+1)
-	}
-	must(t, n.stop())
+		must(t, n.stop())
+	})
 }
