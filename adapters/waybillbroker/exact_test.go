@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/waybillmq/waybill/internal/broker"
@@ -15,7 +16,7 @@ import (
 	"github.com/waybillmq/waybill/relay/relaytest"
 )
 
-// world is an outbox in memory and a node; relays come and go.
+// world is an outbox in memory and a node, inside a synctest bubble; relays come and go.
 type world struct {
 	t     *testing.T
 	db    *relaytest.Database
@@ -55,9 +56,9 @@ func (w *world) start() (end func(kill bool)) {
 	go func() { done <- r.Run(ctx) }()
 	return func(kill bool) {
 		if kill {
-			store.Fail(relaytest.OpSettle, 1<<20, context.DeadlineExceeded) // what is acked now is never marked
-			store.Fail(relaytest.OpRelease, 1<<20, context.DeadlineExceeded)
-			store.Fail(relaytest.OpRenew, 1<<20, context.DeadlineExceeded)
+			store.Fail(relaytest.OpSettle, 1000, context.DeadlineExceeded) // what is acked now is never marked
+			store.Fail(relaytest.OpRelease, 1000, context.DeadlineExceeded)
+			store.Fail(relaytest.OpRenew, 1000, context.DeadlineExceeded)
 			time.Sleep(30 * time.Millisecond)
 		}
 		cancel()
@@ -67,19 +68,23 @@ func (w *world) start() (end func(kill bool)) {
 	}
 }
 
-func (w *world) await(what string, limit time.Duration, done func() bool) {
+// drained advances simulated time until nothing is left to send.
+func (w *world) drained() {
 	w.t.Helper()
-	for end := time.Now().Add(limit); !done(); time.Sleep(2 * time.Millisecond) {
+	const limit = 20 * time.Second
+	for end := time.Now().Add(limit); len(w.db.Pending())+len(w.db.HeldRows()) > 0; time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
-			w.t.Fatalf("after %s: not %s; pending %d", limit, what, len(w.db.Pending()))
+			w.t.Fatalf("after %s: %d messages are pending, %d are held", limit, len(w.db.Pending()), len(w.db.HeldRows()))
 		}
 	}
 }
 
 // A relay that ends between ack and mark stores nothing twice: the next one finds what lies there. Nor does a lost answer, a lost request, or a node that loses
 // its power.
-func TestNothingIsStoredTwice(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
+func TestNothingIsStoredTwice(t *testing.T) { synctest.Test(t, nothingIsStoredTwice) }
+
+func nothingIsStoredTwice(t *testing.T) {
+	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 1))
 	memory := vfs.NewMemory()
@@ -116,7 +121,7 @@ func TestNothingIsStoredTwice(t *testing.T) {
 		w.lossy.answer.Store(0)
 		kill := life%4 != 3
 		if !kill {
-			w.await("drained", 20*time.Second, func() bool { return len(w.db.Pending()) == 0 })
+			w.drained()
 		}
 		end(kill)
 		if life%3 == 2 {
@@ -130,7 +135,7 @@ func TestNothingIsStoredTwice(t *testing.T) {
 		}
 	}
 	end := w.start()
-	w.await("drained", 20*time.Second, func() bool { return len(w.db.Pending()) == 0 && len(w.db.HeldRows()) == 0 })
+	w.drained()
 	end(false)
 	times := map[string]int{}
 	high := map[string]int64{}
@@ -155,7 +160,9 @@ func TestNothingIsStoredTwice(t *testing.T) {
 }
 
 // The floor rises to what is durably marked, so that what the broker remembers does not grow without end.
-func TestFloorRises(t *testing.T) {
+func TestFloorRises(t *testing.T) { synctest.Test(t, floorRises) }
+
+func floorRises(t *testing.T) {
 	w := &world{t: t, db: relaytest.NewDatabase(), node: startNode(t, "node", vfs.NewMemory()), opt: relay.Defaults()}
 	w.lossy = &lossy{Broker: w.node.Node}
 	if err := w.node.CreateTopic(t.Context(), broker.Topic{Name: "a", Partitions: 1}); err != nil {
@@ -165,13 +172,13 @@ func TestFloorRises(t *testing.T) {
 	for i := range 300 {
 		w.db.Send("a", fmt.Sprint("k", i%5), fmt.Sprint(i))
 		if i%50 == 49 {
-			w.await("drained", 10*time.Second, func() bool { return len(w.db.Pending()) == 0 })
+			w.drained()
 		}
 	}
-	w.await("drained", 10*time.Second, func() bool { return len(w.db.Pending()) == 0 })
+	w.drained()
 	for range 3 { // each claim makes durable what was marked before, each request tells the floor of then
 		w.db.Send("a", "k0", "one more")
-		w.await("drained", 10*time.Second, func() bool { return len(w.db.Pending()) == 0 })
+		w.drained()
 	}
 	end(false)
 	sources, err := sourcesOf([]relay.Generation{{UUID: w.db.Messages()[0].MessageID[:36]}})
