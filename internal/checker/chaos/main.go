@@ -75,10 +75,18 @@ func run(ctx context.Context, name string, args []string) int {
 		return usage(errors.New("outboxes and relays begin at 1, cycles at 0"))
 	}
 	plan.Cycles, plan.For, plan.Postgres, plan.Out = *cycles, *length, *postgres, *out
-	return perform(ctx, plan)
+	return withBinary(func(binary string) int {
+		rec, err := checker.Run(ctx, plan, binary, os.Stdout)
+		if err != nil {
+			return failed(err)
+		}
+		fmt.Print(rec.Summary())
+		return rec.Exit
+	})
 }
 
-func perform(ctx context.Context, plan checker.Plan) int {
+// withBinary runs f with the program under test, in a folder of its own that is gone afterwards.
+func withBinary(f func(binary string) int) int {
 	dir, err := os.MkdirTemp("", "waybill-chaos-bin-")
 	if err != nil {
 		return failed(err)
@@ -88,12 +96,7 @@ func perform(ctx context.Context, plan checker.Plan) int {
 	if err != nil {
 		return failed(err)
 	}
-	rec, err := checker.Run(ctx, plan, binary, os.Stdout)
-	if err != nil {
-		return failed(err)
-	}
-	fmt.Print(rec.Summary())
-	return rec.Exit
+	return f(binary)
 }
 
 func failed(err error) int {
@@ -131,27 +134,20 @@ func bugs(ctx context.Context, args []string) int {
 	if err != nil {
 		return usage(err)
 	}
-	dir, err := os.MkdirTemp("", "waybill-chaos-bin-")
-	if err != nil {
-		return failed(err)
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	binary, err := checker.Build(dir)
-	if err != nil {
-		return failed(err)
-	}
-	code := checker.ExitGreen
-	for _, bug := range chosen {
-		caught, rec, err := checker.Hunt(ctx, bug, *control, *seed, binary, os.Stdout)
-		if err != nil {
-			return failed(err)
+	return withBinary(func(binary string) int {
+		code := checker.ExitGreen
+		for _, bug := range chosen {
+			caught, rec, err := checker.Hunt(ctx, bug, *control, *seed, binary, os.Stdout)
+			if err != nil {
+				return failed(err)
+			}
+			if caught == *control {
+				fmt.Print(rec.Summary())
+				code = checker.ExitViolation
+			}
 		}
-		if caught == *control {
-			fmt.Print(rec.Summary())
-			code = checker.ExitViolation
-		}
-	}
-	return code
+		return code
+	})
 }
 
 func demo(ctx context.Context, args []string) int {
@@ -161,19 +157,12 @@ func demo(ctx context.Context, args []string) int {
 	if err := flags.Parse(args); err != nil {
 		return checker.ExitUsage
 	}
-	dir, err := os.MkdirTemp("", "waybill-chaos-bin-")
-	if err != nil {
-		return failed(err)
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	binary, err := checker.Build(dir)
-	if err != nil {
-		return failed(err)
-	}
-	if err := checker.KillDemo(ctx, binary, *cycles, *seed, os.Stdout); err != nil {
-		fmt.Println("violation:", err)
-		return checker.ExitViolation
-	}
-	fmt.Println("verdict: green")
-	return checker.ExitGreen
+	return withBinary(func(binary string) int {
+		if err := checker.KillDemo(ctx, binary, *cycles, *seed, os.Stdout); err != nil {
+			fmt.Println("violation:", err)
+			return checker.ExitViolation
+		}
+		fmt.Println("verdict: green")
+		return checker.ExitGreen
+	})
 }
