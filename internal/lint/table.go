@@ -38,6 +38,7 @@ var importTable = []Imports{
 	{Package: "internal/telemetry", May: []string{"relay", "internal/broker"}},
 
 	{Package: "internal/checker", May: []string{".", "relay/relaytest", "outbox/outboxtest", "internal/testservices"}, TestOnly: true},
+	{Package: "internal/kp/kptest", May: []string{"internal/kp"}, Standard: true, TestOnly: true},
 	{Package: "internal/lint", Standard: true, TestOnly: true},
 	{Package: "internal/testreport", Standard: true, TestOnly: true},
 	{Package: "internal/testservices", May: []string{"internal/child", "internal/embedded"}, TestOnly: true},
