@@ -3,7 +3,6 @@ package kafka
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -105,38 +104,13 @@ func (g *target) Stored(topic string) (all []relaytest.Record) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	err := ReadAll(ctx, g.brokers, topic, func(r Record) error {
-		m := relay.Message{Topic: topic, Target: topic, Key: string(r.Key), Payload: r.Value, Size: len(r.Value), Tombstone: r.Value == nil}
+		rec := record.Record{Offset: r.Offset, Key: r.Key, Value: r.Value}
 		for _, h := range r.Headers {
-			v := string(h.Value)
-			switch h.Name {
-			case record.HeaderID:
-				m.MessageID = v
-			case record.HeaderSeq:
-				id, err := strconv.ParseInt(v, 10, 64)
-				if err != nil {
-					return err
-				}
-				m.ID = relay.ID(id)
-			case record.HeaderType:
-				m.Type = v
-			case record.HeaderContentType:
-				m.ContentType = v
-			case record.HeaderTime:
-				at, err := time.Parse(time.RFC3339Nano, v)
-				if err != nil {
-					return err
-				}
-				m.CreatedAt = at
-			case record.HeaderTraceparent:
-				m.Traceparent = v
-			case record.HeaderTracestate:
-				m.Tracestate = v
-			default:
-				m.Headers = append(m.Headers, relay.Header{Name: h.Name, Value: v})
-			}
+			rec.Headers = append(rec.Headers, record.Header(h))
 		}
+		m, err := rec.Message(topic)
 		all = append(all, relaytest.Record{Lane: relay.Lane{Topic: topic, Index: r.Partition}, Offset: r.Offset, Message: m, At: r.At})
-		return nil
+		return err
 	})
 	if err != nil {
 		g.t.Fatal(err)

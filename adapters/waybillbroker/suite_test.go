@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"path"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -12,7 +11,6 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/waybillmq/waybill/adapters/internal/record"
 	"github.com/waybillmq/waybill/internal/broker"
 	"github.com/waybillmq/waybill/internal/broker/vfs"
 	"github.com/waybillmq/waybill/relay"
@@ -123,47 +121,14 @@ func (g *target) Stored(topic string) []relaytest.Record { return readAll(g.t, g
 func readAll(t testing.TB, n *broker.Node, topic string) (all []relaytest.Record) {
 	t.Helper()
 	err := ReadAll(t.Context(), n, topic, func(r Record) error {
-		all = append(all, relaytest.Record{Lane: relay.Lane{Topic: topic, Index: r.Partition}, Offset: r.Offset, Message: messageOf(t, topic, r.Record), At: r.At})
-		return nil
+		m, err := r.Message(topic)
+		all = append(all, relaytest.Record{Lane: relay.Lane{Topic: topic, Index: r.Partition}, Offset: r.Offset, Message: m, At: r.At})
+		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return all
-}
-
-func messageOf(t testing.TB, topic string, r record.Record) relay.Message {
-	m := relay.Message{Topic: topic, Target: topic, Key: string(r.Key), Payload: r.Value, Size: len(r.Value), Tombstone: r.Value == nil}
-	for _, h := range r.Headers {
-		v := string(h.Value)
-		switch h.Name {
-		case record.HeaderID:
-			m.MessageID = v
-		case record.HeaderSeq:
-			id, err := strconv.ParseInt(v, 10, 64)
-			if err != nil {
-				t.Fatal(err)
-			}
-			m.ID = relay.ID(id)
-		case record.HeaderType:
-			m.Type = v
-		case record.HeaderContentType:
-			m.ContentType = v
-		case record.HeaderTime:
-			at, err := time.Parse(time.RFC3339Nano, v)
-			if err != nil {
-				t.Fatal(err)
-			}
-			m.CreatedAt = at
-		case record.HeaderTraceparent:
-			m.Traceparent = v
-		case record.HeaderTracestate:
-			m.Tracestate = v
-		default:
-			m.Headers = append(m.Headers, relay.Header{Name: h.Name, Value: v})
-		}
-	}
-	return m
 }
 
 // TestContract holds the adapter to the contract of the port.
