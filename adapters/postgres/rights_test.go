@@ -1,0 +1,84 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/waybillmq/waybill/internal/testservices"
+	"github.com/waybillmq/waybill/relay"
+)
+
+func TestPeoplesRights(t *testing.T) {
+	d := newDesk(t, 18)
+	d.fill(t)
+	login := func(name, grants string) string {
+		d.exec(t, `CREATE ROLE `+name+` LOGIN PASSWORD 'pw'`)
+		d.exec(t, grants)
+		t.Cleanup(func() { d.conn.Exec(context.Background(), `DROP OWNED BY `+name+`; DROP ROLE `+name) })
+		cfg, err := pgx.ParseConfig(d.url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprintf("postgres://%s:pw@%s:%d/%s", name, cfg.Host, cfg.Port, cfg.Database)
+	}
+	act := relay.Act{Actor: "a", Via: "cli", Reason: "r"}
+	for _, c := range []struct {
+		name, grant     string
+		reads, discards error
+	}{
+		{"p_viewer", `GRANT outbox_viewer TO p_viewer`, nil, relay.ErrDenied},
+		{"p_relay", `GRANT outbox_relay TO p_relay`, nil, relay.ErrDenied},
+		{"p_operator", `GRANT outbox_operator TO p_operator`, nil, nil},
+		{"p_all", `ALTER ROLE p_all NOINHERIT; GRANT outbox_viewer, outbox_operator TO p_all`, nil, nil},
+		{"p_producer", `GRANT outbox_producer TO p_producer`, relay.ErrDenied, relay.ErrDenied},
+	} {
+		cfg := Config{URL: login(c.name, c.grant)}
+		i, err := OpenInspector(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, err := OpenOperator(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = i.Overview(t.Context())
+		if !errors.Is(err, c.reads) {
+			t.Errorf("%s reads the overview: %v, want %v", c.name, err, c.reads)
+		}
+		m, err := i.Message(t.Context(), 8)
+		if !errors.Is(err, c.reads) || err == nil && (m.DiscardedBy == "") == (c.discards == nil) && c.name != "p_relay" && c.name != "p_all" {
+			t.Errorf("%s reads a message: %+v, %v", c.name, m, err)
+		}
+		if _, err := i.Messages(t.Context(), relay.Filter{}, 0, 0); !errors.Is(err, c.reads) {
+			t.Errorf("%s lists: %v", c.name, err)
+		}
+		if _, err := o.Retry(t.Context(), []relay.ID{6}, act); !errors.Is(err, c.discards) {
+			t.Errorf("%s retries: %v, want %v", c.name, err, c.discards)
+		}
+		i.Close()
+		o.Close()
+	}
+}
+
+func TestPeopleWithoutSchema(t *testing.T) {
+	i, err := OpenInspector(Config{URL: testservices.Postgres(t, 18).URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer i.Close()
+	var config *relay.ConfigError
+	if _, err := i.Overview(t.Context()); !errors.As(err, &config) || !strings.Contains(err.Error(), "waybill migrate up") {
+		t.Error(err)
+	}
+	if v, err := i.Version(t.Context()); v != 0 || err != nil {
+		t.Errorf("version %d, %v", v, err)
+	}
+	if _, err := OpenInspector(Config{URL: "postgres://u:canary@h:x/"}); err == nil || strings.Contains(err.Error(), "canary") {
+		t.Errorf("a bad URL: %v", err)
+	}
+}
