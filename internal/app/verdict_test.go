@@ -1,0 +1,67 @@
+package app
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/waybillmq/waybill/adapters/kafka"
+	"github.com/waybillmq/waybill/internal/audit"
+)
+
+// verdict stops the relays and compares what was written, marked sent and stored. duplicates is how many are allowed; gone, if given, says of which ids
+// the broker's copy went with its topic.
+func (r *rig) verdict(duplicates int, gone ...func(id int64) bool) audit.Result {
+	r.t.Helper()
+	r.stopAll()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, r.url)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	produced, err := readProduced(ctx, conn)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	sent, err := readSent(ctx, conn)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if len(gone) > 0 {
+		kept := produced[:0]
+		for _, p := range produced {
+			if !gone[0](p.ID) {
+				kept = append(kept, p)
+			}
+		}
+		produced = kept
+	}
+	var stored []audit.Stored
+	for topic := range r.topics {
+		stored = append(stored, r.stored(ctx, topic)...)
+	}
+	res := audit.Compare(produced, sent, stored)
+	if !res.Clean() || res.Duplicates > duplicates || res.Stored < res.Sent {
+		r.t.Errorf("verdict: %d duplicates allowed: %+v\n%s", duplicates, res, r.picture())
+	}
+	r.t.Logf("written %d, sent %d, stored %d, waiting %d, discarded %d, duplicates %d", res.Written, res.Sent, res.Stored, res.Pending, res.Discarded, res.Duplicates)
+	return res
+}
+
+func (r *rig) stored(ctx context.Context, topic string) (all []audit.Stored) {
+	r.t.Helper()
+	for _, rec := range r.records(ctx, topic) {
+		all = append(all, storedRecord(topic, topic, &rec))
+	}
+	return all
+}
+
+func (r *rig) records(ctx context.Context, topic string) (all []kafka.Record) {
+	r.t.Helper()
+	if err := kafka.ReadAll(ctx, r.topics[topic].Brokers, topic, func(rec kafka.Record) error { all = append(all, rec); return nil }); err != nil {
+		r.t.Fatal(err)
+	}
+	return all
+}
