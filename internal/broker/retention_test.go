@@ -1,0 +1,71 @@
+package broker
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// Old records are given up by age, by size of a topic and by that of the node, the oldest first; their segments come back.
+func TestRetention(t *testing.T) { synctest.Test(t, retention) }
+
+func retention(t *testing.T) {
+	cfg, fsys := memory()
+	cfg.RetentionEvery = time.Hour
+	cfg.RetentionBytes = 600 << 10
+	n := startNode(t, cfg, fsys)
+	must(t, n.CreateTopic(t.Context(), Topic{Name: "small", Partitions: 1, Bytes: 40 << 10}))
+	must(t, n.CreateTopic(t.Context(), Topic{Name: "young", Partitions: 1, Retention: time.Minute}))
+	must(t, n.CreateTopic(t.Context(), Topic{Name: "large", Partitions: 1}))
+	value := strings.Repeat("x", 10<<10)
+	for range 100 {
+		for _, topic := range []string{"small", "large"} {
+			_, err := n.Append(t.Context(), topic, 0, batchOf(value))
+			must(t, err)
+		}
+	}
+	_, err := n.Append(t.Context(), "young", 0, batchOf(value))
+	must(t, err)
+	n.trim(t.Context(), time.Now())
+	bounds := func(topic string) [2]int64 {
+		start, high, err := n.Bounds(topic, 0)
+		must(t, err)
+		return [2]int64{start, high}
+	}
+	if b := bounds("small"); b[1] != 100 || b[1]-b[0] != 3 {
+		t.Errorf("small: %v", b)
+	}
+	if b := bounds("young"); b != [2]int64{0, 1} {
+		t.Errorf("young: %v", b)
+	}
+	if b := bounds("large"); b[1] != 100 || b[0] < 40 || b[0] > 50 {
+		t.Errorf("large: %v", b)
+	}
+	if _, err := n.Read(t.Context(), "large", 0, 0, 100); !errors.Is(err, ErrOffset) {
+		t.Errorf("below the start: %v", err)
+	}
+	if got := n.all(t, "large", 0); int64(len(got)) != 100-bounds("large")[0] {
+		t.Errorf("large holds %d", len(got))
+	}
+	n.trim(t.Context(), time.Now().Add(2*time.Minute))
+	if b := bounds("young"); b != [2]int64{1, 1} {
+		t.Errorf("young, later: %v", b)
+	}
+	for range 2 {
+		must(t, n.host.Checkpoint(t.Context()))
+		synctest.Wait() // the goroutine that is told of checkpoints gives the segments back
+	}
+	left, err := fsys.List("node/log")
+	must(t, err)
+	if left[0] == "00000001.seg" {
+		t.Error("no segment was given back")
+	}
+	must(t, n.stop())
+	n = startNode(t, cfg, fsys)
+	if got := n.all(t, "large", 0); len(got) == 0 || got[0] != value {
+		t.Errorf("after a restart large holds %d", len(got))
+	}
+	must(t, n.stop())
+}
