@@ -188,6 +188,12 @@ func refusal(err error, lane relay.Lane) relay.Outcome {
 		set(relay.Config, relay.ScopeTopic, relay.ClassUnknownTopic, "UNKNOWN_TOPIC")
 	case errors.Is(err, broker.ErrTooLarge):
 		set(relay.Rejected, 0, relay.ClassTooLarge, "TOO_LARGE")
+	case errors.Is(err, broker.ErrDiskFull):
+		set(relay.Unavailable, relay.ScopeDestination, relay.ClassUnreachable, "DISK_FULL")
+		o.Detail = "the disk of the bundled broker is full: free space there, or keep less with broker.retention_bytes; it goes on by itself then"
+	case errors.Is(err, broker.ErrStopped) && errors.Is(err, broker.ErrNotLeader):
+		set(relay.Unavailable, relay.ScopeDestination, relay.ClassUnreachable, "STOPPED")
+		o.Detail = "the bundled broker has ended, by an error of its disk if nobody stopped it: see the log of this process, look at the disk, and start again; what it acknowledged is safe"
 	case errors.Is(err, broker.ErrNotLeader):
 		set(relay.Unavailable, relay.ScopeDestination, relay.ClassUnreachable, "NOT_LEADER")
 	case errors.Is(err, broker.ErrFlushTimeout):

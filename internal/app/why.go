@@ -209,7 +209,7 @@ func (s *Snapshot) whyDestination(a *Answer, name string) {
 	case relay.DestinationOpen:
 		a.is(WhyBreakerOpen, st.Since)
 		a.say("%s cannot be reached or does not answer: %s", name, orUnknown(st.Detail))
-		a.do("nothing: it is probed, messages wait and lose no attempt, and leave in order when it is back")
+		a.do("nothing, unless it says so above: it is probed, messages wait and lose no attempt, and leave in order when it is back")
 	case relay.DestinationConfig:
 		a.is(WhyConfig, st.Since)
 		a.say("%s refuses until something is changed: %s", name, orUnknown(st.Detail))

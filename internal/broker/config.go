@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/waybillmq/waybill/internal/broker/commitlog"
 	"github.com/waybillmq/waybill/internal/broker/fsm"
 	"github.com/waybillmq/waybill/internal/broker/replica"
 )
@@ -58,6 +59,8 @@ var (
 	ErrNotLeader = replica.ErrNotLeader
 	// ErrStopped means that the node has ended, in order or by an error of its disk. What was being appended may be stored.
 	ErrStopped = replica.ErrStopped
+	// ErrDiskFull comes with [ErrNotLeader]: there is no room for more. It is tried again every 5 s.
+	ErrDiskFull = commitlog.ErrFull
 	// ErrTooLarge means that a batch is longer than MaxMessage. Nothing was stored.
 	ErrTooLarge = errors.New("the record batch is larger than the broker takes")
 	// ErrFlushTimeout means that the disk has not answered in time. It may be stored.
