@@ -23,6 +23,11 @@ func BenchDrain(ctx context.Context, o BenchOptions) ([]BenchFigure, error) {
 	return bench.Drain(ctx, o)
 }
 
+// BenchBroker measures the bundled broker, alone and behind the relay.
+func BenchBroker(ctx context.Context, o BenchOptions) ([]BenchFigure, error) {
+	return bench.Broker(ctx, o)
+}
+
 // BenchWork is the other side of BenchOptions.Worker.
 func BenchWork(ctx context.Context, in io.Reader, out io.Writer) error {
 	return bench.Work(ctx, in, out)

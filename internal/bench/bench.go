@@ -37,10 +37,10 @@ type Bench struct {
 	backlog *backlog
 	ours    []int // processes that are part of the measurement
 	topics  []*topic
+	folder  string // for what the bundled broker writes; empty = not made
 }
 
-// start starts what every bench needs.
-func start(ctx context.Context, opt Options, rows int64) (_ *Bench, err error) {
+func newBench(opt Options, rows int64) *Bench {
 	if opt.Rounds <= 0 {
 		opt.Rounds = 5
 	}
@@ -50,18 +50,25 @@ func start(ctx context.Context, opt Options, rows int64) (_ *Bench, err error) {
 	if opt.Progress == nil {
 		opt.Progress = io.Discard
 	}
-	b := &Bench{opt: opt, ours: append([]int{os.Getpid()}, listeners(opt.Kafka)...)}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, b.close())
-		}
-	}()
-	if b.server, err = startServer(ctx, opt.PgBin, opt.Unsafe, opt.NoFsync); err != nil {
-		return nil, err
+	return &Bench{opt: opt, ours: append([]int{os.Getpid()}, listeners(opt.Kafka)...)}
+}
+
+// start starts what every bench of the relay needs.
+func start(ctx context.Context, opt Options, rows int64) (*Bench, error) {
+	b := newBench(opt, rows)
+	if err := b.startServer(ctx); err != nil {
+		return nil, errors.Join(err, b.close())
 	}
-	b.say("PostgreSQL %s, private, fsync %s", b.server.version, map[bool]string{false: "on", true: "off"}[opt.NoFsync])
-	b.backlog, err = openBacklog(ctx, b.server.url, opt.Rows)
-	return b, err
+	return b, nil
+}
+
+func (b *Bench) startServer(ctx context.Context) (err error) {
+	if b.server, err = startServer(ctx, b.opt.PgBin, b.opt.Unsafe, b.opt.NoFsync); err != nil {
+		return err
+	}
+	b.say("PostgreSQL %s, private, fsync %s", b.server.version, map[bool]string{false: "on", true: "off"}[b.opt.NoFsync])
+	b.backlog, err = openBacklog(ctx, b.server.url, b.opt.Rows)
+	return err
 }
 
 func (b *Bench) close() error {
@@ -70,10 +77,13 @@ func (b *Bench) close() error {
 		err = errors.Join(err, t.remove())
 	}
 	if b.backlog != nil && b.backlog.conn != nil {
-		err = b.backlog.close()
+		err = errors.Join(err, b.backlog.close())
 	}
 	if b.server != nil {
 		err = errors.Join(err, b.server.close())
+	}
+	if b.folder != "" {
+		err = errors.Join(err, os.RemoveAll(b.folder))
 	}
 	return err
 }
@@ -119,7 +129,7 @@ func (b *Bench) rounds(ctx context.Context, turns []turn) error {
 				return fmt.Errorf("round %d, %s: %w", n+1, t.name, err)
 			}
 			*t.into = append(*t.into, s)
-			per100k := 100_000 / float64(b.opt.Rows)
+			per100k := 100_000 / s.messages(b.opt.Rows)
 			b.say("  round %d  %-22s %7.2f s  %8.0f rows/s   CPU-s per 100k: %.2f worker, %.2f PostgreSQL   foreign CPU %2.0f %%", n+1, t.name, s.seconds,
 				s.rate(b.opt.Rows), s.cpu*per100k, s.serverCPU*per100k, 100*s.foreign)
 		}

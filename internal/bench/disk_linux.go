@@ -1,6 +1,10 @@
 package bench
 
-import "syscall"
+import (
+	"errors"
+	"os"
+	"syscall"
+)
 
 // Magic numbers of file systems without a disk (statfs(2)).
 const (
@@ -18,4 +22,19 @@ func inMemory(dir string) bool {
 		return false
 	}
 	return uint32(fs.Type) == tmpfsMagic || uint32(fs.Type) == ramfsMagic
+}
+
+// fadvDontNeed is POSIX_FADV_DONTNEED (posix_fadvise(2)).
+const fadvDontNeed = 4
+
+// dropCache makes the next read of a file, whose bytes are all on the disk, come from there.
+func dropCache(name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	if _, _, code := syscall.Syscall6(syscall.SYS_FADVISE64, f.Fd(), 0, 0, fadvDontNeed, 0, 0); code != 0 {
+		err = os.NewSyscallError("fadvise", code)
+	}
+	return errors.Join(err, f.Close())
 }

@@ -14,6 +14,12 @@ import (
 const (
 	jobRelay = "relay" // the engine, as `waybill run` has it
 	jobLoop  = "loop"  // the textbook: SELECT … FOR UPDATE SKIP LOCKED, publish, UPDATE, COMMIT
+
+	jobAppend  = "append"  // producers of the bundled broker
+	jobGroups  = "groups"  // the same into a file, one sync for all that wait
+	jobFiles   = "files"   // the same into a file for each lane, one sync for each request
+	jobFill    = "fill"    // producers of the bundled broker that never stop, until they are killed
+	jobRestart = "restart" // the bundled broker comes up again
 )
 
 // job is what a worker does. It travels by a pipe: the URL holds a password.
@@ -29,6 +35,14 @@ type job struct {
 	Page    int           // rows of a transaction of the loop
 	Profile string        // file for a CPU profile of the timed part; empty = none
 	Idle    bool          // look at the memory again idleAfter the end
+
+	Dir     string        // folder of the bundled broker, or of the files in its place; of a relay: send there
+	Segment int64         // bytes of a segment of its log
+	Load    load          // of producers
+	For     time.Duration // how long they produce
+	Bytes   int64         // how much a fill writes before it reports
+	Acked   []int64       // by lane: what a restart must find
+	Acks    bool          // of a relay: report when each message was acked
 }
 
 // report is what a worker measured from the start of the work to the mark of the last message.
@@ -37,6 +51,11 @@ type report struct {
 	CPUSeconds float64 // of the worker's process
 	PeakBytes  int64   // resident memory, highest so far; 0 = cannot be told here
 	Error      string
+
+	Count    int64           `json:",omitempty"` // messages that producers stored
+	P50, P99 float64         `json:",omitempty"` // ms of a request
+	Acked    []int64         `json:",omitempty"` // by lane: messages stored when a fill reports
+	AckedAt  map[int64]int64 `json:",omitempty"` // by number of the message: when, ns since 1970
 }
 
 // task is a job made ready: connections, clients and everything else that a service makes once.
@@ -44,6 +63,8 @@ type task struct {
 	run   func(ctx context.Context) (time.Duration, error) // the timed part
 	check func() error                                     // of what arrived; after run
 	close func() error
+
+	report // what run and check found out besides
 }
 
 func (j *job) prepare(ctx context.Context) (*task, error) {
@@ -52,6 +73,12 @@ func (j *job) prepare(ctx context.Context) (*task, error) {
 		return prepareRelay(ctx, j)
 	case jobLoop:
 		return prepareLoop(ctx, j)
+	case jobAppend, jobGroups, jobFiles:
+		return prepareAppend(ctx, j)
+	case jobFill:
+		return prepareFill(ctx, j)
+	case jobRestart:
+		return prepareRestart(ctx, j)
 	}
 	return nil, fmt.Errorf("bench: a worker was asked for %q", j.Kind)
 }
@@ -71,8 +98,11 @@ func (t *task) measure(ctx context.Context, profile string) (r report, err error
 	}
 	before := ownCPU()
 	took, err := t.run(ctx)
-	r = report{Seconds: took.Seconds(), CPUSeconds: (ownCPU() - before).Seconds(), PeakBytes: peakMemory(os.Getpid())}
-	return r, errors.Join(err, t.check())
+	cpu, peak := ownCPU()-before, peakMemory(os.Getpid()) // the check is not part of them
+	err = errors.Join(err, t.check())
+	r = t.report
+	r.Seconds, r.CPUSeconds, r.PeakBytes = took.Seconds(), cpu.Seconds(), peak
+	return r, err
 }
 
 // ownCPU is the CPU time of this process so far.

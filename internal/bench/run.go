@@ -21,25 +21,46 @@ type sample struct {
 	idle      float64 // the same, idleAfter later
 	wal       float64 // bytes written
 	foreign   float64 // share of the machine that other programs took
+
+	count    int64   // messages, of a run that has a time instead of a backlog
+	p50, p99 float64 // ms of a request of such a run
 }
 
-func (s sample) rate(rows int64) float64 { return float64(rows) / s.seconds }
+// messages of the run, which has rows of them unless it counts its own.
+func (s sample) messages(rows int64) float64 {
+	if s.count > 0 {
+		return float64(s.count)
+	}
+	return float64(rows)
+}
+
+func (s sample) rate(rows int64) float64 { return s.messages(rows) / s.seconds }
 
 // timed measures what the server and the machine do around one run.
 func (b *Bench) timed(ctx context.Context, run func() (report, error)) (s sample, err error) {
+	if b.server == nil {
+		m := startMeter(b.ours)
+		r, err := run()
+		return r.sample(m), err
+	}
 	from, err := walPosition(ctx, b.backlog.conn)
 	if err != nil {
 		return s, err
 	}
 	m, server := startMeter(b.ours), treeCPU(b.server.PID())
 	r, err := run()
-	s = sample{seconds: r.Seconds, cpu: r.CPUSeconds, peak: float64(r.PeakBytes), serverCPU: (treeCPU(b.server.PID()) - server).Seconds(), foreign: m.foreign()}
+	s = r.sample(m)
+	s.serverCPU = (treeCPU(b.server.PID()) - server).Seconds()
 	if err != nil {
 		return s, err
 	}
 	to, err := walPosition(ctx, b.backlog.conn)
 	s.wal = to - from
 	return s, err
+}
+
+func (r *report) sample(m *meter) sample {
+	return sample{seconds: r.Seconds, cpu: r.CPUSeconds, peak: float64(r.PeakBytes), foreign: m.foreign(), count: r.Count, p50: r.P50, p99: r.P99}
 }
 
 func walPosition(ctx context.Context, conn *pgx.Conn) (at float64, err error) {
@@ -49,7 +70,9 @@ func walPosition(ctx context.Context, conn *pgx.Conn) (at float64, err error) {
 
 // work runs a job in a process of its own, from ready to done.
 func (b *Bench) work(ctx context.Context, j *job) (s sample, err error) {
-	j.URL, j.First = b.server.url, b.backlog.first
+	if b.server != nil {
+		j.URL, j.First = b.server.url, b.backlog.first
+	}
 	w, err := startWorker(b.opt.Worker, j)
 	if err != nil {
 		return s, err

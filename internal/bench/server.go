@@ -49,7 +49,7 @@ func startServer(ctx context.Context, pgBin string, unsafe, noFsync bool) (_ *se
 		}
 	}()
 	if inMemory(cache) && !unsafe {
-		return nil, fmt.Errorf("the data folder %s is in memory: a figure from there says nothing about a disk. Point the cache folder at a disk, or accept it with --unsafe", cache)
+		return nil, errInMemory(cache)
 	}
 	if s.Server, err = embedded.Start(ctx, embedded.Config{Bin: inst.Bin, Dir: s.dir, Settings: serverSettings, NoFsync: noFsync}); err != nil {
 		return nil, err
@@ -69,6 +69,10 @@ func startServer(ctx context.Context, pgBin string, unsafe, noFsync bool) (_ *se
 	}
 	_, err = migrations.Up(ctx, s.url, migrations.Options{})
 	return s, err
+}
+
+func errInMemory(dir string) error {
+	return fmt.Errorf("the data folder %s is in memory: a figure from there says nothing about a disk. Point the cache folder at a disk, or accept it with --unsafe", dir)
 }
 
 const folderPrefix = "bench-"
