@@ -37,7 +37,55 @@ func Broker(ctx context.Context, opt Options) (figures []Figure, err error) {
 		}
 		figures = append(figures, more...)
 	}
+	if b.wants("B20", "L1") {
+		more, err := b.behindRelay(ctx)
+		if err != nil {
+			return nil, err
+		}
+		figures = append(figures, more...)
+	}
 	return b.only(figures), nil
+}
+
+// behindRelay measures the whole relay with the broker in its process.
+func (b *Bench) behindRelay(ctx context.Context) (figures []Figure, err error) {
+	if err := b.startServer(ctx); err != nil {
+		return nil, err
+	}
+	if b.wants("B20") {
+		if figures, err = b.drains(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if b.wants("L1") {
+		latency, err := b.ackLatency(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("latency: %w", err)
+		}
+		figures = append(figures, latency...)
+	}
+	return figures, nil
+}
+
+// drains measures B20: the backlog of S1 into the broker, beside S1.
+func (b *Bench) drains(ctx context.Context) ([]Figure, error) {
+	if err := b.fill(ctx, b.relay); err != nil {
+		return nil, err
+	}
+	var stored, acked []sample
+	err := b.rounds(ctx, []turn{
+		{"drain into the broker", &stored, func(ctx context.Context) (sample, error) {
+			return b.inFolder(func(dir string) (sample, error) {
+				return b.relay(ctx, job{Dir: dir, Segment: b.segment(), Profile: b.opt.CPUProfile})
+			})
+		}},
+		{"drain, acked at once", &acked, func(ctx context.Context) (sample, error) { return b.relay(ctx, job{}) }},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return []Figure{compare(Figure{ID: "B20", What: "drain into the bundled broker / into a publisher that acks at once (S1)", Unit: "rows/s", Floor: 0.7}, stored, acked,
+		func(s sample) float64 { return s.rate(b.opt.Rows) })}, nil
 }
 
 // makeFolder makes a place on a disk for what the broker writes.
@@ -125,7 +173,9 @@ func (b *Bench) produce(name, kind string, l load, into *[]sample) turn {
 		return b.inFolder(func(dir string) (sample, error) {
 			j := &job{Kind: kind, Dir: dir, Load: l, For: scaled(b, brokerRun), Segment: b.segment()}
 			if kind == jobAppend {
-				j.Profile = b.opt.CPUProfile
+				if j.Profile = b.opt.CPUProfile; j.Profile != "" && l != loadLanes {
+					j.Profile += fmt.Sprintf(".%dx%d", l.Lanes*l.Depth, l.Batch)
+				}
 			}
 			return b.work(ctx, j)
 		})

@@ -7,12 +7,11 @@ import (
 
 func TestBroker(t *testing.T) {
 	o := testOptions(t)
-	o.Only = []string{"B4", "B6", "B13", "B17"}
 	figures, err := Broker(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantFigures(t, figures, map[string]int{"B4": 2, "B6": 1, "B13": 2, "B17": 1})
+	wantFigures(t, figures, map[string]int{"B4": 2, "B6": 1, "B13": 2, "B17": 1, "B20": 1, "L1": 2})
 }
 
 func TestTallyNamesWhatIsWrong(t *testing.T) {

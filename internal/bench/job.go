@@ -94,10 +94,10 @@ func (t *task) measure(ctx context.Context, profile string) (r report, err error
 		if err := pprof.StartCPUProfile(file); err != nil {
 			return r, err
 		}
-		defer pprof.StopCPUProfile()
 	}
 	before := ownCPU()
 	took, err := t.run(ctx)
+	pprof.StopCPUProfile()
 	cpu, peak := ownCPU()-before, peakMemory(os.Getpid()) // the check is not part of them
 	err = errors.Join(err, t.check())
 	r = t.report

@@ -13,28 +13,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-const (
-	latencyRate    = 1000 // one-row transactions a second
-	latencyWriters = 8    // connections; keyCount is a multiple, so that a key has one writer
-	latencySilence = 400 * time.Millisecond
-)
-
-const (
-	sqlPublish    = `SELECT outbox.publish_bytes('order.paid', $1::bytea, key => $2)`
-	sqlPlainTable = `CREATE TABLE IF NOT EXISTS plain (id bigserial PRIMARY KEY, payload bytea, key text)`
-	sqlPlain      = `INSERT INTO plain (payload, key) VALUES ($1, $2)`
-)
-
 // post writes messages, and sees them arrive at the broker.
 type post struct {
-	conns    []*pgx.Conn
+	*writers
 	consumer *kgo.Client
 	producer *kgo.Client // for what goes without an outbox
 	cancel   context.CancelFunc
 	reading  sync.WaitGroup
-	sent     int // messages written so far; their numbers are 0 to sent-1
-
-	committed []time.Time // by number; each written by one writer, read after all of them have ended
 
 	mu      sync.Mutex // guards what is below; written by the consumer
 	arrived []time.Time
@@ -46,19 +31,16 @@ type post struct {
 }
 
 func startPost(ctx context.Context, url string, t *topic, most int) (_ *post, err error) {
-	p := &post{committed: make([]time.Time, most), arrived: make([]time.Time, most), witness: newWitness(0, int64(most), true)}
+	w, err := openWriters(ctx, url, most)
+	if err != nil {
+		return nil, err
+	}
+	p := &post{writers: w, arrived: make([]time.Time, most), witness: newWitness(0, int64(most), true)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.close())
 		}
 	}()
-	for range latencyWriters {
-		conn, err := pgx.Connect(ctx, url)
-		if err != nil {
-			return nil, err
-		}
-		p.conns = append(p.conns, conn)
-	}
 	if p.consumer, err = t.consumer(); err != nil {
 		return nil, err
 	}
@@ -81,11 +63,7 @@ func (p *post) close() error {
 	if p.producer != nil {
 		p.producer.Close()
 	}
-	var errs []error
-	for _, c := range p.conns {
-		errs = append(errs, c.Close(context.Background()))
-	}
-	return errors.Join(errs...)
+	return p.writers.close()
 }
 
 // consume takes note of what arrives until ctx ends.
@@ -119,20 +97,7 @@ func (p *post) consume(ctx context.Context) {
 // steady writes n messages at latencyRate and returns how many milliseconds each took.
 func (p *post) steady(ctx context.Context, n int, write func(context.Context, *pgx.Conn, int) error) ([]float64, error) {
 	p.expect(n)
-	began, errs := time.Now(), make([]error, len(p.conns))
-	var wg sync.WaitGroup
-	for w, conn := range p.conns {
-		wg.Go(func() {
-			for i := range n {
-				if number := p.sent + i; number%len(p.conns) == w && errs[w] == nil {
-					pause(ctx, time.Until(began.Add(time.Duration(i)*time.Second/latencyRate)))
-					errs[w] = write(ctx, conn, number)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	if err := errors.Join(errs...); err != nil {
+	if err := p.pace(ctx, n, write); err != nil {
 		return nil, err
 	}
 	return p.took(ctx, n)
@@ -158,14 +123,6 @@ func (p *post) expect(n int) {
 	p.want, p.reached = p.sent+n, make(chan struct{})
 }
 
-// write commits a message to the outbox.
-func (p *post) write(ctx context.Context, conn *pgx.Conn, number int) error {
-	payload, key := p.message(number)
-	_, err := conn.Exec(ctx, sqlPublish, payload, key)
-	p.committed[number] = time.Now()
-	return err
-}
-
 // produce commits a plain row and hands the message to a producer: what an application without an outbox does, and loses when it dies in between.
 func (p *post) produce(ctx context.Context, conn *pgx.Conn, number int) error {
 	payload, key := p.message(number)
@@ -181,12 +138,6 @@ func (p *post) produce(ctx context.Context, conn *pgx.Conn, number int) error {
 		}
 	})
 	return nil
-}
-
-func (p *post) message(number int) (payload []byte, key string) {
-	payload = make([]byte, payloadBytes)
-	binary.BigEndian.PutUint64(payload, uint64(number))
-	return payload, fmt.Sprintf("k%06d", number%keyCount)
 }
 
 // took waits until the last n messages have arrived. A message that the consumer had before COMMIT returned took no time.

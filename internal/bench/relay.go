@@ -21,6 +21,13 @@ func prepareRelay(ctx context.Context, j *job) (*task, error) {
 	if err != nil {
 		return nil, err
 	}
+	var b *bundled
+	if j.Dir != "" {
+		if b, err = startBundled(ctx, j, store); err != nil {
+			store.Close()
+			return nil, err
+		}
+	}
 	w := newWitness(j.First, j.Rows, true)
 	p := &progress{want: j.Rows, done: make(chan struct{})}
 	var engine *relay.Relay
@@ -33,9 +40,12 @@ func prepareRelay(ctx context.Context, j *job) (*task, error) {
 	}
 	opt.Routes = []relay.Route{{Name: "bench", Topic: "*", Destination: "bench", Target: j.Topic, Retry: relay.DefaultRetry()}}
 	opt.Destinations = []relay.Destination{j.destination(w, func() *relay.Relay { return engine })}
+	if b != nil {
+		opt.Routes[0].Target, opt.Destinations = nodeTopic, []relay.Destination{b.destination()}
+	}
 	if engine, err = relay.New(opt); err != nil {
 		store.Close()
-		return nil, err
+		return nil, errors.Join(err, b.stop())
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan error, 1)
@@ -54,9 +64,15 @@ func prepareRelay(ctx context.Context, j *job) (*task, error) {
 			err = <-ended
 		}
 		store.Close()
-		return err
+		return errors.Join(err, b.stop())
 	}
-	if len(j.Brokers) == 0 {
+	switch {
+	case b != nil:
+		t.check = func() (err error) {
+			t.AckedAt, err = b.check(context.WithoutCancel(ctx), w)
+			return err
+		}
+	case len(j.Brokers) == 0:
 		t.check = w.verdict
 	}
 	return t, nil
