@@ -36,6 +36,7 @@ type Log struct {
 	filling *batch     // what will be the next frame
 	spare   []byte     // buffer of the frame before
 	closed  error      // not nil = nothing can be appended any more
+	refused uint64     // how often a full disk has refused what waited
 	index   index      // of what is synced
 }
 
@@ -70,22 +71,53 @@ const maxCount = 1<<16 - 1 // records of a frame
 // first, or with an error: [ErrTooLarge] and [ErrFull] leave the log as it was, after [ErrClosed] it is unknown whether the records are on disk. Append keeps no
 // slice.
 func (l *Log) Append(records ...Record) (Position, error) {
+	p, err := l.begin(nil, records)
+	if err != nil {
+		return Position{}, err
+	}
+	return p.Wait()
+}
+
+// Pending is an append that was begun.
+type Pending struct {
+	b  *batch
+	at int // in the batch
+}
+
+// Done is closed when the records are synced, or have failed.
+func (p Pending) Done() <-chan struct{} { return p.b.done }
+
+// Wait returns what [Log.Append] does.
+func (p Pending) Wait() (Position, error) {
+	<-p.b.done
+	if p.b.err != nil {
+		return Position{}, p.b.err
+	}
+	return Position{Segment: p.b.segment, At: p.b.at + int64(p.at)}, nil
+}
+
+// Begin is an Append that does not wait for the sync. What one goroutine begins stands in the log in this order, without a gap: when a full disk has refused
+// something, it has refused everything that was begun behind it, and Begin is ErrFull until it is called with the new number of [Log.Refused].
+func (l *Log) Begin(refused uint64, records ...Record) (Pending, error) {
+	return l.begin(&refused, records)
+}
+
+// Refused counts how often a full disk has refused what waited.
+func (l *Log) Refused() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.refused
+}
+
+func (l *Log) begin(refused *uint64, records []Record) (Pending, error) {
 	size := 0
 	for i := range records {
 		size += recordSize(len(records[i].Body))
 	}
 	if most := l.mostBytes(); size > most || len(records) > maxCount {
-		return Position{}, fmt.Errorf("%d records of %d bytes, the limit is %d records of %d bytes: %w", len(records), size, maxCount, most, ErrTooLarge)
+		return Pending{}, fmt.Errorf("%d records of %d bytes, the limit is %d records of %d bytes: %w", len(records), size, maxCount, most, ErrTooLarge)
 	}
-	b, at, err := l.add(records, size)
-	if err != nil {
-		return Position{}, err
-	}
-	<-b.done
-	if b.err != nil {
-		return Position{}, b.err
-	}
-	return Position{Segment: b.segment, At: b.at + int64(at)}, nil
+	return l.add(refused, records, size)
 }
 
 // MaxBody is how long the body of one record may be in this log, which is less than the constant when its segments are short.
@@ -96,15 +128,18 @@ func (l *Log) mostBytes() int {
 	return int(min(MaxFrame, l.w.cfg.SegmentBytes-align)) - frameHeaderSize
 }
 
-// add puts records into a batch as soon as it has room for all of them, and returns where in it.
-func (l *Log) add(records []Record, size int) (*batch, int, error) {
+// add puts records into a batch as soon as it has room for all of them.
+func (l *Log) add(refused *uint64, records []Record, size int) (Pending, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for l.closed == nil && (len(l.filling.buf)-frameHeaderSize+size > l.mostBytes() || l.filling.count+len(records) > maxCount) {
 		l.room.Wait()
 	}
-	if l.closed != nil {
-		return nil, 0, l.closed
+	switch {
+	case l.closed != nil:
+		return Pending{}, l.closed
+	case refused != nil && *refused != l.refused:
+		return Pending{}, ErrFull
 	}
 	b := l.filling
 	at := len(b.buf)
@@ -116,7 +151,7 @@ func (l *Log) add(records []Record, size int) (*batch, int, error) {
 	case l.wake <- struct{}{}:
 	default:
 	}
-	return b, at, nil
+	return Pending{b, at}, nil
 }
 
 // Run writes what is appended until ctx ends: then it writes what still waits, and marks the log as closed in order. An error of the disk ends it at once, and
@@ -157,21 +192,25 @@ func (l *Log) Close() error {
 	return errors.Join(l.w.file.Close(), l.files.forget(math.MaxUint64), l.lock.Close())
 }
 
-// writeWaiting makes the batch that waits a frame. A full disk fails its appends only.
+// writeWaiting makes the batch that waits a frame. A full disk fails its appends, and those that came meanwhile: nothing may stand behind what is missing.
 func (l *Log) writeWaiting(flags uint16) error {
 	l.mu.Lock()
 	b := l.filling
+	if b.count == 0 && flags == 0 { // it went with the one before
+		l.mu.Unlock()
+		return nil
+	}
 	l.filling, l.spare = newBatch(l.spare), nil
 	l.mu.Unlock()
 	l.room.Broadcast()
 
 	buf, at, err := l.w.write(b.buf, b.count, flags)
 	b.segment, b.at, b.err = l.w.h.Number, at, err
-	full := err != nil && errors.As(err, new(errNoSpare))
-	switch {
-	case full:
-		b.err = errors.Join(ErrFull, err)
-	case err != nil:
+	if err != nil && errors.As(err, new(errNoSpare)) {
+		l.refuse(b, errors.Join(ErrFull, err))
+		return nil
+	}
+	if err != nil {
 		b.err = l.fail(err)
 	}
 	l.mu.Lock()
@@ -181,10 +220,21 @@ func (l *Log) writeWaiting(flags uint16) error {
 	b.buf, l.spare = nil, buf
 	l.mu.Unlock()
 	close(b.done)
-	if full {
-		return nil
-	}
 	return err
+}
+
+// refuse fails a batch and the one behind it.
+func (l *Log) refuse(b *batch, err error) {
+	l.mu.Lock()
+	behind := l.filling
+	l.filling = newBatch(b.buf)
+	l.refused++
+	b.err, behind.err = err, err
+	b.buf, behind.buf = nil, nil
+	l.mu.Unlock()
+	l.room.Broadcast()
+	close(b.done)
+	close(behind.done)
 }
 
 // note puts the records of a frame that was just synced into the index.

@@ -2,7 +2,6 @@ package replica
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -16,8 +15,9 @@ import (
 )
 
 const (
-	mergeBytes = 256 << 10 // while an own entry is being written, commands gather until they are this much
-	entryBytes = 1 << 20   // an entry holds at most this, or one command
+	mergeBytes = 32 << 10 // while own entries are being written, commands gather until they are this much
+	mergeFrom  = 2        // own entries: one whose sync runs, and one that waits for it in the next frame
+	entryBytes = 1 << 20  // an entry holds at most this, or one command
 )
 
 // group is one raft group of this node.
@@ -145,12 +145,12 @@ func (g *group) settle() {
 	}
 }
 
-// merge makes one entry of the commands that wait: at once when no own entry is being written, else when they are enough. So one sync pays for as many as came
-// while the one before ran, and a lone one waits for nobody.
+// merge makes one entry of the commands that wait: at once when the next frame holds no own entry, else when they are enough to be worth one. So one sync pays
+// for as many as came while the one before ran, and a lone one waits for nobody.
 func (g *group) merge() {
 	for {
 		g.mu.Lock()
-		if len(g.waiting) == 0 || g.writing > 0 && g.bytes < mergeBytes {
+		if len(g.waiting) == 0 || g.writing >= mergeFrom && g.bytes < mergeBytes {
 			g.mu.Unlock()
 			return
 		}
@@ -201,107 +201,6 @@ func finish(batch []*proposal, results []fsm.Result, err error) {
 			p.result = results[i]
 		}
 		close(p.done)
-	}
-}
-
-// write is the writer: it makes entries and votes durable, all that wait with one call, and only then lets raft know.
-func (g *group) write(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-g.writes.ready:
-		}
-		messages := g.writes.take()
-		for {
-			err := g.persist(messages)
-			if err == nil {
-				break
-			}
-			if !errors.Is(err, commitlog.ErrFull) {
-				g.host.fail(err)
-				return
-			}
-			g.host.full.Store(true) // nothing was written: the same again when there is room
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(g.host.cfg.FullPause):
-			}
-		}
-		g.host.full.Store(false)
-		for _, m := range messages {
-			g.deliver(m.GetResponses())
-		}
-	}
-}
-
-// persist appends what messages carry. A commit alone is not written: it is found again.
-func (g *group) persist(messages []*pb.Message) error {
-	var records []commitlog.Record
-	var entries []*pb.Entry
-	size, own := 0, 0
-	flush := func() error {
-		if len(records) == 0 {
-			return nil
-		}
-		at, err := g.host.log.Append(records...)
-		if err != nil {
-			return err
-		}
-		g.store.add(entries)
-		g.host.wrote(at.Segment)
-		records, entries, size = nil, nil, 0
-		return nil
-	}
-	for _, m := range messages {
-		hard := &pb.HardState{Term: m.Term, Vote: m.Vote, Commit: m.Commit}
-		if !raft.IsEmptyHardState(hard) {
-			must := raft.MustSync(hard, g.hard.Load(), 0) || len(m.GetEntries()) > 0
-			g.hard.Store(hard)
-			if must {
-				records = append(records, hardRecord(g.id, hard))
-			}
-		}
-		for _, e := range m.GetEntries() {
-			if size += len(e.GetData()) + entryAllowance; size > min(frameBytes, g.host.log.MaxBody()-len(hardRecord(g.id, hard).Body)-2*entryAllowance) && len(entries) > 0 {
-				if err := flush(); err != nil {
-					return err
-				}
-				size = len(e.GetData()) + entryAllowance
-			}
-			records = append(records, commitlog.Record{Kind: commitlog.KindEntry, Flags: uint8(e.GetType()), Stream: g.id, Index: e.GetIndex(), Term: e.GetTerm(), Body: e.GetData()})
-			if n := len(entries); n > 0 && e.GetIndex() != entries[n-1].GetIndex()+1 { // raft took entries back
-				add := entries
-				entries = nil
-				g.store.add(add)
-			}
-			entries = append(entries, e)
-			if e.GetType() == pb.EntryNormal && len(e.GetData()) > 0 {
-				own++
-			}
-		}
-	}
-	if err := flush(); err != nil {
-		return err
-	}
-	if own > 0 && g.leads.Load() {
-		g.mu.Lock()
-		g.writing = max(0, g.writing-own)
-		g.mu.Unlock()
-	}
-	return nil
-}
-
-// frameBytes is what one call puts into the log at most, besides one entry.
-const frameBytes = 4 << 20
-
-// deliver gives raft's own answers back to it.
-func (g *group) deliver(responses []*pb.Message) {
-	for _, m := range responses {
-		if m.GetTo() == g.host.cfg.ID {
-			g.steps.put(m)
-		}
 	}
 }
 
