@@ -159,7 +159,7 @@ func (n *Node) settle(ctx context.Context) error {
 
 // change proposes a command of the metadata.
 func (n *Node) change(ctx context.Context, c fsm.Command) error {
-	r, err := n.host.Propose(ctx, 0, c)
+	r, err := n.host.Propose(ctx, 0, c, 0)
 	if err != nil {
 		return err
 	}
@@ -168,13 +168,11 @@ func (n *Node) change(ctx context.Context, c fsm.Command) error {
 
 // propose hands a command of a data group over, and waits for its answer at most until the flush timeout.
 func (n *Node) propose(ctx context.Context, group uint16, c fsm.Command) (fsm.Result, error) {
-	limited, cancel := context.WithTimeoutCause(ctx, n.cfg.FlushTimeout, ErrFlushTimeout)
-	defer cancel()
-	r, err := n.host.Propose(limited, group, c)
-	if err != nil && limited.Err() != nil && ctx.Err() == nil && errors.Is(context.Cause(limited), ErrFlushTimeout) {
+	r, err := n.host.Propose(ctx, group, c, n.cfg.FlushTimeout)
+	switch {
+	case errors.Is(err, replica.ErrTimeout):
 		return r, fmt.Errorf("after %v: %w", n.cfg.FlushTimeout, ErrFlushTimeout)
-	}
-	if err != nil {
+	case err != nil:
 		return r, err
 	}
 	return r, r.Err

@@ -99,7 +99,7 @@ func (n *Node) openPartitions(ctx context.Context, t fsm.Topic) error {
 		if _, _, open := n.machine(p).bounds(p.ID); open {
 			continue
 		}
-		if r, err := n.host.Propose(ctx, p.Group, fsm.Command{Type: fsm.CommandOpen, Body: le.AppendUint32(nil, p.ID)}); err != nil || r.Err != nil {
+		if r, err := n.host.Propose(ctx, p.Group, fsm.Command{Type: fsm.CommandOpen, Body: le.AppendUint32(nil, p.ID)}, 0); err != nil || r.Err != nil {
 			return errors.Join(err, r.Err)
 		}
 	}
@@ -119,7 +119,7 @@ func (n *Node) closeOrphans(ctx context.Context) error {
 			if owned[id] {
 				continue
 			}
-			if r, err := n.host.Propose(ctx, uint16(i+1), fsm.Command{Type: fsm.CommandClose, Body: le.AppendUint32(nil, id)}); err != nil || r.Err != nil {
+			if r, err := n.host.Propose(ctx, uint16(i+1), fsm.Command{Type: fsm.CommandClose, Body: le.AppendUint32(nil, id)}, 0); err != nil || r.Err != nil {
 				return errors.Join(err, r.Err)
 			}
 		}

@@ -27,6 +27,7 @@ type group struct {
 	machine Machine
 	store   *storage
 	raw     *raft.RawNode // the worker's
+	encoded []byte        // the worker's: the newest own entry
 
 	steps  *mailbox[*pb.Message] // to the worker: answers of writer and applier
 	writes *mailbox[*pb.Message] // to the writer
@@ -173,7 +174,8 @@ func (g *group) merge() {
 		g.proposed[number] = batch
 		g.writing++
 		g.mu.Unlock()
-		if err := g.raw.Propose(e.Append(make([]byte, 0, size+commandAllowance))); err != nil {
+		g.encoded = e.Append(g.encoded[:0])
+		if err := g.raw.Propose(g.encoded); err != nil { // raft takes a copy
 			g.mu.Lock()
 			delete(g.proposed, number)
 			g.writing--

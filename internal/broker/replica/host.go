@@ -224,17 +224,33 @@ func (h *Host) Led(ctx context.Context) error {
 	return nil
 }
 
-// Propose replicates a command and returns what became of it. The error is [ErrNotLeader] (also with a full disk) or [ErrTooLarge], then nothing was proposed; else [ErrStopped] or that
-// of ctx, then it may be stored. It keeps no slice of the command.
-func (h *Host) Propose(ctx context.Context, group uint16, c fsm.Command) (fsm.Result, error) {
+// Propose replicates a command and returns what became of it. The error is [ErrNotLeader] (also with a full disk) or [ErrTooLarge], then nothing was proposed;
+// else [ErrStopped], [ErrTimeout] after limit, or that of ctx, then it may be stored. It keeps the slice of the command only in the last two cases.
+func (h *Host) Propose(ctx context.Context, group uint16, c fsm.Command, limit time.Duration) (fsm.Result, error) {
 	p, err := h.groups[group].propose(c)
 	if err != nil {
 		return fsm.Result{}, err
 	}
+	var late <-chan time.Time
+	if limit > 0 {
+		timer := timers.Get().(*time.Timer)
+		timer.Reset(limit)
+		late = timer.C
+		defer func() { timer.Stop(); timers.Put(timer) }()
+	}
 	select {
 	case <-p.done:
 		return p.result, p.err
+	case <-late:
+		return fsm.Result{}, ErrTimeout
 	case <-ctx.Done():
 		return fsm.Result{}, ctx.Err()
 	}
 }
+
+// timers are stopped: a new one for each command is most of what waiting for it costs.
+var timers = sync.Pool{New: func() any {
+	t := time.NewTimer(time.Hour)
+	t.Stop()
+	return t
+}}

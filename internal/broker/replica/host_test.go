@@ -107,7 +107,7 @@ func open(fs vfs.FS) (*node, error) {
 func (n *node) propose(group uint16, body string) (int64, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	r, err := n.Propose(ctx, group, fsm.Command{Type: 9, Body: []byte(body)})
+	r, err := n.Propose(ctx, group, fsm.Command{Type: 9, Body: []byte(body)}, 0)
 	return r.Base, err
 }
 

@@ -21,6 +21,8 @@ var (
 	ErrNotLeader = errors.New("this node does not lead the group")
 	// ErrStopped means that the node does not run any more, in order or after an error of its disk. What was proposed may be stored.
 	ErrStopped = errors.New("the broker has stopped")
+	// ErrTimeout means that there was no answer within the limit of a proposal. It may be stored.
+	ErrTimeout = errors.New("no answer in time")
 	// ErrTooLarge means that a command does not fit into an entry. Nothing was proposed.
 	ErrTooLarge = errors.New("larger than an entry of the log may be")
 )
