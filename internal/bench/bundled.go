@@ -21,6 +21,7 @@ type bundled struct {
 
 	mu    sync.Mutex
 	acked map[int64]int64 // by number of the message: when, ns since 1970; nil = nobody asks
+	took  []float64       // ms of each call of Publish
 }
 
 func startBundled(ctx context.Context, j *job, store *postgres.Store) (*bundled, error) {
@@ -66,22 +67,28 @@ type clock struct {
 }
 
 func (c *clock) Publish(ctx context.Context, lane relay.Lane, batch []*relay.Message) []relay.Outcome {
+	began := time.Now()
 	out := c.Publisher.Publish(ctx, lane, batch)
-	now := time.Now().UnixNano()
+	now := time.Now()
 	c.of.mu.Lock()
 	defer c.of.mu.Unlock()
+	c.of.took = append(c.of.took, now.Sub(began).Seconds()*1000)
 	for i, m := range batch {
 		if out[i].Kind == relay.Acked {
-			c.of.acked[int64(binary.BigEndian.Uint64(m.Payload))] = now
+			c.of.acked[int64(binary.BigEndian.Uint64(m.Payload))] = now.UnixNano()
 		}
 	}
 	return out
 }
 
 // check reads the topic back: it must hold every message once and each key in order, by the ids of a backlog, or by the numbers of what was acked.
-func (b *bundled) check(ctx context.Context, w *witness) (acked map[int64]int64, err error) {
+func (b *bundled) check(ctx context.Context, w *witness, r *report) (err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	r.AckedAt = b.acked
+	if len(b.took) > 0 {
+		r.P50, r.P99 = quantile(b.took, 0.5), quantile(b.took, 0.99)
+	}
 	if b.acked != nil {
 		w = newWitness(0, int64(len(b.acked)), true)
 	}
@@ -100,7 +107,7 @@ func (b *bundled) check(ctx context.Context, w *witness) (acked map[int64]int64,
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read the bundled broker back: %w", err)
+		return fmt.Errorf("read the bundled broker back: %w", err)
 	}
-	return b.acked, w.verdict()
+	return w.verdict()
 }

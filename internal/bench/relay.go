@@ -68,10 +68,7 @@ func prepareRelay(ctx context.Context, j *job) (*task, error) {
 	}
 	switch {
 	case b != nil:
-		t.check = func() (err error) {
-			t.AckedAt, err = b.check(context.WithoutCancel(ctx), w)
-			return err
-		}
+		t.check = func() error { return b.check(context.WithoutCancel(ctx), w, &t.report) }
 	case len(j.Brokers) == 0:
 		t.check = w.verdict
 	}
