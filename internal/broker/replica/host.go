@@ -43,6 +43,7 @@ type Host struct {
 	segment atomic.Uint64
 	full    atomic.Bool   // the disk has no room: nothing is proposed
 	rolled  chan struct{} // one slot: another segment is in use
+	timers  sync.Pool     // of time limits, stopped: a new one for each command is most of what waiting for it costs
 
 	stop context.CancelCauseFunc // set by Run
 	mu   sync.Mutex
@@ -233,10 +234,14 @@ func (h *Host) Propose(ctx context.Context, group uint16, c fsm.Command, limit t
 	}
 	var late <-chan time.Time
 	if limit > 0 {
-		timer := timers.Get().(*time.Timer)
-		timer.Reset(limit)
+		timer, ok := h.timers.Get().(*time.Timer)
+		if ok {
+			timer.Reset(limit)
+		} else {
+			timer = time.NewTimer(limit)
+		}
 		late = timer.C
-		defer func() { timer.Stop(); timers.Put(timer) }()
+		defer func() { timer.Stop(); h.timers.Put(timer) }()
 	}
 	select {
 	case <-p.done:
@@ -247,10 +252,3 @@ func (h *Host) Propose(ctx context.Context, group uint16, c fsm.Command, limit t
 		return fsm.Result{}, ctx.Err()
 	}
 }
-
-// timers are stopped: a new one for each command is most of what waiting for it costs.
-var timers = sync.Pool{New: func() any {
-	t := time.NewTimer(time.Hour)
-	t.Stop()
-	return t
-}}

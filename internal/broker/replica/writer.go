@@ -39,6 +39,9 @@ func (g *group) write(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-g.writes.ready:
+			if len(begun) == 0 { // what others were refused leaves no gap here
+				refused = g.host.log.Refused()
+			}
 			more := g.plan(g.writes.take(), begun)
 			begun, err = append(begun, more...), g.begin(refused, more)
 		case <-done:
