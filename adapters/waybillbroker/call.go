@@ -29,7 +29,7 @@ func (c *call) run(ctx context.Context) {
 		if o.Kind == relay.Unknown { // of this presentation nothing was sent
 			o.Earlier = true
 		}
-		fill(c.out, 0, o)
+		fill(c.out, o)
 		return
 	}
 	todo := c.sift()
@@ -190,7 +190,7 @@ func refusal(err error, lane relay.Lane) relay.Outcome {
 		set(relay.Rejected, 0, relay.ClassTooLarge, "TOO_LARGE")
 	case errors.Is(err, broker.ErrDiskFull):
 		set(relay.Unavailable, relay.ScopeDestination, relay.ClassUnreachable, "DISK_FULL")
-		o.Detail = "the disk of the bundled broker is full: free space there, or keep less with broker.retention_bytes; it goes on by itself then"
+		o.Detail = "the disk of the bundled broker is full: free space there; it goes on by itself then"
 	case errors.Is(err, broker.ErrStopped) && errors.Is(err, broker.ErrNotLeader):
 		set(relay.Unavailable, relay.ScopeDestination, relay.ClassUnreachable, "STOPPED")
 		o.Detail = "the bundled broker has ended, by an error of its disk if nobody stopped it: see the log of this process, look at the disk, and start again; what it acknowledged is safe"

@@ -124,14 +124,14 @@ func (p *Publisher) Publish(ctx context.Context, lane relay.Lane, batch []*relay
 	out := make([]relay.Outcome, len(batch))
 	ctx, done, err := p.enter(ctx)
 	if err != nil {
-		return fill(out, 0, relay.Outcome{Kind: relay.Unavailable, Class: relay.ClassUnreachable, Detail: "the publisher is closed"})
+		return fill(out, relay.Outcome{Kind: relay.Unavailable, Class: relay.ClassUnreachable, Detail: "the publisher is closed"})
 	}
 	defer done()
 	p.mu.Lock()
 	epoch := p.epoch
 	p.mu.Unlock()
 	if lane.Index < 0 {
-		return fill(out, 0, p.missing(lane.Topic))
+		return fill(out, p.missing(lane.Topic))
 	}
 	t := p.topic(lane.Topic)
 	if err := p.remember(ctx, t, epoch); err != nil {
@@ -139,7 +139,7 @@ func (p *Publisher) Publish(ctx context.Context, lane relay.Lane, batch []*relay
 		if o.Kind == relay.Unknown { // nothing was sent yet
 			o.Kind, o.Scope = relay.Unavailable, relay.ScopeTopic
 		}
-		return fill(out, 0, o)
+		return fill(out, o)
 	}
 	c := call{p: p, part: t.parts[lane.Index], lane: lane, epoch: epoch, batch: batch, out: out}
 	c.run(ctx)
@@ -158,8 +158,8 @@ func (p *Publisher) missing(name string) relay.Outcome {
 		Detail: fmt.Sprintf("the bundled broker has no topic %q; add it to broker.topics.create", name)}
 }
 
-func fill(out []relay.Outcome, from int, o relay.Outcome) []relay.Outcome {
-	for i := from; i < len(out); i++ {
+func fill(out []relay.Outcome, o relay.Outcome) []relay.Outcome {
+	for i := range out {
 		out[i] = o
 	}
 	return out

@@ -69,7 +69,11 @@ func runBundled(ctx context.Context, c *config.Config, log *slog.Logger) (_ wayb
 	if !c.Broker.Enabled {
 		return nil, func() {}, nil
 	}
-	b, err := startBundled(ctx, brokerConfig(c), c.Broker.Topics.Create)
+	cfg := brokerConfig(c)
+	cfg.Failed = func(op string, err error) {
+		log.Warn("a chore of the bundled broker failed and is tried again", "op", op, "err", err)
+	}
+	b, err := startBundled(ctx, cfg, c.Broker.Topics.Create)
 	if err != nil {
 		return nil, nil, err
 	}

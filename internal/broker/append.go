@@ -46,7 +46,7 @@ func (n *Node) append(ctx context.Context, topic string, partition int32, r fsm.
 	if err := n.Ready(ctx); err != nil {
 		return Ack{}, fmt.Errorf("%w: %w", ErrNotLeader, err)
 	}
-	p, err := n.place(ctx, topic, partition, true)
+	p, err := n.place(topic, partition)
 	if err != nil {
 		return Ack{}, err
 	}
@@ -88,7 +88,7 @@ func (n *Node) SourceState(ctx context.Context, id SourceID, epoch uint64, topic
 	if err := n.Ready(ctx); err != nil {
 		return CursorState{}, fmt.Errorf("%w: %w", ErrNotLeader, err)
 	}
-	p, err := n.place(ctx, topic, partition, false)
+	p, err := n.place(topic, partition)
 	if err != nil {
 		return CursorState{}, err
 	}

@@ -16,11 +16,12 @@ type Config struct {
 	SegmentBytes int64         // of the log; default 128 MiB
 	FlushTimeout time.Duration // how long an append waits for its answer; default 5 s
 	Partitions   int           // of a topic made without a number; default 12
-	AutoCreate   bool          // an append to an unknown topic makes it: for a demonstration, a typo makes one too
 
 	RetentionAge   time.Duration // of a topic made without its own; default 7 days, negative = for ever
 	RetentionBytes int64         // of all topics together; the oldest records go first; 0 = no bound
 	RetentionEvery time.Duration // how often old records are looked for; default 1 min
+
+	Failed func(op string, err error) // hears of a chore that failed and is tried again; it must not block; nil = nobody does
 }
 
 // MaxMessage is the most bytes of a record batch.
@@ -43,6 +44,9 @@ func (c *Config) complete() error {
 		if *d.value == 0 {
 			*d.value = d.usual
 		}
+	}
+	if c.Failed == nil {
+		c.Failed = func(string, error) {}
 	}
 	if c.Partitions == 0 {
 		c.Partitions = 12

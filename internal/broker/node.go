@@ -103,8 +103,8 @@ func (n *Node) Found() commitlog.Found { return n.found }
 // Cluster is the uuid of the cluster, as text.
 func (n *Node) Cluster() string { return n.id.clusterText() }
 
-// Run works until ctx ends: then it answers what is on its way, marks the log as closed in order, and returns nil. An error of the disk ends it at once and for
-// ever: only a new Open may go on.
+// Run works until ctx ends: then it marks the log as closed in order, and returns nil; what was being appended is answered, or gets [ErrStopped]. An error of the
+// disk ends it at once and for ever: only a new Open may go on.
 func (n *Node) Run(ctx context.Context) error {
 	defer close(n.ended)
 	work, stop := context.WithCancel(ctx)

@@ -17,7 +17,7 @@ type StoredBatch struct {
 
 // Bounds are the offset of the oldest record of a partition that is kept, and the one behind the newest that is acknowledged.
 func (n *Node) Bounds(topic string, partition int32) (start, high int64, err error) {
-	p, err := n.place(context.Background(), topic, partition, false)
+	p, err := n.place(topic, partition)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -31,7 +31,7 @@ func (n *Node) Bounds(topic string, partition int32) (start, high int64, err err
 // Read returns acknowledged batches from an offset on, the first of which may begin before it: at most maxBytes, but at least one when there is any. At the end of
 // the partition it returns none. [ErrOffset]: the offset is below the oldest or above the end.
 func (n *Node) Read(ctx context.Context, topic string, partition int32, from int64, maxBytes int) ([]StoredBatch, error) {
-	p, err := n.place(ctx, topic, partition, false)
+	p, err := n.place(topic, partition)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +110,7 @@ func (m *dataMachine) partitions() []uint32 {
 
 // Wait returns when a partition holds records from an offset on, or was closed; or with the error of ctx, or [ErrStopped].
 func (n *Node) Wait(ctx context.Context, topic string, partition int32, from int64) error {
-	p, err := n.place(ctx, topic, partition, false)
+	p, err := n.place(topic, partition)
 	if err != nil {
 		return err
 	}

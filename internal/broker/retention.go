@@ -34,7 +34,9 @@ func (n *Node) release(below uint64) {
 	for _, m := range n.data {
 		below = m.oldest(below)
 	}
-	_ = n.log.Release(below) // tried again at the next checkpoint
+	if err := n.log.Release(below); err != nil { // tried again at the next checkpoint
+		n.cfg.Failed("release of segments", err)
+	}
 }
 
 // trim proposes new starts of partitions: by the age and size that their topics allow, and of all together by the node's bound, the oldest first.
@@ -43,7 +45,7 @@ func (n *Node) trim(ctx context.Context, now time.Time) {
 	for _, t := range n.meta.topics() {
 		for _, p := range t.Partitions {
 			k := n.machine(p).keep(p, t, now)
-			if k.start > 0 && n.proposeTrim(ctx, p, k.start) != nil {
+			if k.start > 0 && !n.proposeTrim(ctx, p, k.start) {
 				return
 			}
 			all = append(all, k)
@@ -71,7 +73,7 @@ func (n *Node) trim(ctx context.Context, now time.Time) {
 		starts[batches[i].place] = batches[i].behind
 	}
 	for p, start := range starts {
-		if n.proposeTrim(ctx, p, start) != nil {
+		if !n.proposeTrim(ctx, p, start) {
 			return
 		}
 	}
@@ -127,8 +129,11 @@ func (m *dataMachine) keep(p fsm.PartitionPlace, t fsm.Topic, now time.Time) kep
 	return k
 }
 
-func (n *Node) proposeTrim(ctx context.Context, p fsm.PartitionPlace, start int64) error {
+func (n *Node) proposeTrim(ctx context.Context, p fsm.PartitionPlace, start int64) (done bool) {
 	body := le.AppendUint64(le.AppendUint32(nil, p.ID), uint64(start))
 	_, err := n.propose(ctx, p.Group, fsm.Command{Type: fsm.CommandTrim, Body: body})
-	return err
+	if err != nil && ctx.Err() == nil {
+		n.cfg.Failed("retention", err)
+	}
+	return err == nil
 }

@@ -15,6 +15,8 @@ func retention(t *testing.T) {
 	cfg, fsys := memory()
 	cfg.RetentionEvery = time.Hour
 	cfg.RetentionBytes = 600 << 10
+	failed := ""
+	cfg.Failed = func(op string, _ error) { failed = op }
 	n := startNode(t, cfg, fsys)
 	must(t, n.CreateTopic(t.Context(), Topic{Name: "small", Partitions: 1, Bytes: 40 << 10}))
 	must(t, n.CreateTopic(t.Context(), Topic{Name: "young", Partitions: 1, Retention: time.Minute}))
@@ -68,4 +70,10 @@ func retention(t *testing.T) {
 		t.Errorf("after a restart large holds %d", len(got))
 	}
 	must(t, n.stop())
+	if failed != "" {
+		t.Errorf("%s failed", failed)
+	}
+	if n.trim(t.Context(), time.Now().Add(30*24*time.Hour)); failed != "retention" {
+		t.Errorf("a retention that could not be proposed was told as %q", failed)
+	}
 }

@@ -130,15 +130,9 @@ func (n *Node) closeOrphans(ctx context.Context) error {
 // machine is the one that a partition lies in.
 func (n *Node) machine(p fsm.PartitionPlace) *dataMachine { return n.data[p.Group-1] }
 
-// place finds a partition; a node that may make topics makes an unknown one.
-func (n *Node) place(ctx context.Context, topic string, partition int32, create bool) (fsm.PartitionPlace, error) {
+// place finds a partition.
+func (n *Node) place(topic string, partition int32) (fsm.PartitionPlace, error) {
 	t, ok := n.meta.topic(topic)
-	if !ok && create && n.cfg.AutoCreate {
-		if err := n.CreateTopic(ctx, Topic{Name: topic}); err != nil && !errors.Is(err, ErrTopicExists) {
-			return fsm.PartitionPlace{}, err
-		}
-		t, ok = n.meta.topic(topic)
-	}
 	if !ok || partition < 0 || int(partition) >= len(t.Partitions) {
 		return fsm.PartitionPlace{}, fmt.Errorf("topic %q, partition %d: %w", topic, partition, ErrUnknownTopic)
 	}

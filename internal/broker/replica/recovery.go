@@ -27,7 +27,6 @@ type Recovery struct {
 	number uint64           // of the newest checkpoint that began
 	sum    uint32           // of its parts so far
 	whole  bool             // the newest end fits its parts, or there was none
-	From   uint64           // the segment at which the newest complete checkpoint lets reading begin; 0 = there is none
 }
 
 // found is what the log tells of one group.
@@ -121,7 +120,6 @@ func (r *Recovery) end(rec commitlog.Record) error {
 		for id, p := range r.parts {
 			r.group(id).state = p
 		}
-		r.From = rec.Term
 	}
 	r.parts = map[uint16]*part{}
 	return nil
