@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/waybillmq/waybill/adapters/internal/record"
@@ -119,16 +120,29 @@ func (c *call) piece(todo []int) (n, source int) {
 	return n, source
 }
 
+// encoding is what a request is encoded with. The broker keeps nothing of it.
+type encoding struct {
+	encoder record.Encoder
+	buf     []byte
+	ids     []int64
+	sums    []uint32
+}
+
+var encodings = sync.Pool{New: func() any { return new(encoding) }}
+
 // send sends one request. rest is what is not stored yet: all of it with an outcome, what is missing after a partial answer without.
 func (c *call) send(ctx context.Context, todo []int, source int) (rest []int, o *relay.Outcome) {
-	var e record.Encoder
-	buf := e.Begin(nil)
-	ids, sums := make([]int64, len(todo)), make([]uint32, len(todo))
+	x := encodings.Get().(*encoding)
+	defer encodings.Put(x)
+	e := &x.encoder
+	buf := e.Begin(x.buf[:0])
+	ids, sums := x.ids[:0], x.sums[:0]
 	for k, i := range todo {
 		m := c.batch[i]
 		buf = e.Add(buf, k, m)
-		ids[k], sums[k] = int64(m.ID), sum(m)
+		ids, sums = append(ids, int64(m.ID)), append(sums, sum(m))
 	}
+	x.buf, x.ids, x.sums = buf, ids, sums
 	e.Finish(buf, len(todo), time.Now(), record.Nobody, -1)
 	c.part.mu.Lock()
 	c.part.seq[source]++

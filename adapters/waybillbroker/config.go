@@ -8,7 +8,7 @@ import (
 	"github.com/waybillmq/waybill/relay"
 )
 
-// Broker is what the adapter needs of the bundled broker; *broker.Node is one.
+// Broker is what the adapter needs of the bundled broker; *broker.Node is one. It keeps no slice after a call.
 type Broker interface {
 	Ready(ctx context.Context) error
 	Cluster() string

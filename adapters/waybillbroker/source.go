@@ -71,14 +71,15 @@ type partition struct {
 	doubt  []relay.ID
 }
 
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
 // sum checks that an id still names the same message.
 func sum(m *relay.Message) uint32 {
-	table := crc32.MakeTable(crc32.Castagnoli)
-	s := crc32.Update(0, table, []byte(m.MessageID))
-	s = crc32.Update(s, table, []byte{0})
-	s = crc32.Update(s, table, []byte(m.Key))
-	s = crc32.Update(s, table, []byte{0})
-	return crc32.Update(s, table, m.Payload)
+	s := crc32.Update(0, castagnoli, []byte(m.MessageID))
+	s = crc32.Update(s, castagnoli, []byte{0})
+	s = crc32.Update(s, castagnoli, []byte(m.Key))
+	s = crc32.Update(s, castagnoli, []byte{0})
+	return crc32.Update(s, castagnoli, m.Payload)
 }
 
 // remember asks every partition of a topic what it remembers, those included that no key maps to now: their number may have changed since it was stored.
