@@ -16,8 +16,8 @@ import (
 const benchHelp = `Measures the relay on this machine. Every figure is a ratio of two things measured in turn, in the same run; the table shows the median and the spread
 of the rounds, the floor that a figure has to reach, and how much of the machine other programs took meanwhile (above 10 % a figure is void).
 
-PostgreSQL is found on this machine (15 or later) and started privately, with fsync on and its data on a disk. Every timed run is checked: nothing lost,
-nothing twice, each key in order.`
+PostgreSQL is found on this machine (15 or later) and started privately, with fsync on and its data on a disk, where the bundled broker's lies too. Every
+timed run is checked: nothing lost, nothing twice, each key in order.`
 
 func newBench(p *program) *cobra.Command {
 	c := &cobra.Command{Use: "bench", Short: "Measure the relay on this machine", Long: benchHelp, GroupID: groupRun, Args: cobra.NoArgs,
@@ -51,7 +51,7 @@ func newBenchOf(p *program, c *cobra.Command, ids []string, rows int64, measure 
 	f.StringSliceVar(&o.Only, "only", nil, "measure these figures alone: "+strings.Join(ids, ", "))
 	f.StringVar(&o.PgBin, "pg-bin", "", "folder with initdb and postgres (default: the newest found)")
 	f.BoolVar(&o.Unsafe, "unsafe", false, "also on a server that can lose its data; every figure then says so")
-	f.StringVar(&o.CPUProfile, "cpuprofile", "", "write a CPU profile of the relay's last plain run to this file")
+	f.StringVar(&o.CPUProfile, "cpuprofile", "", "write a CPU profile of the last plain run of what is measured to this file")
 	f.BoolVar(&asJSON, "json", false, "one object a line for each figure")
 	f.BoolVar(&asGo, "benchfmt", false, "lines for benchstat, one for each round")
 	c.MarkFlagsMutuallyExclusive("json", "benchfmt")

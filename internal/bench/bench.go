@@ -12,7 +12,7 @@ import (
 // Options say what is measured. Worker is required; the zero value of everything else is its default.
 type Options struct {
 	Rounds int   // default 5. Fewer say little about the spread
-	Rows   int64 // messages of a backlog. Default 500,000 for the store, 300,000 for a drain
+	Rows   int64 // messages of a backlog. Default 500,000, for a drain 300,000. Below the default what has a time or a size of its own shrinks with it
 	Only   []string
 	PgBin  string // folder with initdb and postgres; empty = the newest found
 
@@ -24,13 +24,13 @@ type Options struct {
 	Unsafe bool
 	// NoFsync makes the server such a one: for tests of this package.
 	NoFsync bool
-	// CPUProfile is a file for a profile of the relay in the last plain run.
+	// CPUProfile is a file for a profile of what is measured, in the last plain run. Producers of a broker with another load than lanes add its name.
 	CPUProfile string
 	// Progress is told what happens, for a person. Default: nobody.
 	Progress io.Writer
 }
 
-// Bench is a server, a backlog and what is measured on them. It is not safe for concurrent use.
+// Bench is a server with a backlog, a folder for the broker, and what is measured on them. It is not safe for concurrent use.
 type Bench struct {
 	opt     Options
 	server  *server
