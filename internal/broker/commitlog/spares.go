@@ -64,8 +64,8 @@ func (s *spares) wanted(name string) (bool, error) {
 // fillStep is how much of a spare is written before it is synced: the log's own syncs wait behind no more than that.
 const fillStep = 2 << 20
 
-// fill makes one; background leaves the disk alone for half of the time. Its name needs no sync of its own: a spare that a crash takes away is missed by nobody.
-func (s *spares) fill(background context.Context) (name string, err error) {
+// fill makes one; in the background it leaves the disk alone for half of the time, and ends with ctx. Its name needs no sync of its own: a spare that a crash takes away is missed by nobody.
+func (s *spares) fill(ctx context.Context, background bool) (name string, err error) {
 	name = path.Join(s.dir, spareDir, fmt.Sprintf("%08d", s.next.Add(1)-1))
 	f, err := s.fs.Create(name)
 	if err != nil {
@@ -77,11 +77,11 @@ func (s *spares) fill(background context.Context) (name string, err error) {
 		if err = f.Preallocate(size); err == nil {
 			err = f.Datasync()
 		}
-		if background != nil && err == nil {
+		if background && err == nil {
 			select {
 			case <-time.After(time.Since(began)):
-			case <-background.Done():
-				err = background.Err()
+			case <-ctx.Done():
+				err = ctx.Err()
 			}
 		}
 	}
@@ -97,7 +97,7 @@ const refillDelay = 5 * time.Second
 // keep fills spares until ctx ends.
 func (s *spares) keep(ctx context.Context) {
 	for ctx.Err() == nil {
-		name, err := s.fill(ctx)
+		name, err := s.fill(ctx, true)
 		if err != nil {
 			select {
 			case <-time.After(refillDelay):
@@ -139,6 +139,6 @@ func (s *spares) take() (name string, err error) {
 	case name = <-s.ready:
 		return name, nil
 	default:
-		return s.fill(nil)
+		return s.fill(context.Background(), false)
 	}
 }
