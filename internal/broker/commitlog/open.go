@@ -15,7 +15,7 @@ type Config struct {
 	Dir string // exists; one log, and nothing else, lies in it
 	// SegmentBytes is the length of a segment, a multiple of 4096; the default is 128 MiB. A record longer than a segment less two pages is refused.
 	SegmentBytes int64
-	// Spares is how many segments are kept ready beside the one in use; the default is 2.
+	// Spares is how many segments are kept ready beside the one in use, and how many more that were given up may wait for their use; the default is 2.
 	Spares int
 	// Node and Cluster are written into every segment; a segment of others is refused.
 	Node, Cluster UUID

@@ -18,12 +18,14 @@ type spares struct {
 	dir   string // of the log
 	bytes int64
 	next  atomic.Uint64 // number in the name of the next one
+	least int           // so many are kept ready; as many again that were segments may lie beside them, so that nothing is filled while segments come back
 	ready chan string   // paths
+	taken chan struct{} // one slot: one was taken
 }
 
-// openSpares takes over at most n of what lies in the folder. The rest is removed: a file that is too short comes from a crash while it was filled.
+// openSpares keeps n ready. It takes over at most twice as many of what lies in the folder. The rest is removed: a file that is too short comes from a crash while it was filled.
 func openSpares(fsys vfs.FS, dir string, bytes int64, n int) (*spares, error) {
-	s := &spares{fs: fsys, dir: dir, bytes: bytes, ready: make(chan string, n)}
+	s := &spares{fs: fsys, dir: dir, bytes: bytes, least: n, ready: make(chan string, 2*n), taken: make(chan struct{}, 1)}
 	names, err := fsys.List(path.Join(dir, spareDir))
 	if err != nil {
 		return nil, err
@@ -97,6 +99,13 @@ const refillDelay = 5 * time.Second
 // keep fills spares until ctx ends.
 func (s *spares) keep(ctx context.Context) {
 	for ctx.Err() == nil {
+		if len(s.ready) >= s.least {
+			select {
+			case <-s.taken:
+			case <-ctx.Done():
+			}
+			continue
+		}
 		name, err := s.fill(ctx, true)
 		if err != nil {
 			select {
@@ -137,6 +146,10 @@ func (s *spares) give(name string) error {
 func (s *spares) take() (name string, err error) {
 	select {
 	case name = <-s.ready:
+		select {
+		case s.taken <- struct{}{}:
+		default:
+		}
 		return name, nil
 	default:
 		return s.fill(context.Background(), false)
