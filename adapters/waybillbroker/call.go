@@ -176,6 +176,7 @@ func (c *call) send(ctx context.Context, todo []int, source int) (rest []int, o 
 		}
 		id := c.batch[i].ID
 		c.part.ledger[source].add(id, offsets[k])
+		c.p.owed.add(id, c.part)
 		c.part.doubt = slices.DeleteFunc(c.part.doubt, func(d relay.ID) bool { return d == id })
 		c.out[i] = relay.Outcome{Kind: relay.Acked, At: relay.Position{Offset: offsets[k], HasOffset: true}}
 	}

@@ -17,6 +17,8 @@ type Publisher struct {
 	sources   []source // set by Source, before Open
 	sourceErr error
 
+	owed owed // what is stored and not settled
+
 	mu     sync.Mutex
 	epoch  uint64 // 0 = not open
 	topics map[string]*topic
@@ -34,7 +36,7 @@ func New(cfg Config) (*Publisher, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	p := &Publisher{cfg: cfg, topics: map[string]*topic{}}
+	p := &Publisher{cfg: cfg, topics: map[string]*topic{}, owed: owed{in: map[relay.ID]ledgers{}}}
 	p.ctx, p.cut = context.WithCancel(context.Background())
 	return p, nil
 }
@@ -170,29 +172,26 @@ func (p *Publisher) ClusterID() string { return p.cfg.Broker.Cluster() }
 
 // Settled implements relay.Exact.
 func (p *Publisher) Settled(ids []relay.ID) {
-	p.mu.Lock()
-	topics := make([]*topic, 0, len(p.topics))
-	for _, t := range p.topics {
-		topics = append(topics, t)
-	}
-	p.mu.Unlock()
-	for _, t := range topics {
-		for _, part := range t.parts {
-			part.settled(p.sources, ids)
+	for _, id := range ids {
+		l := p.owed.settled(id)
+		if l.first == nil {
+			continue // of another destination
+		}
+		l.first.settled(p.sources, id)
+		for _, part := range l.more {
+			part.settled(p.sources, id)
 		}
 	}
 }
 
 // settled raises the floor by what is marked sent.
-func (part *partition) settled(sources []source, ids []relay.ID) {
+func (part *partition) settled(sources []source, id relay.ID) {
 	part.mu.Lock()
 	defer part.mu.Unlock()
-	for _, id := range ids {
-		if part.ledger[of(sources, id)].settle(id) {
-			part.topic.mu.Lock()
-			delete(part.topic.found, id)
-			part.topic.mu.Unlock()
-		}
+	if part.ledger[of(sources, id)].settle(id) {
+		part.topic.mu.Lock()
+		delete(part.topic.found, id)
+		part.topic.mu.Unlock()
 	}
 }
 

@@ -130,6 +130,7 @@ func (p *Publisher) ask(ctx context.Context, part *partition, source int, epoch 
 		id := relay.ID(s.ID)
 		if open[id] {
 			l.add(id, s.Offset)
+			p.owed.add(id, part)
 			part.topic.found[id] = place{part.index, s.Offset, s.Sum}
 		}
 	}
