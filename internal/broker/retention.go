@@ -23,6 +23,7 @@ func (n *Node) retention(ctx context.Context) {
 				n.release(from)
 			}
 			from = newest
+			n.trim(ctx, time.Now()) // while much is written, a tick is too long
 		case <-tick.C:
 			n.trim(ctx, time.Now())
 		}
@@ -41,36 +42,46 @@ func (n *Node) release(below uint64) {
 
 // trim proposes new starts of partitions: by the age and size that their topics allow, and of all together by the node's bound, the oldest first.
 func (n *Node) trim(ctx context.Context, now time.Time) {
-	var all []kept
 	for _, t := range n.meta.topics() {
 		for _, p := range t.Partitions {
-			k := n.machine(p).keep(p, t, now)
-			if k.start > 0 && !n.proposeTrim(ctx, p, k.start) {
+			if start := n.machine(p).keep(p, t, now); start > 0 && !n.proposeTrim(ctx, p, start) {
 				return
 			}
-			all = append(all, k)
 		}
 	}
+	n.trimNode(ctx)
+}
+
+// trimNode proposes new starts by the node's bound alone.
+func (n *Node) trimNode(ctx context.Context) {
 	if n.cfg.RetentionBytes <= 0 {
 		return
 	}
-	total := int64(0)
-	var batches []keptRow
-	for _, k := range all {
-		for i, x := range k.rows {
-			behind := k.high
-			if i+1 < len(k.rows) {
-				behind = k.rows[i+1].base
+	excess := -n.cfg.RetentionBytes
+	var heads []*oldest
+	for _, t := range n.meta.topics() {
+		for _, p := range t.Partitions {
+			o := &oldest{place: p, machine: n.machine(p)}
+			excess += o.machine.bytes(p.ID)
+			if o.fetch() {
+				heads = append(heads, o)
 			}
-			total += int64(x.size)
-			batches = append(batches, keptRow{x, k.place, behind})
 		}
 	}
-	slices.SortFunc(batches, func(a, b keptRow) int { return int(a.time - b.time) })
 	starts := map[fsm.PartitionPlace]int64{}
-	for i := 0; i < len(batches) && total > n.cfg.RetentionBytes; i++ {
-		total -= int64(batches[i].size)
-		starts[batches[i].place] = batches[i].behind
+	for excess > 0 && len(heads) > 0 {
+		i := 0
+		for k := range heads {
+			if heads[k].rows[0].time < heads[i].rows[0].time {
+				i = k
+			}
+		}
+		o := heads[i]
+		excess -= int64(o.rows[0].size)
+		if !o.next() {
+			heads = slices.Delete(heads, i, i+1)
+		}
+		starts[o.place] = o.at
 	}
 	for p, start := range starts {
 		if !n.proposeTrim(ctx, p, start) {
@@ -79,30 +90,58 @@ func (n *Node) trim(ctx context.Context, now time.Time) {
 	}
 }
 
-// kept is what a partition keeps.
-type kept struct {
-	place fsm.PartitionPlace
-	start int64 // its new start; 0 = as it is
-	high  int64
-	rows  []row
+// oldest walks over the batches of a partition from the oldest on.
+type oldest struct {
+	place   fsm.PartitionPlace
+	machine *dataMachine
+	at      int64 // everything below it was walked over
+	rows    []row // what comes next; fetched in pieces
+	behind  int64 // the offset behind them
 }
 
-type keptRow struct {
-	row
-	place  fsm.PartitionPlace
-	behind int64 // offset behind the batch
+// oldestPiece is how many rows are copied under the machine's lock at once.
+const oldestPiece = 512
+
+// fetch says whether there is another batch.
+func (o *oldest) fetch() bool {
+	o.machine.mu.RLock()
+	defer o.machine.mu.RUnlock()
+	r, state := o.machine.rows[o.place.ID], o.machine.state.Partition(o.place.ID)
+	if r == nil || state == nil {
+		return false
+	}
+	o.at, o.behind = max(o.at, state.Start()), state.HighWatermark()
+	if o.at >= o.behind || len(r.list) == 0 {
+		return false
+	}
+	from := r.from(o.at)
+	to := min(from+oldestPiece, len(r.list))
+	o.rows = slices.Clone(r.list[from:to])
+	if to < len(r.list) {
+		o.behind = r.list[to].base
+	}
+	return len(o.rows) > 0
 }
 
-// keep says what a partition may keep.
-func (m *dataMachine) keep(p fsm.PartitionPlace, t fsm.Topic, now time.Time) kept {
+// next walks over a batch and says whether there is another one.
+func (o *oldest) next() bool {
+	o.rows = o.rows[1:]
+	if len(o.rows) > 0 {
+		o.at = o.rows[0].base
+		return true
+	}
+	o.at = o.behind
+	return o.fetch()
+}
+
+// keep returns the new start of a partition by its age and size; 0 = as it is.
+func (m *dataMachine) keep(p fsm.PartitionPlace, t fsm.Topic, now time.Time) (start int64) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	k := kept{place: p}
 	state := m.state.Partition(p.ID)
 	if state == nil || m.rows[p.ID] == nil {
-		return k
+		return 0
 	}
-	k.high = state.HighWatermark()
 	list, bytes := m.rows[p.ID].list, m.rows[p.ID].bytes
 	oldest, most := int64(math.MinInt64), int64(math.MaxInt64)
 	if t.RetentionMS >= 0 {
@@ -118,15 +157,24 @@ func (m *dataMachine) keep(p fsm.PartitionPlace, t fsm.Topic, now time.Time) kep
 	}
 	switch {
 	case n == len(list) && n > 0:
-		k.start = k.high
+		start = state.HighWatermark()
 	case n > 0:
-		k.start = list[n].base
+		start = list[n].base
 	}
-	if k.start <= state.Start() {
-		k.start = 0
+	if start <= state.Start() {
+		return 0
 	}
-	k.rows = slices.Clone(list[n:])
-	return k
+	return start
+}
+
+// bytes is how much a partition keeps.
+func (m *dataMachine) bytes(partition uint32) int64 {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if r := m.rows[partition]; r != nil {
+		return r.bytes
+	}
+	return 0
 }
 
 func (n *Node) proposeTrim(ctx context.Context, p fsm.PartitionPlace, start int64) (done bool) {

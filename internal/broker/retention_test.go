@@ -77,3 +77,31 @@ func retention(t *testing.T) {
 		t.Errorf("a retention that could not be proposed was told as %q", failed)
 	}
 }
+
+// By the node's bound the oldest records go first, whichever partition holds them.
+func TestOldestGoFirst(t *testing.T) { synctest.Test(t, oldestGoFirst) }
+
+func oldestGoFirst(t *testing.T) {
+	cfg, fsys := memory()
+	cfg.RetentionEvery = 24 * time.Hour
+	cfg.RetentionBytes = 160 << 10 // 15 batches
+	n := startNode(t, cfg, fsys)
+	for _, topic := range []string{"x", "y"} {
+		must(t, n.CreateTopic(t.Context(), Topic{Name: topic, Partitions: 1}))
+	}
+	value := strings.Repeat("v", 10<<10)
+	for _, topic := range []string{"x", "y", "x"} {
+		for range 10 {
+			_, err := n.Append(t.Context(), topic, 0, batchOf(value))
+			must(t, err)
+		}
+		time.Sleep(time.Minute)
+	}
+	n.trim(t.Context(), time.Now())
+	for topic, want := range map[string]int64{"x": 10, "y": 5} {
+		if start, _, err := n.Bounds(topic, 0); err != nil || start != want {
+			t.Errorf("%s begins at %d, want %d, %v", topic, start, want, err)
+		}
+	}
+	must(t, n.stop())
+}
