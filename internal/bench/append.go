@@ -32,7 +32,7 @@ func prepareAppend(ctx context.Context, j *job) (_ *task, err error) {
 		}
 		t.close, p = f.close, newProducers(j.Load, f)
 	default:
-		n, err := startNode(ctx, j.Dir, j.Segment)
+		n, err := startNode(ctx, j.Dir, j.Segment, j.Keep)
 		if err != nil {
 			return nil, err
 		}
@@ -48,7 +48,8 @@ func prepareAppend(ctx context.Context, j *job) (_ *task, err error) {
 			}
 		}()
 	}
-	if _, err := p.run(ctx, after(j.For/warmFor)); err != nil {
+	warm := after(j.For / warmFor)
+	if _, err := p.run(ctx, func() bool { return warm() && p.bytes.Load() >= j.Bytes }); err != nil {
 		return nil, errors.Join(err, t.close())
 	}
 	quietDisk()

@@ -115,6 +115,16 @@ func (b *Bench) segment() int64 {
 	return 0
 }
 
+// keep is how much a broker keeps whose rate is measured, and how much it gets before: it has reached its bound then and uses old segments again, as one does
+// that runs for long.
+func (b *Bench) keep() (keep, before int64) {
+	segment := b.segment()
+	if segment == 0 {
+		segment = 128 << 20
+	}
+	return 3 * segment, 8 * segment
+}
+
 // appends measures the rate of appends beside what the disk can do.
 func (b *Bench) appends(ctx context.Context) ([]Figure, error) {
 	type pair struct {
@@ -172,6 +182,9 @@ func (b *Bench) produce(name, kind string, l load, into *[]sample) turn {
 	return turn{fmt.Sprintf("%s, %d x %d", name, l.Lanes*l.Depth, l.Batch), into, func(ctx context.Context) (sample, error) {
 		return b.inFolder(func(dir string) (sample, error) {
 			j := &job{Kind: kind, Dir: dir, Load: l, For: scaled(b, brokerRun), Segment: b.segment()}
+			if kind == jobAppend && l != loadAlone {
+				j.Keep, j.Bytes = b.keep()
+			}
 			if kind == jobAppend {
 				if j.Profile = b.opt.CPUProfile; j.Profile != "" && l != loadLanes {
 					j.Profile += fmt.Sprintf(".%dx%d", l.Lanes*l.Depth, l.Batch)

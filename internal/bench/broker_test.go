@@ -20,18 +20,23 @@ func TestTallyNamesWhatIsWrong(t *testing.T) {
 		lane   []int64
 		acked  int64
 		killed bool
+		gone   int64
 		says   string // empty = it is right
 	}{
-		{"all there", []int64{0, 1, 2}, 3, false, ""},
-		{"stored and not acked before a kill", []int64{0, 1, 2}, 2, true, ""},
-		{"stored and not acked", []int64{0, 1, 2}, 2, false, "1 never acked"},
-		{"the last is lost", []int64{0, 1}, 3, true, "1 are lost"},
-		{"one in the middle is lost", []int64{0, 2}, 3, true, "1 are lost"},
-		{"one is there twice", []int64{0, 1, 1}, 2, true, "1 came twice"},
-		{"two are swapped", []int64{0, 2, 1}, 3, true, "1 are out of order"},
-		{"a number that nobody sent", []int64{0, -5}, 1, true, "1 were never sent"},
+		{"all there", []int64{0, 1, 2}, 3, false, 0, ""},
+		{"stored and not acked before a kill", []int64{0, 1, 2}, 2, true, 0, ""},
+		{"stored and not acked", []int64{0, 1, 2}, 2, false, 0, "1 never acked"},
+		{"the last is lost", []int64{0, 1}, 3, true, 0, "1 are lost"},
+		{"one in the middle is lost", []int64{0, 2}, 3, true, 0, "1 are lost"},
+		{"the first was given up", []int64{1, 2}, 3, false, 1, ""},
+		{"more is missing than was given up", []int64{2}, 3, false, 1, "1 are lost"},
+		{"what was given up is there", []int64{0, 1, 2}, 3, false, 1, "-1 are lost"},
+		{"one is there twice", []int64{0, 1, 1}, 2, true, 0, "1 came twice"},
+		{"two are swapped", []int64{0, 2, 1}, 3, true, 0, "1 are out of order"},
+		{"a number that nobody sent", []int64{0, -5}, 1, true, 0, "1 were never sent"},
 	} {
-		y := &tally{seen: make([][]bool, 1), ordered: true, highest: make([]int64, 1)}
+		y := newTally(1, true)
+		y.gone[0] = c.gone
 		for _, number := range c.lane {
 			y.saw(0, number)
 		}

@@ -25,7 +25,7 @@ type bundled struct {
 }
 
 func startBundled(ctx context.Context, j *job, store *postgres.Store) (*bundled, error) {
-	n, err := startNode(ctx, j.Dir, j.Segment)
+	n, err := startNode(ctx, j.Dir, j.Segment, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -38,9 +38,10 @@ type job struct {
 
 	Dir     string        // folder of the bundled broker, or of the files in its place; of a relay: send there
 	Segment int64         // bytes of a segment of its log
+	Keep    int64         // most bytes that it keeps; 0 = no bound
 	Load    load          // of producers
 	For     time.Duration // how long they produce
-	Bytes   int64         // how much a fill writes before it reports
+	Bytes   int64         // how much a fill writes before it reports, and producers before they are timed
 	Acked   []int64       // by lane: what a restart must find
 	Acks    bool          // of a relay: report when each message was acked
 }

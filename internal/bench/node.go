@@ -21,7 +21,7 @@ const nodeTopic = "bench"
 // nodePatience is for a node to come up.
 const nodePatience = time.Minute
 
-// node is a bundled broker in this process, of one node, with every default of the product.
+// node is a bundled broker in this process, of one node, with every default of the product but for how much it keeps.
 type node struct {
 	*broker.Node
 	dir  string
@@ -36,9 +36,9 @@ type nodeLane struct {
 	floor int64
 }
 
-// startNode returns when the node stores and answers.
-func startNode(ctx context.Context, dir string, segment int64) (*node, error) {
-	opened, err := broker.Open(broker.Config{Dir: dir, SegmentBytes: segment}, vfs.OS{})
+// startNode returns when the node stores and answers. keep is the most bytes of all topics together, 0 = no bound.
+func startNode(ctx context.Context, dir string, segment, keep int64) (*node, error) {
+	opened, err := broker.Open(broker.Config{Dir: dir, SegmentBytes: segment, RetentionBytes: keep}, vfs.OS{})
 	if err != nil {
 		return nil, err
 	}
@@ -106,15 +106,23 @@ type tally struct {
 	twice   int64
 	late    int64 // behind one with a higher number
 	highest []int64
+	gone    []int64 // by lane: so many of the first were given up again, because the broker keeps no more
 }
 
 // readBack reads the whole topic. A number of extra is no message of a lane.
 func (n *node) readBack(ctx context.Context, lanes int, ordered bool, extra int64) (*tally, error) {
-	t := &tally{seen: make([][]bool, lanes), ordered: ordered, highest: make([]int64, lanes)}
+	t := newTally(lanes, ordered)
+	first := make([]int64, lanes)
+	for lane := range first {
+		first[lane] = -1
+	}
 	err := waybillbroker.ReadAll(ctx, n.Node, nodeTopic, func(r waybillbroker.Record) error {
 		if len(r.Value) != payloadBytes || int(r.Partition) >= lanes {
 			t.strange++
 			return nil
+		}
+		if first[r.Partition] < 0 {
+			first[r.Partition] = r.Offset
 		}
 		number := int64(binary.BigEndian.Uint64(r.Value))
 		if number != extra {
@@ -122,7 +130,18 @@ func (n *node) readBack(ctx context.Context, lanes int, ordered bool, extra int6
 		}
 		return nil
 	})
+	for lane := range t.gone { // what was read begins where the broker began then, or later: it may have given up more meanwhile
+		start, high, boundsErr := n.Bounds(nodeTopic, int32(lane))
+		err = errors.Join(err, boundsErr)
+		if t.gone[lane] = min(first[lane], start); first[lane] < 0 {
+			t.gone[lane] = min(start, high)
+		}
+	}
 	return t, err
+}
+
+func newTally(lanes int, ordered bool) *tally {
+	return &tally{seen: make([][]bool, lanes), ordered: ordered, highest: make([]int64, lanes), gone: make([]int64, lanes)}
 }
 
 func (t *tally) saw(lane int, number int64) {
@@ -142,11 +161,12 @@ func (t *tally) saw(lane int, number int64) {
 	t.highest[lane] = max(t.highest[lane], number)
 }
 
-// verdict is nil when each lane holds its first messages up to those that were acked, each once, and in order where that is promised. More than those there
+// verdict is nil when each lane holds its first messages up to those that were acked, without what is gone, each once, and in order where that is promised. More than those there
 // may be only after a kill.
 func (t *tally) verdict(acked []int64, killed bool) error {
 	lost, more := int64(0), int64(0)
 	for lane, seen := range t.seen {
+		lost -= t.gone[lane]
 		for number := range max(acked[lane], int64(len(seen))) {
 			if number >= int64(len(seen)) || !seen[number] {
 				lost++
@@ -154,7 +174,7 @@ func (t *tally) verdict(acked []int64, killed bool) error {
 		}
 		more += max(0, int64(len(seen))-acked[lane])
 	}
-	if lost > 0 || t.twice > 0 || t.strange > 0 || t.ordered && t.late > 0 || more > 0 && !killed {
+	if lost != 0 || t.twice > 0 || t.strange > 0 || t.ordered && t.late > 0 || more > 0 && !killed {
 		return fmt.Errorf("of the acked messages %d are lost, %d came twice, %d are out of order, %d were never sent and %d never acked: a wrong answer is no figure",
 			lost, t.twice, t.late, t.strange, more)
 	}

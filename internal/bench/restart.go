@@ -63,7 +63,7 @@ func prepareFill(ctx context.Context, j *job) (*task, error) {
 	if err := os.MkdirAll(j.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	n, err := startNode(ctx, j.Dir, j.Segment)
+	n, err := startNode(ctx, j.Dir, j.Segment, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +110,7 @@ func prepareRestart(_ context.Context, j *job) (*task, error) {
 		r := newRequest(1)
 		r.number(probeNumber)
 		began := time.Now()
-		if n, err = startNode(ctx, j.Dir, j.Segment); err != nil {
+		if n, err = startNode(ctx, j.Dir, j.Segment, 0); err != nil {
 			return 0, err
 		}
 		err = clients{n}.put(ctx, 0, r)
