@@ -161,8 +161,8 @@ func (t *tally) saw(lane int, number int64) {
 	t.highest[lane] = max(t.highest[lane], number)
 }
 
-// verdict is nil when each lane holds its first messages up to those that were acked, without what is gone, each once, and in order where that is promised. More than those there
-// may be only after a kill.
+// verdict is nil when each lane holds its first messages up to those that were acked, without what is gone, each once, and in order where that is promised. More
+// than those there may be only after a kill.
 func (t *tally) verdict(acked []int64, killed bool) error {
 	lost, more := int64(0), int64(0)
 	for lane, seen := range t.seen {

@@ -23,7 +23,8 @@ type spares struct {
 	taken chan struct{} // one slot: one was taken
 }
 
-// openSpares keeps n ready. It takes over at most twice as many of what lies in the folder. The rest is removed: a file that is too short comes from a crash while it was filled.
+// openSpares keeps n ready. It takes over at most twice as many of what lies in the folder. The rest is removed: a file that is too short comes from a crash while
+// it was filled.
 func openSpares(fsys vfs.FS, dir string, bytes int64, n int) (*spares, error) {
 	s := &spares{fs: fsys, dir: dir, bytes: bytes, least: n, ready: make(chan string, 2*n), taken: make(chan struct{}, 1)}
 	names, err := fsys.List(path.Join(dir, spareDir))
@@ -66,7 +67,8 @@ func (s *spares) wanted(name string) (bool, error) {
 // fillStep is how much of a spare is written before it is synced: the log's own syncs wait behind no more than that.
 const fillStep = 2 << 20
 
-// fill makes one; in the background it leaves the disk alone for half of the time, and ends with ctx. Its name needs no sync of its own: a spare that a crash takes away is missed by nobody.
+// fill makes one; in the background it leaves the disk alone for half of the time, and ends with ctx. Its name needs no sync of its own: a spare that a crash takes
+// away is missed by nobody.
 func (s *spares) fill(ctx context.Context, background bool) (name string, err error) {
 	name = path.Join(s.dir, spareDir, fmt.Sprintf("%08d", s.next.Add(1)-1))
 	f, err := s.fs.Create(name)
