@@ -48,6 +48,7 @@ func (b *Bench) ackLatency(ctx context.Context) ([]Figure, error) {
 	return all[:], nil
 }
 
+// latencyMessages is how many messages are written at a steady rate in a round.
 func (b *Bench) latencyMessages() int { return int(min(max(b.opt.Rows/100, 200), 3000)) }
 
 // emptyOutbox forgets everything that was written.

@@ -10,7 +10,7 @@ import (
 // clock. Each round writes at a steady rate; then at the same rate without an outbox, which says how much of it is the machine; and then single messages
 // after a silence.
 func (b *Bench) latency(ctx context.Context) (figures []Figure, err error) {
-	steady := int(min(max(b.opt.Rows/100, 200), 3000))
+	steady := b.latencyMessages()
 	single := int(min(max(b.opt.Rows/15_000, 3), 20))
 	if err := b.backlog.do(ctx, `TRUNCATE outbox.message_log, outbox.message_pending, outbox.receipts`, sqlPlainTable, `CHECKPOINT`); err != nil {
 		return nil, err

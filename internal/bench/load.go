@@ -102,7 +102,6 @@ func after(d time.Duration) func() bool {
 type request struct {
 	batch  []byte
 	values []int // where the values begin: the number of the message, then filling
-	first  int64
 	ids    []int64
 	sums   []uint32
 }
@@ -141,7 +140,6 @@ func newRequest(messages int) *request {
 
 // number gives the messages the numbers from first on.
 func (r *request) number(first int64) {
-	r.first = first
 	for i, at := range r.values {
 		binary.BigEndian.PutUint64(r.batch[at:], uint64(first)+uint64(i))
 		r.ids[i], r.sums[i] = first+int64(i), uint32(first)+uint32(i)

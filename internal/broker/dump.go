@@ -28,7 +28,7 @@ type Dumped struct {
 var ErrNoSegment = errors.New("no such segment")
 
 // Dump gives what stands in a segment of a node that does not run, in order, and says how it ends. It changes nothing.
-func Dump(dir string, segment uint64, fsys vfs.FS, each func(Dumped) error) (end commitlog.Dumped, err error) {
+func Dump(dir string, segment uint64, fsys vfs.FS, each func(Dumped) error) (end commitlog.DumpEnd, err error) {
 	id, err := readIdentity(fsys, dir)
 	if err != nil {
 		return end, fmt.Errorf("broker: %w", err)

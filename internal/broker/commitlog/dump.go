@@ -19,8 +19,8 @@ type Frame struct {
 	Last    bool // the last one of its segment
 }
 
-// Dumped is how the frames of a segment end.
-type Dumped struct {
+// DumpEnd is how the frames of a segment end.
+type DumpEnd struct {
 	At     int64        // behind the last frame that can be read
 	Torn   bool         // a frame was begun there and not finished: nothing acknowledged
 	Damage *DamageError // a frame was synced there and cannot be read any more; nil = none
@@ -28,7 +28,7 @@ type Dumped struct {
 
 // Dump reads one segment of a log that nobody has open, and gives each frame and then its records, up to the first that cannot be read. It changes nothing.
 // Whether the segment continues the one before is not asked. The error is that of frame or each, or says that there is no such segment.
-func Dump(cfg Config, number uint64, frame func(Frame) error, each func(p Position, r Record) error) (d Dumped, err error) {
+func Dump(cfg Config, number uint64, frame func(Frame) error, each func(p Position, r Record) error) (d DumpEnd, err error) {
 	lock, err := lockFolder(cfg)
 	if err != nil {
 		return d, err

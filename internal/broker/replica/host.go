@@ -20,13 +20,12 @@ import (
 
 // Config says which groups a node hosts.
 type Config struct {
-	ID        uint64        // of this node in raft, never 0
-	Voters    []uint64      // of a log that has no membership yet
-	Machines  []Machine     // one for each group, from group 0 on
-	Tick      time.Duration // default 100 ms; an election waits for 10 to 20 of them
-	Opens     uint64        // starts of the log so far, this one included
-	FullPause time.Duration // how long a full disk is left alone before it is tried again; default 5 s
-	Recycle   func(uint64)  // may be nil: a checkpoint is complete, and reading begins at this segment from now on
+	ID       uint64        // of this node in raft, never 0
+	Voters   []uint64      // of a log that has no membership yet
+	Machines []Machine     // one for each group, from group 0 on
+	Tick     time.Duration // default 100 ms; an election waits for 10 to 20 of them
+	Opens    uint64        // starts of the log so far, this one included
+	Recycle  func(uint64)  // may be nil: a checkpoint is complete, and reading begins at this segment from now on
 }
 
 // Host runs the groups of a node.
@@ -55,9 +54,6 @@ type Host struct {
 func New(cfg Config, log *commitlog.Log, r *Recovery) (*Host, error) {
 	if cfg.Tick == 0 {
 		cfg.Tick = 100 * time.Millisecond
-	}
-	if cfg.FullPause == 0 {
-		cfg.FullPause = 5 * time.Second
 	}
 	h := &Host{cfg: cfg, log: log, fresh: len(r.groups) == 0, checkpoint: cfg.Opens << 32, rolled: make(chan struct{}, 1)}
 	h.proposals.Store(cfg.Opens << 32) // never one of another life
@@ -179,7 +175,11 @@ func (h *Host) Run(ctx context.Context) error {
 		g.close(ErrStopped)
 	}
 	stopLog()
-	return errors.Join(err, <-ended, h.cause())
+	logged, cause := <-ended, h.cause()
+	if logged != nil && !errors.Is(cause, logged) { // most often it is the cause
+		err = errors.Join(err, logged)
+	}
+	return errors.Join(err, cause)
 }
 
 // begin writes what raft was told before its first vote, on the first start.

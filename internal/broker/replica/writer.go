@@ -21,6 +21,9 @@ type writing struct {
 	pending   commitlog.Pending
 }
 
+// fullPause is how long a full disk is left alone before it is tried again.
+const fullPause = 5 * time.Second
+
 // frameBytes is what one call puts into the log at most, besides one entry.
 const frameBytes = 4 << 20
 
@@ -55,7 +58,7 @@ func (g *group) write(ctx context.Context) {
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(g.host.cfg.FullPause):
+			case <-time.After(fullPause):
 			}
 			begun = g.completed(begun)
 			refused = g.host.log.Refused()
