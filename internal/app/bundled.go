@@ -64,7 +64,7 @@ func brokerConfig(c *config.Config) broker.Config {
 }
 
 // runBundled starts the bundled broker of a configuration that has one; nil when it has none. A disk that fails ends the broker, not the process: other
-// destinations go on, and this one is unavailable until a new start. stop is never nil.
+// destinations go on, and this one is unavailable until a new start. stop is there whenever err is nil.
 func runBundled(ctx context.Context, c *config.Config, log *slog.Logger) (_ waybillbroker.Broker, stop func(), err error) {
 	if !c.Broker.Enabled {
 		return nil, func() {}, nil
