@@ -97,14 +97,14 @@ func (f *flow) known(page *livePage) []bool {
 // laneOf finds the lane of a message, or nil when it goes elsewhere: scheduled messages to held, messages without a route or without an open destination
 // nowhere, to be read again.
 func (f *flow) laneOf(m *Message, late bool) *lane {
-	route, target := f.router.Find(m)
+	route := f.router.Find(m)
 	if route == nil {
 		if f.noRoute == 0 || m.ID < f.noRoute {
 			f.noRoute = m.ID
 		}
 		return nil
 	}
-	m.route, m.Target = route, target
+	m.route = route
 	d := f.byName[route.Destination]
 	if !m.DeliverAfter.IsZero() && m.held == nil {
 		// The database decides when it is due, not this process's clock.

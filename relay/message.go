@@ -38,7 +38,9 @@ type Message struct {
 	Size      int    // payload size in bytes
 	Tombstone bool   // the payload is NULL, which is not the same as empty
 
-	Target string // topic at the destination; set by the router before a Publisher sees the message
+	Target     string // topic or exchange at the destination; this and the next two are set by the router before a Publisher sees the message
+	RoutingKey string // for a broker that routes by one; empty where the route has none
+	Event      *Event // the route's CloudEvents; nil = plain
 
 	place // where the engine keeps it
 }

@@ -122,9 +122,9 @@ func (c *Options) Validate() error {
 	}
 	for i, r := range c.Routes {
 		check(seen[r.Destination], "route %d (%s) names destination %q, which is not configured", i+1, r.Name, r.Destination)
-		if err := r.validate(); err != nil {
-			errs = append(errs, err)
-		}
+	}
+	if _, err := NewRouter(c.Routes); err != nil {
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }

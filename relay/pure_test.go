@@ -32,8 +32,8 @@ func TestRoutesFirstMatchWins(t *testing.T) {
 	} {
 		m := &Message{Topic: c.topic, Type: "T", Headers: []Header{{"region", c.region}, {"shard", c.region}}}
 		got := "none"
-		if r, target := router.Find(m); r != nil {
-			got = r.Name + " → " + target
+		if r := router.Find(m); r != nil {
+			got = r.Name + " → " + m.Target
 		}
 		if got != c.want {
 			t.Errorf("%s region %s: %s, want %s", c.topic, c.region, got, c.want)

@@ -12,7 +12,10 @@ type Route struct {
 	Topic       string              // pattern of the topic, * = any run of characters; empty = every topic
 	Headers     map[string][]string // each named header must have one of the values
 	Destination string
-	Target      string // topic at the destination: a template of {topic} {key} {type} {header.NAME}; empty = {topic}
+	Target      string // topic or exchange at the destination: a template of {topic} {key} {type} {header.NAME}; empty = {topic}
+	Replace     string // pairs old, new, old, new, … of single bytes that are replaced in the target: "._" for a broker whose names have no dots; empty = none
+	RoutingKey  string // a template like Target, for a broker that routes by one; empty = none
+	CloudEvents *CloudEvents
 	Retry       Retry
 	SkipDead    bool // on_dead: skip: later messages of a key go on past its dead one
 }
@@ -22,42 +25,62 @@ type Router struct{ routes []compiledRoute }
 
 type compiledRoute struct {
 	Route
-	topic  pattern
-	target template
+	topic              pattern
+	target, routingKey template
+	replace            *strings.Replacer // nil = nothing
+	event              *Event
 }
 
 // NewRouter compiles routes.
 func NewRouter(routes []Route) (*Router, error) {
 	r := &Router{}
 	for _, route := range routes {
-		if err := route.validate(); err != nil {
-			return nil, err
-		}
-		target, err := parseTemplate(route.Target)
+		c, err := route.compile()
 		if err != nil {
-			return nil, fmt.Errorf("route %q: %w", route.Name, err)
+			return nil, fmt.Errorf("relay: route %q: %w", route.Name, err)
 		}
-		r.routes = append(r.routes, compiledRoute{Route: route, topic: parsePattern(route.Topic), target: target})
+		r.routes = append(r.routes, c)
 	}
 	return r, nil
 }
 
-func (r *Route) validate() error {
-	if _, err := parseTemplate(r.Target); err != nil {
-		return fmt.Errorf("relay: route %q: %w", r.Name, err)
+func (r *Route) compile() (c compiledRoute, err error) {
+	c = compiledRoute{Route: *r, topic: parsePattern(r.Topic)}
+	if c.target, err = parseTemplate(r.Target); err != nil {
+		return c, err
 	}
-	return nil
-}
-
-// Find returns the route of a message and its topic at the destination; nil when no route matches.
-func (r *Router) Find(m *Message) (*Route, string) {
-	for i := range r.routes {
-		c := &r.routes[i]
-		if c.topic.match(m.Topic) && matchHeaders(c.Headers, m) {
-			return &c.Route, c.target.expand(m)
+	if r.RoutingKey != "" {
+		if c.routingKey, err = parseTemplate(r.RoutingKey); err != nil {
+			return c, err
 		}
 	}
-	return nil, ""
+	if r.Replace != "" {
+		if len(r.Replace)%2 != 0 {
+			return c, fmt.Errorf("replace %q is not made of pairs, old and new", r.Replace)
+		}
+		c.replace = strings.NewReplacer(strings.Split(r.Replace, "")...)
+	}
+	c.event, err = newEvent(r.CloudEvents)
+	return c, err
+}
+
+// Find returns the route of a message, nil when no route matches, and writes into the message where it goes: Target, RoutingKey and Event.
+func (r *Router) Find(m *Message) *Route {
+	for i := range r.routes {
+		c := &r.routes[i]
+		if !c.topic.match(m.Topic) || !matchHeaders(c.Headers, m) {
+			continue
+		}
+		m.Target, m.Event, m.RoutingKey = c.target.expand(m), c.event, ""
+		if c.replace != nil {
+			m.Target = c.replace.Replace(m.Target)
+		}
+		if c.routingKey != nil {
+			m.RoutingKey = c.routingKey.expand(m)
+		}
+		return &c.Route
+	}
+	return nil
 }
 
 func matchHeaders(want map[string][]string, m *Message) bool {

@@ -165,8 +165,9 @@ func (e *engine) routesHere(destination, topic string) bool {
 	if err != nil {
 		return false
 	}
-	route, target := router.Find(&relay.Message{Topic: topic})
-	return route != nil && route.Destination == destination && target == topic
+	m := relay.Message{Topic: topic}
+	route := router.Find(&m)
+	return route != nil && route.Destination == destination && m.Target == topic
 }
 
 func (e *engine) findings() map[string]relay.Findings {

@@ -47,7 +47,7 @@ func routed(c *config.Config, m *relay.MessageInfo) *Routed {
 		if err != nil {
 			return nil
 		}
-		if got, _ := router.Find(&relay.Message{Topic: m.Topic, Key: m.Key, Type: m.Type}); got != nil {
+		if got := router.Find(&relay.Message{Topic: m.Topic, Key: m.Key, Type: m.Type}); got != nil {
 			takes = append(takes, r)
 			if len(r.Headers) == 0 {
 				break
@@ -89,8 +89,8 @@ func CheckRoutes(c *config.Config) ([]string, error) {
 			m.Headers = append(m.Headers, relay.Header{Name: name, Value: value})
 		}
 		got := config.Want{}
-		if r, target := router.Find(m); r != nil {
-			got = config.Want{Route: r.Name, Destination: r.Destination, Topic: target}
+		if r := router.Find(m); r != nil {
+			got = config.Want{Route: r.Name, Destination: r.Destination, Topic: m.Target}
 		}
 		var wrong []string
 		for _, f := range []struct{ name, want, got string }{{"route", t.Want.Route, got.Route}, {"destination", t.Want.Destination, got.Destination}, {"topic", t.Want.Topic, got.Topic}} {
