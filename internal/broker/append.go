@@ -3,7 +3,6 @@ package broker
 import (
 	"context"
 	"fmt"
-	"sync"
 
 	"github.com/waybillmq/waybill/internal/broker/fsm"
 )
@@ -56,18 +55,12 @@ func (n *Node) append(ctx context.Context, topic string, partition int32, r fsm.
 		return Ack{}, fmt.Errorf("%w: %d bytes wait for the disk: %w", ErrNotLeader, int64(inFlight), err)
 	}
 	defer n.room.Release(size)
-	body := bodies.Get().(*[]byte)
-	*body = r.Append((*body)[:0])
-	res, err := n.propose(ctx, p.Group, fsm.Command{Type: fsm.CommandAppend, Body: *body})
+	res, err := n.propose(ctx, p.Group, fsm.Command{Type: fsm.CommandAppend, Append: &r})
 	if err != nil {
-		return Ack{}, err // it may still be on its way, with the body
+		return Ack{}, err
 	}
-	bodies.Put(body)
 	return Ack{Base: res.Base, Offsets: res.Offsets, Repeat: res.Repeat}, nil
 }
-
-// bodies are buffers of commands that were answered: nothing refers to them any more.
-var bodies = sync.Pool{New: func() any { return new([]byte) }}
 
 // Fence refuses, from when it returns, everything of a source under a lower epoch. [ErrFenced]: a higher one has spoken.
 func (n *Node) Fence(ctx context.Context, id SourceID, epoch uint64) error {

@@ -109,7 +109,7 @@ func (d *Data) append(term uint64, body []byte) Result {
 	if err != nil {
 		return Result{Err: err}
 	}
-	b, err := ParseBatch(r.Batch)
+	b, err := parseBatchHeader(r.Batch)
 	if err != nil {
 		return Result{Err: err}
 	}

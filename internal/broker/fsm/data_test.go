@@ -60,11 +60,11 @@ func TestBatchIsKafkas(t *testing.T) {
 func partition(id uint32) []byte { return le.AppendUint32(nil, id) }
 
 func produced(id uint32, b []byte) Command {
-	return Command{CommandAppend, (&AppendRequest{Partition: id, Batch: b}).Append(nil)}
+	return Command{Type: CommandAppend, Body: (&AppendRequest{Partition: id, Batch: b}).Append(nil)}
 }
 
 func sent(id uint32, s Source, ids ...int64) Command {
-	return Command{CommandAppend, (&AppendRequest{Partition: id, Source: &s, IDs: ids, Sums: sumsOf(ids), Batch: batch(len(ids), -1, 0, 0)}).Append(nil)}
+	return Command{Type: CommandAppend, Body: (&AppendRequest{Partition: id, Source: &s, IDs: ids, Sums: sumsOf(ids), Batch: batch(len(ids), -1, 0, 0)}).Append(nil)}
 }
 
 func TestData(t *testing.T) {
@@ -78,9 +78,9 @@ func TestData(t *testing.T) {
 		}
 	}
 	expect("append before open", produced(1, batch(1, -1, 0, 0)), 0, ErrUnknownPartition)
-	expect("open", Command{CommandOpen, partition(1)}, 0, nil)
+	expect("open", Command{Type: CommandOpen, Body: partition(1)}, 0, nil)
 	expect("append", produced(1, batch(2, -1, 0, 0)), 0, nil)
-	expect("opened again", Command{CommandOpen, partition(1)}, 0, nil)
+	expect("opened again", Command{Type: CommandOpen, Body: partition(1)}, 0, nil)
 	expect("append more", produced(1, batch(3, 9, 0, 0)), 2, nil)
 	expect("a repeat", produced(1, batch(3, 9, 0, 0)), 2, nil)
 	expect("the next", produced(1, batch(1, 9, 0, 3)), 5, nil)
@@ -97,32 +97,33 @@ func TestData(t *testing.T) {
 	if r := apply(sent(1, Source{me, 4, 2, -1}, 20, 10)); r.Err != nil || !slices.Equal(r.Offsets, []int64{7, 6}) || !r.Repeat {
 		t.Errorf("the same again: %+v", r)
 	}
-	if r := apply(Command{CommandAppend, (&AppendRequest{Partition: 1, Source: &Source{me, 4, 3, -1}, IDs: []int64{10}, Sums: []uint32{1}, Replay: true,
+	if r := apply(Command{Type: CommandAppend, Body: (&AppendRequest{Partition: 1, Source: &Source{me, 4, 3, -1}, IDs: []int64{10}, Sums: []uint32{1}, Replay: true,
 		Batch: batch(1, -1, 0, 0)}).Append(nil)}); r.Err != nil || !slices.Equal(r.Offsets, []int64{8}) {
 		t.Errorf("a replay: %+v", r)
 	}
-	expect("ids that do not fit", Command{CommandAppend, (&AppendRequest{Partition: 1, Source: &Source{me, 4, 9, -1}, IDs: []int64{1}, Sums: []uint32{1},
-		Batch: batch(2, -1, 0, 0)}).Append(nil)}, 0, ErrIDs)
+	expect("ids that do not fit", Command{Type: CommandAppend, Body: (&AppendRequest{Partition: 1, Source: &Source{me, 4, 9, -1}, IDs: []int64{1}, Sums: []uint32{1},
+		Batch: batch(2, -1, 0, 0)}).Append(nil)},
+		0, ErrIDs)
 	expect("a source to nowhere", sent(2, Source{me, 4, 9, -1}, 1), 0, ErrUnknownPartition)
-	expect("fence", Command{CommandFence, le.AppendUint64(me[:], 5)}, 0, nil)
+	expect("fence", Command{Type: CommandFence, Body: le.AppendUint64(me[:], 5)}, 0, nil)
 	expect("fenced everywhere", sent(1, Source{me, 4, 9, -1}, 30), 0, ErrFenced)
-	expect("an old fence", Command{CommandFence, le.AppendUint64(SourceID{1}.bytes(), 4)}, 0, ErrFenced)
-	r := apply(Command{CommandState, le.AppendUint64(append(partition(1), me[:]...), 5)})
+	expect("an old fence", Command{Type: CommandFence, Body: le.AppendUint64(SourceID{1}.bytes(), 4)}, 0, ErrFenced)
+	r := apply(Command{Type: CommandState, Body: le.AppendUint64(append(partition(1), me[:]...), 5)})
 	if r.Err != nil || !reflect.DeepEqual(*r.Cursor, CursorState{Epoch: 5, Seq: 1, Floor: -1, Highest: 20, Stored: []StoredID{{10, 6, sumOf(10)}, {20, 7, sumOf(20)}}}) {
 		t.Errorf("state: %+v, %v", r.Cursor, r.Err)
 	}
 	expect("a number that state took", sent(1, Source{me, 5, 1, -1}, 30), 0, ErrStale)
 
-	expect("trim", Command{CommandTrim, le.AppendUint64(partition(1), 4)}, 0, nil)
-	expect("trim back", Command{CommandTrim, le.AppendUint64(partition(1), 2)}, 0, nil)
+	expect("trim", Command{Type: CommandTrim, Body: le.AppendUint64(partition(1), 4)}, 0, nil)
+	expect("trim back", Command{Type: CommandTrim, Body: le.AppendUint64(partition(1), 2)}, 0, nil)
 	if p := d.Partition(1); p.Start() != 4 || p.HighWatermark() != 9 {
 		t.Errorf("%d to %d", p.Start(), p.HighWatermark())
 	}
-	expect("trim too far", Command{CommandTrim, le.AppendUint64(partition(1), 99)}, 0, nil)
+	expect("trim too far", Command{Type: CommandTrim, Body: le.AppendUint64(partition(1), 99)}, 0, nil)
 	if p := d.Partition(1); p.Start() != 9 {
 		t.Errorf("start %d", p.Start())
 	}
-	expect("close", Command{CommandClose, partition(1)}, 0, nil)
+	expect("close", Command{Type: CommandClose, Body: partition(1)}, 0, nil)
 	expect("append after close", produced(1, batch(1, -1, 0, 0)), 0, ErrUnknownPartition)
 }
 
@@ -146,10 +147,10 @@ func randomEntry(rng *rand.Rand, n int, step int64) Entry {
 	for range 1 + rng.IntN(3) {
 		id := uint32(rng.IntN(3))
 		source := Source{SourceID{byte(rng.IntN(2))}, uint64(rng.IntN(3)), uint64(n), int64(rng.IntN(50) - 1)}
-		e.Commands = append(e.Commands, [...]Command{{CommandOpen, partition(id)}, produced(id, batch(1+rng.IntN(3), int64(rng.IntN(6)-1), 0, int32(rng.IntN(3)))),
-			sent(id, source, int64(rng.IntN(50)), int64(50+rng.IntN(50))), {CommandFence, le.AppendUint64(source.ID.bytes(), source.Epoch)},
-			{CommandState, le.AppendUint64(append(partition(id), source.ID[:]...), source.Epoch)}, {CommandTrim, le.AppendUint64(partition(id), uint64(n))},
-			{CommandType(rng.IntN(9)), []byte("garbage")}, {CommandClose, partition(2)}}[rng.IntN(8)])
+		e.Commands = append(e.Commands, [...]Command{{Type: CommandOpen, Body: partition(id)}, produced(id, batch(1+rng.IntN(3), int64(rng.IntN(6)-1), 0, int32(rng.IntN(3)))),
+			sent(id, source, int64(rng.IntN(50)), int64(50+rng.IntN(50))), {Type: CommandFence, Body: le.AppendUint64(source.ID.bytes(), source.Epoch)},
+			{Type: CommandState, Body: le.AppendUint64(append(partition(id), source.ID[:]...), source.Epoch)}, {Type: CommandTrim, Body: le.AppendUint64(partition(id), uint64(n))},
+			{Type: CommandType(rng.IntN(9)), Body: []byte("garbage")}, {Type: CommandClose, Body: partition(2)}}[rng.IntN(8)])
 	}
 	return e
 }
@@ -175,7 +176,7 @@ func TestApplyIsDeterministic(t *testing.T) {
 func TestRefusedLeavesNoCursor(t *testing.T) {
 	d := NewData()
 	source := Source{SourceID{1}, 2, 7, -1}
-	d.Apply(1, Entry{Commands: []Command{{CommandOpen, partition(1)}}})
+	d.Apply(1, Entry{Commands: []Command{{Type: CommandOpen, Body: partition(1)}}})
 	for _, c := range []struct {
 		refused Command
 		err     error
@@ -199,7 +200,7 @@ func TestRefusedLeavesNoCursor(t *testing.T) {
 // A full window takes more as soon as a request tells that what fills it is settled, be it that very request.
 func TestFullWindowHearsTheFloor(t *testing.T) {
 	d := NewData()
-	d.Apply(1, Entry{Commands: []Command{{CommandOpen, partition(1)}}})
+	d.Apply(1, Entry{Commands: []Command{{Type: CommandOpen, Body: partition(1)}}})
 	seq := uint64(0)
 	apply := func(floor int64, ids ...int64) Result {
 		seq++
@@ -228,7 +229,7 @@ func upFrom(first int64, count int) []int64 {
 }
 
 func FuzzParse(f *testing.F) {
-	e := Entry{Time: 1, Proposer: 2, Proposal: 3, Commands: []Command{{CommandOpen, partition(1)}, sent(1, Source{SourceID{1}, 1, 1, -1}, 5, 6)}}
+	e := Entry{Time: 1, Proposer: 2, Proposal: 3, Commands: []Command{{Type: CommandOpen, Body: partition(1)}, sent(1, Source{SourceID{1}, 1, 1, -1}, 5, 6)}}
 	f.Add(e.Append(nil))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {

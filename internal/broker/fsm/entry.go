@@ -7,8 +7,17 @@ import (
 
 // Command is one wish of an entry. Body is that of its type.
 type Command struct {
-	Type CommandType
-	Body []byte
+	Type   CommandType
+	Body   []byte
+	Append *AppendRequest // instead of the body of a CommandAppend that is to be encoded: it goes straight into the entry
+}
+
+// Size is the length of the body.
+func (c *Command) Size() int {
+	if c.Append != nil {
+		return c.Append.size()
+	}
+	return len(c.Body)
 }
 
 // CommandType says what a command does.
@@ -61,10 +70,15 @@ func (e *Entry) Append(dst []byte) []byte {
 	dst = le.AppendUint64(dst, uint64(e.Time))
 	dst = le.AppendUint64(dst, e.Proposer)
 	dst = le.AppendUint64(dst, e.Proposal)
-	for _, c := range e.Commands {
+	for i := range e.Commands {
+		c := &e.Commands[i]
 		dst = append(dst, byte(c.Type))
-		dst = le.AppendUint32(dst, uint32(len(c.Body)))
-		dst = append(dst, c.Body...)
+		dst = le.AppendUint32(dst, uint32(c.Size()))
+		if c.Append != nil {
+			dst = c.Append.Append(dst)
+		} else {
+			dst = append(dst, c.Body...)
+		}
 	}
 	return dst
 }
@@ -82,7 +96,7 @@ func ParseEntry(b []byte) (e Entry, err error) {
 			return e, ErrEntry
 		}
 		end := commandHeader + int(le.Uint32(b[1:]))
-		e.Commands = append(e.Commands, Command{CommandType(b[0]), b[commandHeader:end:end]})
+		e.Commands = append(e.Commands, Command{Type: CommandType(b[0]), Body: b[commandHeader:end:end]})
 		b = b[end:]
 	}
 	if len(b) > 0 {
@@ -130,6 +144,15 @@ func (r *AppendRequest) Append(dst []byte) []byte {
 		}
 	}
 	return append(dst, r.Batch...)
+}
+
+// size is how many bytes Append adds.
+func (r *AppendRequest) size() int {
+	n := appendHeader + len(r.Batch)
+	if r.Source != nil {
+		n += sourceHeader + 12*len(r.IDs)
+	}
+	return n
 }
 
 // ParseAppend decodes r; Batch lies in b.

@@ -13,17 +13,17 @@ import (
 )
 
 func initial(groups uint16) Command {
-	return Command{CommandInit, (&InitRequest{UUID{0xc1}, groups}).Append(nil)}
+	return Command{Type: CommandInit, Body: (&InitRequest{UUID{0xc1}, groups}).Append(nil)}
 }
 
 func created(name string, uuid byte, partitions uint32) Command {
-	return Command{CommandCreateTopic, (&CreateTopicRequest{name, UUID{uuid}, partitions, RetentionUnlimited, RetentionUnlimited}).Append(nil)}
+	return Command{Type: CommandCreateTopic, Body: (&CreateTopicRequest{name, UUID{uuid}, partitions, RetentionUnlimited, RetentionUnlimited}).Append(nil)}
 }
 
-func deleted(name string) Command { return Command{CommandDeleteTopic, []byte(name)} }
+func deleted(name string) Command { return Command{Type: CommandDeleteTopic, Body: []byte(name)} }
 
 func altered(name string, ms, bytes int64) Command {
-	return Command{CommandAlterRetention, (&AlterRetentionRequest{name, ms, bytes}).Append(nil)}
+	return Command{Type: CommandAlterRetention, Body: (&AlterRetentionRequest{name, ms, bytes}).Append(nil)}
 }
 
 // founded is a cluster of some data groups.
@@ -46,12 +46,12 @@ func TestMetaBegins(t *testing.T) {
 	}{
 		{"a topic of no cluster", created("a", 1, 1), ErrNoCluster},
 		{"a cluster of no group", initial(0), ErrEntry},
-		{"a cluster without a uuid", Command{CommandInit, (&InitRequest{Groups: 3}).Append(nil)}, ErrEntry},
+		{"a cluster without a uuid", Command{Type: CommandInit, Body: (&InitRequest{Groups: 3}).Append(nil)}, ErrEntry},
 		{"the first", initial(3), nil},
 		{"the same again", initial(3), nil},
 		{"with more groups", initial(6), ErrClusterExists},
-		{"another cluster", Command{CommandInit, (&InitRequest{UUID{2}, 3}).Append(nil)}, ErrClusterExists},
-		{"a command of a data group", Command{CommandOpen, partition(1)}, ErrEntry},
+		{"another cluster", Command{Type: CommandInit, Body: (&InitRequest{UUID{2}, 3}).Append(nil)}, ErrClusterExists},
+		{"a command of a data group", Command{Type: CommandOpen, Body: partition(1)}, ErrEntry},
 		{"an unknown command", Command{Type: CommandProducerIDs + 1}, ErrEntry},
 	} {
 		if r := m.Apply(1, Entry{Commands: []Command{c.command}})[0]; !errors.Is(r.Err, c.err) {
@@ -80,9 +80,9 @@ func TestMetaTopics(t *testing.T) {
 		{"too many partitions", created("c", 2, math.MaxUint32), Topic{}, ErrTooManyPartitions},
 		{"a uuid twice", created("c", 1, 1), Topic{}, ErrTopicUUID},
 		{"no uuid", created("c", 0, 1), Topic{}, ErrTopicUUID},
-		{"retention of nothing", Command{CommandCreateTopic, (&CreateTopicRequest{"c", UUID{2}, 1, 0, -1}).Append(nil)}, Topic{}, ErrRetention},
-		{"retention as it is, of a new one", Command{CommandCreateTopic, (&CreateTopicRequest{"c", UUID{2}, 1, 1, RetentionKept}).Append(nil)}, Topic{}, ErrRetention},
-		{"a", Command{CommandCreateTopic, (&CreateTopicRequest{"a", UUID{2}, 2, 1, 9}).Append(nil)}, Topic{"a", UUID{2}, []PartitionPlace{{4, 2}, {5, 1}}, 1, 9}, nil},
+		{"retention of nothing", Command{Type: CommandCreateTopic, Body: (&CreateTopicRequest{"c", UUID{2}, 1, 0, -1}).Append(nil)}, Topic{}, ErrRetention},
+		{"retention as it is, of a new one", Command{Type: CommandCreateTopic, Body: (&CreateTopicRequest{"c", UUID{2}, 1, 1, RetentionKept}).Append(nil)}, Topic{}, ErrRetention},
+		{"a", Command{Type: CommandCreateTopic, Body: (&CreateTopicRequest{"a", UUID{2}, 2, 1, 9}).Append(nil)}, Topic{"a", UUID{2}, []PartitionPlace{{4, 2}, {5, 1}}, 1, 9}, nil},
 		{"retention of an unknown one", altered("c", 1, 1), Topic{}, ErrUnknownTopic},
 		{"retention below -1", altered("b", 1, -3), Topic{}, ErrRetention},
 		{"retention 0", altered("b", 0, 1), Topic{}, ErrRetention},
@@ -135,7 +135,7 @@ func TestMetaLimits(t *testing.T) {
 	m, apply := founded(t, 6)
 	create := func(n int, partitions uint32) error {
 		r := CreateTopicRequest{fmt.Sprint("t", n), UUID{1, byte(n), byte(n >> 8)}, partitions, -1, -1}
-		return apply(Command{CommandCreateTopic, r.Append(nil)}).Err
+		return apply(Command{Type: CommandCreateTopic, Body: r.Append(nil)}).Err
 	}
 	for n := range MaxTopics {
 		if err := create(n, MaxPartitions/MaxTopics); err != nil {
@@ -173,7 +173,7 @@ func TestMetaIDsEnd(t *testing.T) {
 			t.Errorf("block %d: %+v", n, r)
 		}
 	}
-	if r := apply(Command{CommandProducerIDs, []byte{0}}); !errors.Is(r.Err, ErrEntry) {
+	if r := apply(Command{Type: CommandProducerIDs, Body: []byte{0}}); !errors.Is(r.Err, ErrEntry) {
 		t.Error(r.Err)
 	}
 	m.blocks, m.placed = maxBlocks-1, math.MaxUint32-2
@@ -197,7 +197,7 @@ func randomMetaEntry(rng *rand.Rand) (e Entry) {
 	for range 1 + rng.IntN(3) {
 		name := string(rune('a' + rng.IntN(6)))
 		e.Commands = append(e.Commands, [...]Command{initial(uint16(rng.IntN(4))), created(name, byte(rng.IntN(8)), uint32(rng.IntN(4))), deleted(name),
-			altered(name, rng.Int64N(9)-3, rng.Int64N(9)-3), {Type: CommandProducerIDs}, {CommandType(rng.IntN(256)), []byte("garbage")}}[rng.IntN(6)])
+			altered(name, rng.Int64N(9)-3, rng.Int64N(9)-3), {Type: CommandProducerIDs}, {Type: CommandType(rng.IntN(256)), Body: []byte("garbage")}}[rng.IntN(6)])
 	}
 	return e
 }

@@ -42,7 +42,7 @@ func FuzzParseMeta(f *testing.F) {
 		same(a.Append(nil), err)
 		m, apply := founded(t, 3)
 		apply(created("a", 1, 2))
-		apply(Command{CommandType(kind), b})
+		apply(Command{Type: CommandType(kind), Body: b})
 		restoredMeta(t, m)
 	})
 }

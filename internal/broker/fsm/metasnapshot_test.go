@@ -139,7 +139,7 @@ func TestRestoreMetaAllocation(t *testing.T) {
 	m, apply := founded(t, 2)
 	for n := range MaxTopics {
 		r := CreateTopicRequest{fmt.Sprint(n), UUID{1, byte(n), byte(n >> 8)}, 1, 1, 1}
-		if err := apply(Command{CommandCreateTopic, r.Append(nil)}).Err; err != nil {
+		if err := apply(Command{Type: CommandCreateTopic, Body: r.Append(nil)}).Err; err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -103,11 +103,11 @@ func TestRestoreDataRefusesStates(t *testing.T) {
 func TestRestoreDataAllocation(t *testing.T) {
 	empty, single, known, full := NewData(), NewData(), NewData(), NewData()
 	for i := range uint32(3_000) {
-		empty.Apply(1, Entry{Commands: []Command{{CommandOpen, partition(i)}}})
-		single.Apply(1, Entry{Commands: []Command{{CommandOpen, partition(1)}, sent(1, Source{SourceID{byte(i), byte(i >> 8)}, 1, 1, -1}, 1)}})
-		known.Apply(1, Entry{Commands: []Command{{CommandOpen, partition(1)}, produced(1, batch(1, int64(i), 0, 0))}})
+		empty.Apply(1, Entry{Commands: []Command{{Type: CommandOpen, Body: partition(i)}}})
+		single.Apply(1, Entry{Commands: []Command{{Type: CommandOpen, Body: partition(1)}, sent(1, Source{SourceID{byte(i), byte(i >> 8)}, 1, 1, -1}, 1)}})
+		known.Apply(1, Entry{Commands: []Command{{Type: CommandOpen, Body: partition(1)}, produced(1, batch(1, int64(i), 0, 0))}})
 	}
-	full.Apply(1, Entry{Commands: []Command{{CommandOpen, partition(1)}, sent(1, Source{SourceID{1}, 1, 1, -1}, upFrom(1, 20_000)...)}})
+	full.Apply(1, Entry{Commands: []Command{{Type: CommandOpen, Body: partition(1)}, sent(1, Source{SourceID{1}, 1, 1, -1}, upFrom(1, 20_000)...)}})
 	snapshots := map[string][]byte{"partitions": empty.Snapshot(nil), "cursors": single.Snapshot(nil), "producers": known.Snapshot(nil), "ids": full.Snapshot(nil)}
 	for _, name := range slices.Collect(maps.Keys(snapshots)) {
 		snapshots[name+", cut off"] = snapshots[name][:len(snapshots[name])-1]

@@ -77,7 +77,7 @@ func TestSnapshotChangesNothing(t *testing.T) {
 func TestSnapshotForgetsProducers(t *testing.T) {
 	for age, kept := range map[int64]int{0: 1, producerLife.Milliseconds() - 1: 1, producerLife.Milliseconds(): 0} {
 		d := NewData()
-		d.Apply(1, Entry{Time: 5, Commands: []Command{{CommandOpen, partition(1)}, produced(1, batch(1, 7, 0, 0))}})
+		d.Apply(1, Entry{Time: 5, Commands: []Command{{Type: CommandOpen, Body: partition(1)}, produced(1, batch(1, 7, 0, 0))}})
 		d.Apply(1, Entry{Time: 5 + age})
 		if n := len(writers(restored(t, d))); n != kept || len(writers(d)) != kept {
 			t.Errorf("%d ms silent: %d producers in the snapshot, %d in memory, want %d", age, n, len(writers(d)), kept)
@@ -105,10 +105,10 @@ func writers(d *Data) map[writer]bool {
 func small() *Data {
 	d := NewData()
 	me := SourceID{0xa1}
-	d.Apply(3, Entry{Time: 1000, Commands: []Command{{CommandOpen, partition(7)}, {CommandOpen, partition(9)}, {CommandFence, le.AppendUint64(SourceID{0xa2}.bytes(), 300)},
+	d.Apply(3, Entry{Time: 1000, Commands: []Command{{Type: CommandOpen, Body: partition(7)}, {Type: CommandOpen, Body: partition(9)}, {Type: CommandFence, Body: le.AppendUint64(SourceID{0xa2}.bytes(), 300)},
 		produced(7, batch(3, 4242, 1, math.MaxInt32-1))}})
 	d.Apply(4, Entry{Time: 1200, Commands: []Command{produced(7, batch(1, 4242, 1, 1)),
-		sent(7, Source{me, 5, 1, -1}, 100, 90), produced(7, batch(1, -1, 0, 0)), sent(7, Source{me, 5, 2, 5}, 91), {CommandTrim, le.AppendUint64(partition(7), 2)}}})
+		sent(7, Source{me, 5, 1, -1}, 100, 90), produced(7, batch(1, -1, 0, 0)), sent(7, Source{me, 5, 2, 5}, 91), {Type: CommandTrim, Body: le.AppendUint64(partition(7), 2)}}})
 	return d
 }
 
@@ -149,13 +149,13 @@ func TestSnapshotBytes(t *testing.T) {
 func TestSnapshotIDs(t *testing.T) {
 	ids := []int64{math.MaxInt64, math.MinInt64, 0, -1, math.MaxInt64 - 1, math.MinInt64 + 1}
 	d := NewData()
-	d.Apply(1, Entry{Commands: []Command{{CommandOpen, partition(1)}, sent(1, Source{SourceID{1}, math.MaxUint64, math.MaxUint64, -1}, ids...)}})
+	d.Apply(1, Entry{Commands: []Command{{Type: CommandOpen, Body: partition(1)}, sent(1, Source{SourceID{1}, math.MaxUint64, math.MaxUint64, -1}, ids...)}})
 	if got, want := restored(t, d).partitions[1].cursors[SourceID{1}].state(), d.partitions[1].cursors[SourceID{1}].state(); !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 
 	d = NewData()
-	d.Apply(1, Entry{Commands: []Command{{CommandOpen, partition(1)}}})
+	d.Apply(1, Entry{Commands: []Command{{Type: CommandOpen, Body: partition(1)}}})
 	rng := rand.New(rand.NewPCG(1, 5))
 	for n := range 100 {
 		batch := upFrom(int64(n*100), 100)

@@ -65,7 +65,7 @@ func sumsOf(ids []int64) []uint32 {
 
 // do applies one command.
 func (l *lane) do(kind CommandType, body []byte) Result {
-	e, err := ParseEntry((&Entry{Time: 1, Commands: []Command{{kind, body}}}).Append(nil))
+	e, err := ParseEntry((&Entry{Time: 1, Commands: []Command{{Type: kind, Body: body}}}).Append(nil))
 	if err != nil {
 		l.fail("%v", err)
 	}

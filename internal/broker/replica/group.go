@@ -3,6 +3,7 @@ package replica
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,7 +28,6 @@ type group struct {
 	machine Machine
 	store   *storage
 	raw     *raft.RawNode // the worker's
-	encoded []byte        // the worker's: the newest own entry
 
 	steps  *mailbox[*pb.Message] // to the worker: answers of writer and applier
 	writes *mailbox[*pb.Message] // to the writer
@@ -42,11 +42,13 @@ type group struct {
 	term  atomic.Uint64 // in which it led last
 	led   chan struct{} // closed when this node has applied an entry of a term that it leads, and so everything before
 
+	encoding sync.Mutex // held while commands are encoded: whoever gives one up waits for its end. Locked behind mu
+
 	mu       sync.Mutex
 	waiting  []*proposal // not proposed yet
 	bytes    int         // of waiting
 	writing  int         // own entries on their way to the disk
-	proposed map[uint64][]*proposal
+	proposed map[uint64]*ownEntry
 	closed   error
 }
 
@@ -58,6 +60,9 @@ type proposal struct {
 	err     error
 }
 
+// size is what a proposal takes in an entry, at most.
+func (p *proposal) size() int { return p.command.Size() + commandAllowance }
+
 // snapshot is the state of a group at an entry.
 type snapshot struct {
 	index, term uint64
@@ -66,10 +71,10 @@ type snapshot struct {
 
 // propose hands a command over; it is answered when it was applied, or cannot be any more.
 func (g *group) propose(c fsm.Command) (*proposal, error) {
-	if len(c.Body) > g.host.log.MaxBody()-commandAllowance {
+	p := &proposal{command: c, done: make(chan struct{})}
+	if p.size() > g.host.log.MaxBody() {
 		return nil, ErrTooLarge
 	}
-	p := &proposal{command: c, done: make(chan struct{})}
 	g.mu.Lock()
 	switch {
 	case g.closed != nil:
@@ -83,10 +88,24 @@ func (g *group) propose(c fsm.Command) (*proposal, error) {
 		return nil, fmt.Errorf("%w: %w", ErrNotLeader, commitlog.ErrFull)
 	}
 	g.waiting = append(g.waiting, p)
-	g.bytes += len(c.Body) + commandAllowance
+	g.bytes += p.size()
 	g.mu.Unlock()
 	g.steps.put() // wakes the worker
 	return p, nil
+}
+
+// withdraw gives a proposal up; nothing reads its command any more when it returns. True: it was not proposed.
+func (g *group) withdraw(p *proposal) bool {
+	g.mu.Lock()
+	i := slices.Index(g.waiting, p)
+	if i >= 0 {
+		g.waiting = slices.Delete(g.waiting, i, i+1)
+		g.bytes -= p.size()
+	}
+	g.mu.Unlock()
+	g.encoding.Lock()
+	defer g.encoding.Unlock()
+	return i >= 0
 }
 
 // commandAllowance is more than the head of an entry and of a command take.
@@ -157,7 +176,7 @@ func (g *group) merge() {
 		}
 		n, size := 0, 0
 		for n < len(g.waiting) && n < maxCommands {
-			more := len(g.waiting[n].command.Body) + commandAllowance
+			more := g.waiting[n].size()
 			if n > 0 && size+more > min(entryBytes, g.host.log.MaxBody()) {
 				break
 			}
@@ -167,20 +186,24 @@ func (g *group) merge() {
 		batch := g.waiting[:n:n]
 		g.waiting, g.bytes = g.waiting[n:], g.bytes-size
 		number := g.host.proposals.Add(1)
+		own := &ownEntry{proposals: batch, encoded: encodings.Get().(*[]byte)}
+		g.proposed[number] = own
+		g.writing++
+		g.encoding.Lock()
+		g.mu.Unlock()
 		e := fsm.Entry{Time: time.Now().UnixMilli(), Proposer: g.host.cfg.ID, Proposal: number, Commands: make([]fsm.Command, n)}
 		for i, p := range batch {
 			e.Commands[i] = p.command
 		}
-		g.proposed[number] = batch
-		g.writing++
-		g.mu.Unlock()
-		g.encoded = e.Append(g.encoded[:0])
-		if err := g.raw.Propose(g.encoded); err != nil { // raft takes a copy
+		*own.encoded = e.Append((*own.encoded)[:0])
+		g.encoding.Unlock()
+		if err := g.raw.Propose(g.token(number)); err != nil {
 			g.mu.Lock()
 			delete(g.proposed, number)
 			g.writing--
 			g.mu.Unlock()
 			finish(batch, nil, fmt.Errorf("%w: %w", ErrNotLeader, err)) // dropped before it was proposed
+			encodings.Put(own.encoded)
 		}
 	}
 }
@@ -234,18 +257,18 @@ func (g *group) applyEntry(e *pb.Entry) error {
 		return fmt.Errorf("group %d: entry %d changes the membership, which this version does not know: %w", g.id, e.GetIndex(), ErrRecords)
 	}
 	if len(e.GetData()) > 0 { // empty: a leader begins its term
-		entry, err := fsm.ParseEntry(e.GetData())
+		data, err := g.data(e)
+		if err != nil {
+			return err
+		}
+		entry, err := fsm.ParseEntry(data)
 		if err != nil {
 			return fmt.Errorf("group %d: entry %d: %w", g.id, e.GetIndex(), err)
 		}
 		at, _ := g.host.log.Position(g.id, e.GetIndex())
 		results := g.machine.Apply(at, e.GetTerm(), entry)
 		if entry.Proposer == g.host.cfg.ID {
-			g.mu.Lock()
-			batch := g.proposed[entry.Proposal]
-			delete(g.proposed, entry.Proposal)
-			g.mu.Unlock()
-			finish(batch, results, nil)
+			g.answer(entry.Proposal, results)
 		}
 	}
 	g.appliedIndex, g.appliedTerm = e.GetIndex(), e.GetTerm()
@@ -265,8 +288,8 @@ func (g *group) close(err error) {
 	g.closed = err
 	left := g.waiting
 	g.waiting = nil
-	for number, batch := range g.proposed {
-		left = append(left, batch...)
+	for number, own := range g.proposed {
+		left = append(left, own.proposals...)
 		delete(g.proposed, number)
 	}
 	g.mu.Unlock()

@@ -76,7 +76,7 @@ func New(cfg Config, log *commitlog.Log, r *Recovery) (*Host, error) {
 // recover brings one group to where the log has left it.
 func (h *Host) recover(id uint16, machine Machine, f *found) (*group, error) {
 	g := &group{id: id, host: h, machine: machine, steps: newMailbox[*pb.Message](), writes: newMailbox[*pb.Message](), apply: newMailbox[*pb.Message](),
-		asks: make(chan chan snapshot), led: make(chan struct{}), proposed: map[uint64][]*proposal{}}
+		asks: make(chan chan snapshot), led: make(chan struct{}), proposed: map[uint64]*ownEntry{}}
 	// A group begins behind an entry 1 of term 1 that nobody wrote: raft learns its members from the storage, not from entries.
 	g.appliedIndex, g.appliedTerm = 1, 1
 	g.store = &storage{log: h.log, stream: id, hard: &pb.HardState{Term: new(uint64(1)), Vote: new(uint64(0)), Commit: new(uint64(1))}, members: &pb.ConfState{Voters: h.cfg.Voters}}
@@ -226,9 +226,10 @@ func (h *Host) Led(ctx context.Context) error {
 }
 
 // Propose replicates a command and returns what became of it. The error is [ErrNotLeader] (also with a full disk) or [ErrTooLarge], then nothing was proposed;
-// else [ErrStopped], [ErrTimeout] after limit, or that of ctx, then it may be stored. It keeps the slice of the command only in the last two cases.
+// else [ErrStopped], [ErrTimeout] after limit, or that of ctx, then it may be stored. It keeps nothing of the command.
 func (h *Host) Propose(ctx context.Context, group uint16, c fsm.Command, limit time.Duration) (fsm.Result, error) {
-	p, err := h.groups[group].propose(c)
+	g := h.groups[group]
+	p, err := g.propose(c)
 	if err != nil {
 		return fsm.Result{}, err
 	}
@@ -247,8 +248,12 @@ func (h *Host) Propose(ctx context.Context, group uint16, c fsm.Command, limit t
 	case <-p.done:
 		return p.result, p.err
 	case <-late:
-		return fsm.Result{}, ErrTimeout
+		err = ErrTimeout
 	case <-ctx.Done():
-		return fsm.Result{}, ctx.Err()
+		err = ctx.Err()
 	}
+	if g.withdraw(p) {
+		err = fmt.Errorf("%w: %w", ErrNotLeader, err)
+	}
+	return fsm.Result{}, err
 }

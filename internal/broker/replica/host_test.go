@@ -249,6 +249,46 @@ func TestDiskErrorStops(t *testing.T) {
 	}
 }
 
+// A command that is given up while it waits is not proposed, and the caller may use its bytes again; one that is on its way may be stored.
+func TestGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var gate atomic.Pointer[chan struct{}]
+		n := start(t, vfs.Inject(vfs.NewMemory(), func(op vfs.Op) (int, error) {
+			if wait := gate.Load(); wait != nil && op.Kind == vfs.Datasync {
+				<-*wait
+			}
+			return 0, nil
+		}))
+		open := make(chan struct{})
+		gate.Store(&open)
+		ctx, cancel := context.WithCancel(t.Context())
+		var callers sync.WaitGroup
+		errs := make([]error, mergeFrom+2)
+		for i := range errs {
+			callers.Go(func() {
+				body := fmt.Appendf(nil, "command %d", i)
+				_, errs[i] = n.Propose(ctx, 1, fsm.Command{Type: 9, Body: body}, 0)
+				copy(body, "garbage")
+			})
+			synctest.Wait()
+		}
+		cancel()
+		callers.Wait()
+		for i, err := range errs {
+			if onItsWay := i < mergeFrom; !errors.Is(err, context.Canceled) || errors.Is(err, ErrNotLeader) == onItsWay {
+				t.Errorf("command %d: %v", i, err)
+			}
+		}
+		close(open)
+		_, err := n.propose(1, "last")
+		must(t, err)
+		if got, want := fmt.Sprint(n.lists[1].all()), "[command 0 command 1 last]"; got != want {
+			t.Errorf("stored %s, want %s", got, want)
+		}
+		must(t, n.stop())
+	})
+}
+
 // A full disk refuses proposals and loses none: what was on its way is written when there is room.
 func TestFullDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -45,8 +45,10 @@ func (g *group) write(ctx context.Context) {
 			if len(begun) == 0 { // what others were refused leaves no gap here
 				refused = g.host.log.Refused()
 			}
-			more := g.plan(g.writes.take(), begun)
-			begun, err = append(begun, more...), g.begin(refused, more)
+			var more []*writing
+			if more, err = g.plan(g.writes.take(), begun); err == nil {
+				begun, err = append(begun, more...), g.begin(refused, more)
+			}
 		case <-done:
 			err = g.complete(begun[0])
 			if err == nil {
@@ -116,7 +118,7 @@ func (g *group) complete(w *writing) error {
 }
 
 // plan makes as few calls as may be of raft's messages, which come behind what is begun. A commit alone is not written: it is found again.
-func (g *group) plan(messages []*pb.Message, begun []*writing) (list []*writing) {
+func (g *group) plan(messages []*pb.Message, begun []*writing) (list []*writing, err error) {
 	w, size := &writing{}, 0
 	next := func() {
 		list = append(list, w)
@@ -132,21 +134,25 @@ func (g *group) plan(messages []*pb.Message, begun []*writing) (list []*writing)
 			}
 		}
 		for _, e := range m.GetEntries() {
-			more := len(e.GetData()) + entryAllowance
+			data, err := g.data(e)
+			if err != nil {
+				return nil, err
+			}
+			more := len(data) + entryAllowance
 			if size += more; size > min(frameBytes, g.host.log.MaxBody()-len(hardRecord(g.id, hard).Body)-2*entryAllowance) && len(w.entries) > 0 {
 				next()
 				size = more
 			}
-			w.records = append(w.records, commitlog.Record{Kind: commitlog.KindEntry, Flags: uint8(e.GetType()), Stream: g.id, Index: e.GetIndex(), Term: e.GetTerm(), Body: e.GetData()})
+			w.records = append(w.records, commitlog.Record{Kind: commitlog.KindEntry, Flags: uint8(e.GetType()), Stream: g.id, Index: e.GetIndex(), Term: e.GetTerm(), Body: data})
 			w.entries = append(w.entries, e)
-			if e.GetType() == pb.EntryNormal && len(e.GetData()) > 0 {
+			if e.GetType() == pb.EntryNormal && len(data) > 0 {
 				w.own++
 			}
 		}
 		w.responses = append(w.responses, m.GetResponses()...)
 	}
 	if len(w.records) > 0 {
-		return append(list, w)
+		return append(list, w), nil
 	}
 	switch n := len(begun); { // nothing to write: raft is told behind what it waits for
 	case len(list) > 0:
@@ -156,7 +162,7 @@ func (g *group) plan(messages []*pb.Message, begun []*writing) (list []*writing)
 	default:
 		g.deliver(w.responses)
 	}
-	return list
+	return list, nil
 }
 
 // deliver gives raft's own answers back to it.
