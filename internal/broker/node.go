@@ -131,6 +131,11 @@ func (n *Node) Ready(ctx context.Context) error {
 		return ErrStopped
 	default:
 	}
+	select { // apart from the one below: one channel costs a fraction of three, and every append comes by here
+	case <-n.ready:
+		return nil
+	default:
+	}
 	select {
 	case <-n.ready:
 		return nil

@@ -241,6 +241,12 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%x encoded again is %x", b, again)
 		}
 		for _, c := range e.Commands {
+			if r, err := ParseAppend(c.Body); err == nil {
+				direct := Command{Type: c.Type, Append: &r}
+				if direct.Size() != len(c.Body) {
+					t.Errorf("a size of %d for %d bytes", direct.Size(), len(c.Body))
+				}
+			}
 			if r, err := ParseAppend(c.Body); err == nil && !bytes.Equal(r.Append(nil), c.Body) {
 				t.Errorf("%x encoded again is %x", c.Body, r.Append(nil))
 			}
