@@ -72,18 +72,21 @@ func (f folder) prepare(ctx context.Context, inst Installation, acct Account, no
 	return strings.TrimSpace(string(password)), nil
 }
 
-// initdb makes the data folder under another name and renames it when complete, so that an interrupted first start leaves nothing half made.
+// initdb makes the data folder under another name and renames it when complete, so that an interrupted first start leaves nothing half made. The name is
+// a new one each time: the initdb of a program that was killed lives on for a moment, and would clear away what this one makes.
 func (f folder) initdb(ctx context.Context, inst Installation, acct Account, noFsync bool) (string, error) {
 	raw := make([]byte, 16)
 	rand.Read(raw) // never fails (crypto/rand)
 	password := hex.EncodeToString(raw)
-	fresh, handed := f.data()+".new", f.password()+".new"
-	if err := errors.Join(os.RemoveAll(fresh), os.RemoveAll(handed), os.Mkdir(fresh, 0o700), acct.Give(fresh)); err != nil {
+	f.tidy()
+	fresh, err := os.MkdirTemp(string(f), filepath.Base(f.data())+".new-")
+	if err != nil {
 		return "", err
 	}
-	if err := acct.canReach(fresh); err != nil {
+	if err := errors.Join(acct.Give(fresh), acct.canReach(fresh)); err != nil {
 		return "", err
 	}
+	handed := fresh + ".password"
 	if err := os.WriteFile(handed, []byte(password+"\n"), 0o600); err != nil {
 		return "", err
 	}
@@ -105,6 +108,14 @@ func (f folder) initdb(ctx context.Context, inst Installation, acct Account, noF
 		return "", err
 	}
 	return password, os.Rename(fresh, f.data())
+}
+
+// tidy removes what first starts left that were broken off, as far as it can: the rest is removed by a later one.
+func (f folder) tidy() {
+	left, _ := filepath.Glob(f.data() + ".new*") // the pattern is sound
+	for _, path := range left {
+		_ = os.RemoveAll(path)
+	}
 }
 
 // defaults are the settings of every server; Config.Settings overrides them.

@@ -101,10 +101,14 @@ func TestServerKeepsItsDataAndPassword(t *testing.T) {
 		dir := filepath.Join(open(t), "demo")
 		cfg := embedded.Config{Bin: testservices.PostgresBin(t, major), Dir: dir, Settings: map[string]string{"cluster_name": `it's a \ "test"`}}
 		// What a first start that was broken off leaves.
-		if err := os.MkdirAll(filepath.Join(dir, "data.new", "base"), 0o711); err != nil {
+		left := filepath.Join(dir, "data.new-1", "base")
+		if err := os.MkdirAll(left, 0o711); err != nil {
 			t.Fatal(err)
 		}
 		s := start(t, cfg)
+		if found, _ := filepath.Glob(filepath.Join(dir, "data.new*")); len(found) > 0 {
+			t.Errorf("%d: left behind: %v", major, found)
+		}
 		for sql, want := range map[string]string{"SHOW fsync": "on", "SHOW listen_addresses": "127.0.0.1", "SHOW unix_socket_directories": "",
 			"SHOW cluster_name": `it's a \ "test"`, "SELECT count(*)::text FROM pg_hba_file_rules WHERE auth_method <> 'scram-sha-256'": "0"} {
 			if got := ask(t, s, sql); got != want {
