@@ -26,11 +26,12 @@ type Cluster struct {
 	// Brokers are the addresses of the nodes, node 1 first; they stay the same over restarts.
 	Brokers []string
 
-	dir   string
-	java  string
-	jars  string
-	roomy bool
-	nodes []*node
+	dir    string
+	java   string
+	jars   string
+	roomy  bool
+	secure *Security // nil = only the plain listener
+	nodes  []*node
 }
 
 // node is one JVM.
@@ -63,11 +64,11 @@ func Kafka(tb testing.TB) *Cluster {
 }
 
 // KafkaCluster starts a cluster of 1 or 3 nodes for this test alone and ends it with the test. Three nodes take about 6 s and 600 MiB.
-func KafkaCluster(tb testing.TB, nodes int) *Cluster {
+func KafkaCluster(tb testing.TB, nodes int, opts ...ClusterOption) *Cluster {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
-	c, err := NewKafka(ctx, nodes)
+	c, err := NewKafka(ctx, nodes, opts...)
 	if err != nil {
 		tb.Fatalf("Kafka with %d nodes cannot be started: %v", nodes, err)
 	}
@@ -122,6 +123,9 @@ func (c *Cluster) addNode(space *space, number int) error {
 	n.client, errs[0] = space.port()
 	n.controller, errs[1] = space.port()
 	errs[2] = os.Mkdir(n.dir, 0o755)
+	if c.secure != nil {
+		errs[2] = errors.Join(errs[2], c.secure.prepare(space))
+	}
 	if err := errors.Join(errs[:]...); err != nil {
 		return err
 	}
@@ -192,6 +196,9 @@ func (c *Cluster) Close() error {
 	for _, n := range c.nodes {
 		n.client.release()
 		n.controller.release()
+	}
+	if c.secure != nil {
+		c.secure.release()
 	}
 	closed(c)
 	return err

@@ -153,6 +153,12 @@ func (c *Cluster) writeProperties(n *node) error {
 	replicas := len(c.nodes)
 	err = propertiesTemplate.Execute(file, map[string]any{"Node": n.number, "Voters": strings.Join(voters, ","), "Client": n.client.address(),
 		"Controller": n.controller.address(), "Data": filepath.Join(n.dir, "data"), "Replicas": replicas, "InSync": (replicas + 1) / 2})
+	if c.secure != nil && err == nil {
+		var more string
+		if more, err = c.secure.properties(n); err == nil {
+			_, err = io.WriteString(file, more)
+		}
+	}
 	return errors.Join(err, file.Close())
 }
 
