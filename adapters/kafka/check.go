@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -71,20 +70,6 @@ func (c *control) describe(ctx context.Context, topics, names []string) (map[str
 	return all, nil
 }
 
-// learnLimits reads max.message.bytes of the pinned topics; what cannot be read stays as it was.
-func (p *Publisher) learnLimits(ctx context.Context) {
-	pins := *p.pins.Load()
-	all, err := p.control.describe(ctx, slices.Sorted(maps.Keys(pins)), []string{setMaxBytes})
-	if err != nil {
-		return
-	}
-	for name, s := range all {
-		if n, ok := s.number(setMaxBytes); ok && pins[name] != nil && n > 2*batchSpare {
-			pins[name].limit.Store(n)
-		}
-	}
-}
-
 // Check asks whether the cluster is configured to keep what it confirms, and for the size limits of the topics. It works before Open too. An error means
 // that no broker answered.
 func (p *Publisher) Check(ctx context.Context) (relay.Findings, error) {
@@ -94,6 +79,11 @@ func (p *Publisher) Check(ctx context.Context) (relay.Findings, error) {
 	}
 	defer done()
 	res, err := p.control.metadata(ctx, p.cfg.Topics)
+	if refused := p.dialer.refusal(err); refused != nil { // somebody did answer
+		r := report{p: p}
+		r.refused(refused)
+		return r.found, nil
+	}
 	if err != nil {
 		return relay.Findings{}, fmt.Errorf("%w: kafka: no broker of %v answered: %s", relay.ErrUnavailable, p.cfg.Brokers, reason(err))
 	}
@@ -102,6 +92,7 @@ func (p *Publisher) Check(ctx context.Context) (relay.Findings, error) {
 	if before := p.ClusterID(); before != "" && before != res.ClusterID {
 		r.add("kafka.cluster", relay.LevelFail, res.ClusterID, "this is another cluster than the one that was opened: "+before, "check the addresses of the brokers")
 	}
+	r.admissions(ctx, res)
 	if p.cfg.Idempotence {
 		r.producerID(ctx)
 	} else {
@@ -131,7 +122,7 @@ func (p *Publisher) Check(ctx context.Context) (relay.Findings, error) {
 // was presented for. A cluster has topics of others too, and when routes compute topic names Check reports them all. It may be called at any time.
 func (p *Publisher) Concerns(f relay.Finding) bool {
 	switch f.ID {
-	case "kafka.reachable", "kafka.cluster", "kafka.producer_id":
+	case "kafka.reachable", "kafka.cluster", "kafka.producer_id", "kafka.admission", "kafka.certificate", "kafka.client_certificate":
 		return true
 	}
 	if slices.Contains(p.cfg.Topics, f.Subject) {

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -36,6 +37,20 @@ type Config struct {
 	// Batch bounds one Publish of two messages or more; a message alone may use the topic's whole max.message.bytes.
 	Batch Batch
 
+	// Compression of the records of a batch. Default CompressionNone.
+	Compression Compression
+
+	// TLS encrypts every connection and says whom to trust; an empty ServerName becomes the host that is dialed. It is cloned. Certificates that change
+	// without a restart come through its functions. Nil = no TLS.
+	TLS *tls.Config
+
+	// SASL is how to log in. Default MechanismNone.
+	SASL SASL
+
+	// Login gives user and password of SASL. It is called for each new connection, from any goroutine, so that credentials may change at any time; it must
+	// return quickly. An error, whose text is stored and shown, pauses the destination. Needed with a mechanism, nil without.
+	Login func() (user, password string, err error)
+
 	// Timeouts of connecting and answering.
 	Timeouts Timeouts
 
@@ -64,7 +79,7 @@ type Batch struct {
 
 // Timeouts bound the waiting for a broker.
 type Timeouts struct {
-	Connect time.Duration // to connect and to agree on versions. Default 5 s
+	Connect time.Duration // to connect, with TLS and login, and to agree on versions. Default 5 s
 	Broker  time.Duration // how long the leader may wait for the in-sync replicas. Default 10 s
 	Publish time.Duration // how long we wait for the leader's answer; more than Broker. Default 15 s
 }
@@ -76,6 +91,8 @@ func DefaultConfig() Config {
 		Idempotence:    true,
 		Partitioner:    PartitionerMurmur2,
 		Batch:          Batch{MaxMessages: 500, MaxBytes: 900 << 10},
+		Compression:    CompressionNone,
+		SASL:           SASL{Mechanism: MechanismNone},
 		Timeouts:       Timeouts{Connect: 5 * time.Second, Broker: 10 * time.Second, Publish: 15 * time.Second},
 		WriteTimeout:   5 * time.Second,
 		TCPUserTimeout: 5 * time.Second,
@@ -105,6 +122,10 @@ func (c Config) Validate() error {
 	if !c.Partitioner.known() {
 		bad("partitioner %q is none of murmur2, crc32, fnv1a", c.Partitioner)
 	}
+	if !c.Compression.known() {
+		bad("compression %q is none of none, gzip, snappy, lz4, zstd", c.Compression)
+	}
+	c.validateLogin(bad)
 	if n := c.Batch.MaxMessages; n < 1 || n > maxBatchMessages {
 		bad("batch.max_messages is %d; it must be 1 to %d", n, maxBatchMessages)
 	}
@@ -126,6 +147,19 @@ func (c Config) Validate() error {
 		bad("timeouts.publish (%v) must be longer than timeouts.broker (%v), else every slow answer is lost", c.Timeouts.Publish, c.Timeouts.Broker)
 	}
 	return errors.Join(errs...)
+}
+
+func (c Config) validateLogin(bad func(format string, args ...any)) {
+	switch m := c.SASL.Mechanism; {
+	case !m.known():
+		bad("sasl.mechanism %q is none of none, plain, scram-sha-256, scram-sha-512", m)
+	case m == MechanismPlain && c.TLS == nil:
+		bad("sasl.mechanism plain sends the password as it is: set tls, or use scram-sha-512")
+	case m == MechanismNone && c.Login != nil:
+		bad("there are credentials and no sasl.mechanism; name one of plain, scram-sha-256, scram-sha-512")
+	case m != MechanismNone && c.Login == nil:
+		bad("sasl.mechanism %s needs a user and a password", m)
+	}
 }
 
 // Capabilities say what this publisher can do with this configuration.

@@ -36,15 +36,17 @@ func (e *dialError) Unwrap() error { return e.err }
 type dialer struct {
 	cfg Config
 	via func(addr string) string // where to connect instead, through a test's proxy; nil = there
+	pin func() string            // the only cluster to speak to; empty = any
 
 	mu       sync.Mutex
 	closed   bool
 	open     map[*conn]struct{}
 	suspects map[string]time.Time // addresses that accepted and then did not answer, until when
+	standing
 }
 
-func newDialer(cfg Config) *dialer {
-	return &dialer{cfg: cfg, open: map[*conn]struct{}{}, suspects: map[string]time.Time{}}
+func newDialer(cfg Config, pin func() string) *dialer {
+	return &dialer{cfg: cfg, pin: pin, open: map[*conn]struct{}{}, suspects: map[string]time.Time{}, standing: newStanding()}
 }
 
 // gated connects for batches: writes are refused when trust has ended.
@@ -57,7 +59,24 @@ func (d *dialer) plain(ctx context.Context, network, addr string) (net.Conn, err
 	return d.dial(ctx, network, addr, nil)
 }
 
+// dial connects, with all that the configuration asks for before the first request.
 func (d *dialer) dial(ctx context.Context, network, addr string, trust func() bool) (net.Conn, error) {
+	c, err := d.connect(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	safe, err := d.admitted(ctx, c)
+	c.trust = trust // from here on batches are written; nobody else has the connection yet
+	if err != nil {
+		_ = c.Close()
+		err = &dialError{addr, d.explain(ctx, addr, err)}
+	}
+	d.dialed(err)
+	return safe, err
+}
+
+// connect is the bare socket.
+func (d *dialer) connect(ctx context.Context, network, addr string) (*conn, error) {
 	if d.passOver(addr) {
 		return nil, &dialError{addr, errors.New("it did not answer a moment ago, another broker is asked")}
 	}
@@ -70,7 +89,7 @@ func (d *dialer) dial(ctx context.Context, network, addr string, trust func() bo
 	if err != nil {
 		return nil, &dialError{addr, err}
 	}
-	c := &conn{Conn: raw, d: d, addr: addr, trust: trust}
+	c := &conn{Conn: raw, d: d, addr: addr}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {

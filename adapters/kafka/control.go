@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go/protocol"
-	"github.com/segmentio/kafka-go/protocol/apiversions"
 	"github.com/segmentio/kafka-go/protocol/initproducerid"
 	"github.com/segmentio/kafka-go/protocol/metadata"
 )
@@ -64,9 +63,10 @@ func (c *control) ask(ctx context.Context, q protocol.Message) (protocol.Message
 			c.conn = conn
 			var a protocol.Message
 			if a, err = c.roundTrip(ctx, q); err == nil {
+				c.d.answeredQuestion(addr)
 				return a, nil
 			}
-			err = fmt.Errorf("ask %s: %w", addr, err)
+			err = fmt.Errorf("ask %s: %w", addr, c.d.explain(ctx, addr, err))
 		}
 		errs = append(errs, err)
 	}
@@ -124,22 +124,11 @@ func (c *control) open(ctx context.Context, addr string) (*protocol.Conn, error)
 	_ = conn.SetDeadline(limit)
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })
 	defer stop()
-	m, err := conn.RoundTrip(new(apiversions.Request))
-	if err == nil {
-		if a := m.(*apiversions.Response); a.ErrorCode != 0 {
-			err = codeError(a.ErrorCode)
-		} else {
-			versions := make(map[protocol.ApiKey]int16, len(a.ApiKeys))
-			for _, k := range a.ApiKeys {
-				key := protocol.ApiKey(k.ApiKey)
-				versions[key] = key.SelectVersion(k.MinVersion, k.MaxVersion)
-			}
-			conn.SetVersions(versions)
-			return conn, nil
-		}
+	if err := agree(conn); err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("agree on versions with %s: %w", addr, c.d.explain(ctx, addr, err))
 	}
-	_ = conn.Close()
-	return nil, fmt.Errorf("agree on versions with %s: %w", addr, err)
+	return conn, nil
 }
 
 // metadata asks for the given topics; nil = all.

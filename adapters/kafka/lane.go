@@ -2,9 +2,9 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
-	"time"
 
 	"github.com/waybillmq/waybill/adapters/internal/record"
 	"github.com/waybillmq/waybill/relay"
@@ -227,38 +227,13 @@ func (l *lane) ready(ctx context.Context) (answer, bool) {
 		return answer{}, true
 	}
 	a := answer{sig: sigNoSession, detail: reason(err)}
-	if code, ok := err.(codeError); ok && rules[signal(code)].kind == relay.Config {
+	var code codeError
+	if r := l.p.dialer.refusal(err); r != nil {
+		a.sig, a.detail = r.sig, r.addr+": "+r.words
+	} else if errors.As(err, &code) && rules[signal(code)].kind == relay.Config {
 		a.sig = signal(code)
 	}
 	return a, false
-}
-
-// encode fills the open batch with the next messages: as many as fit under the topic's limit, at least one.
-func (l *lane) encode(c *call) {
-	most := int(l.topic.limit.Load()) - batchSpare
-	o := &l.open
-	o.buf = l.enc.Begin(takeBuffer())
-	l.index = l.index[:0]
-	i := c.next
-	for ; i < len(c.batch) && len(l.index) < c.most; i++ {
-		if c.skip(i) {
-			continue
-		}
-		before := len(o.buf)
-		o.buf = l.enc.Add(o.buf, len(l.index), c.batch[i])
-		if len(l.index) > 0 && len(o.buf)-record.SizePrefix > most {
-			o.buf = o.buf[:before]
-			break
-		}
-		o.ids = append(o.ids, c.batch[i].ID)
-		l.index = append(l.index, i)
-	}
-	c.after = i
-	if len(l.index) == 0 {
-		o.clear()
-		return
-	}
-	l.enc.Finish(o.buf, len(l.index), time.Now(), l.session.producer(), l.session.next)
 }
 
 // conclude moves the session and the open batch by what is known now.
@@ -286,6 +261,10 @@ func (l *lane) conclude(a answer) rule {
 		l.lapse()
 	case r.do&refused != 0 && !o.sent:
 		o.clear()
+	}
+	if a.sig == 10 {
+		l.topic.doubt.Store(true)
+		l.p.kick()
 	}
 	l.p.act(r.do)
 	return r

@@ -17,6 +17,7 @@ const (
 	missingAfter = time.Minute           // a topic that is missing for longer is a matter for a person
 	watchEvery   = 30 * time.Second
 	limitsEvery  = 10 * time.Minute
+	limitsPause  = time.Second // between two questions about limits that were met
 
 	provisional  = -1        // index of the lane of a topic that the broker does not know
 	defaultLimit = 1_048_588 // max.message.bytes of a broker that was never told otherwise
@@ -28,6 +29,7 @@ type topic struct {
 	name  string
 	lanes []*lane
 	limit atomic.Int64 // max.message.bytes
+	doubt atomic.Bool  // the broker found a batch too large: the limit may be another one now
 	used  atomic.Bool  // something was presented for it
 }
 
@@ -205,9 +207,30 @@ func (c *compass) learn(ctx context.Context) (*metadata.Response, *layout, error
 	if err != nil {
 		return nil, nil, err
 	}
+	if ask == nil {
+		if err := c.askForAbsent(ctx, res, known); err != nil {
+			return nil, nil, err
+		}
+	}
 	l := c.now.Load().next(res, known, time.Now())
 	c.now.Store(l)
 	return res, l, nil
+}
+
+// askForAbsent asks by name for topics that an answer about all topics does not speak of: a topic that may not even be seen is left out there, and only by
+// its name the broker says that it is a matter of rights.
+func (c *compass) askForAbsent(ctx context.Context, res *metadata.Response, known []string) error {
+	absent := slices.DeleteFunc(slices.Clone(known), func(name string) bool {
+		return slices.ContainsFunc(res.Topics, func(t metadata.ResponseTopic) bool { return t.Name == name })
+	})
+	if len(absent) == 0 {
+		return nil
+	}
+	more, err := c.p.control.metadata(ctx, absent)
+	if err == nil {
+		res.Topics = append(res.Topics, more.Topics...)
+	}
+	return err
 }
 
 // watchFor adds the topic of a provisional lane.
@@ -260,6 +283,9 @@ func (p *Publisher) Lane(m *relay.Message) relay.Lane {
 func (p *Publisher) leader(ctx context.Context, at relay.Lane) (int32, signal, string) {
 	l, err := p.compass.layout(ctx)
 	if err != nil {
+		if r := p.dialer.refusal(err); r != nil {
+			return 0, r.sig, r.addr + ": " + r.words
+		}
 		return 0, sigDial, reason(err)
 	}
 	leader, sig := l.leader(at, time.Now(), p.missingAfter)
@@ -294,7 +320,7 @@ func (p *Publisher) watch() {
 	tick := time.NewTicker(p.watchEvery)
 	defer tick.Stop()
 	told := map[string]int{}
-	limits := time.Now()
+	limits := limitsWatch{all: time.Now()}
 	for {
 		select {
 		case <-p.ctx.Done():
@@ -308,10 +334,7 @@ func (p *Publisher) watch() {
 			continue // an outage is told by the batches
 		}
 		p.compare(l, told)
-		if time.Since(limits) >= limitsEvery {
-			limits = time.Now()
-			p.learnLimits(p.ctx)
-		}
+		p.followLimits(&limits)
 	}
 }
 

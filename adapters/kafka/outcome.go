@@ -14,17 +14,24 @@ type signal int32
 
 // Our own signals, outside the range of the protocol's int16 codes.
 const (
-	sigDial      signal = 100_000 + iota // no connection: nothing was sent
-	sigNoLeader                          // metadata: the partition has no leader now
-	sigNoTopic                           // metadata: the broker does not know the topic
-	sigNoPart                            // metadata: the partition is missing
-	sigGone                              // metadata: the topic has been missing for longer than missingAfter
-	sigUntrusted                         // we refused to write: the lease is no longer trusted
-	sigLate                              // the caller's time was over before the batch could leave
-	sigNoSession                         // no producer id could be fetched: nothing was sent
-	sigCut                               // the connection ended after the first byte
-	sigTimeout                           // no answer in time
-	sigNoAnswer                          // an answer that does not speak of our partition
+	sigDial        signal = 100_000 + iota // no connection: nothing was sent
+	sigNoLeader                            // metadata: the partition has no leader now
+	sigNoTopic                             // metadata: the broker does not know the topic
+	sigNoPart                              // metadata: the partition is missing
+	sigGone                                // metadata: the topic has been missing for longer than missingAfter
+	sigUntrusted                           // we refused to write: the lease is no longer trusted
+	sigLate                                // the caller's time was over before the batch could leave
+	sigNoSession                           // no producer id could be fetched: nothing was sent
+	sigCut                                 // the connection ended after the first byte
+	sigTimeout                             // no answer in time
+	sigNoAnswer                            // an answer that does not speak of our partition
+	sigWantsTLS                            // the broker speaks TLS, we do not
+	sigNoTLS                               // we speak TLS, the broker does not
+	sigCertificate                         // we do not accept the broker's certificate
+	sigAlert                               // the broker does not accept our side of TLS
+	sigWantsLogin                          // the broker wants a login, we have none
+	sigCredentials                         // there are no credentials to log in with
+	sigCluster                             // another cluster answers at these addresses
 )
 
 // codeError is an error code of the protocol as an error.
@@ -51,6 +58,9 @@ const (
 	before                     // only an earlier presentation may have been stored
 	alive                      // a living broker speaks of this partition alone: the others of the destination need not wait with it
 )
+
+// unlet is what follows when a broker does not let us in: the next try begins with fresh connections, and finds out what a person has changed.
+const unlet = ask | reset | refused
 
 // rule is one row of the error map.
 type rule struct {
@@ -119,8 +129,18 @@ var rules = map[signal]rule{
 	35: {"UNSUPPORTED_VERSION", relay.Config, relay.ScopeDestination, relay.ClassUnsafeBroker, refused, "the broker does not speak what we need (Kafka 0.11 or newer; idempotence: false for brokers without InitProducerId)"},
 	38: {"INVALID_REPLICATION_FACTOR", relay.Config, relay.ScopeDestination, relay.ClassUnsafeBroker, refused, "the broker refuses its own replication settings"},
 	53: {"TRANSACTIONAL_ID_AUTHORIZATION_FAILED", relay.Config, relay.ScopeDestination, relay.ClassDenied, refused, "no right for idempotent writes; grant IDEMPOTENT_WRITE on the cluster"},
-	58: {"SASL_AUTHENTICATION_FAILED", relay.Config, relay.ScopeDestination, relay.ClassAuth, refused, "the broker refused the login; check the credentials"},
-	76: {"UNSUPPORTED_COMPRESSION_TYPE", relay.Config, relay.ScopeDestination, relay.ClassUnsafeBroker, refused, "the broker cannot read the compression"},
+	58: {"SASL_AUTHENTICATION_FAILED", relay.Config, relay.ScopeDestination, relay.ClassAuth, unlet, "the broker refused the login; check the credentials"},
+	33: {"UNSUPPORTED_SASL_MECHANISM", relay.Config, relay.ScopeDestination, relay.ClassAuth, unlet, "the broker does not know this way to log in; set sasl.mechanism to one that it takes"},
+	34: {"ILLEGAL_SASL_STATE", relay.Config, relay.ScopeDestination, relay.ClassAuth, unlet, "the broker takes no login at this address; set sasl.mechanism to none, or use the port that takes one"},
+	76: {"UNSUPPORTED_COMPRESSION_TYPE", relay.Config, relay.ScopeDestination, relay.ClassUnsafeBroker, refused, "the broker cannot read the compression; choose another one (zstd needs Kafka 2.1 or newer)"},
+
+	sigWantsTLS:    {"tls_missing", relay.Config, relay.ScopeLane, relay.ClassAuth, unlet, "the broker speaks TLS at this address; set tls, or use its port without"},
+	sigNoTLS:       {"tls_unknown", relay.Config, relay.ScopeLane, relay.ClassAuth, unlet, "the broker does not speak TLS at this address; use its port that does, or remove tls"},
+	sigCertificate: {"certificate", relay.Config, relay.ScopeLane, relay.ClassAuth, unlet, "the broker's certificate is not accepted; renew it, or correct the authority (tls.ca) or the name in brokers"},
+	sigAlert:       {"tls_refused", relay.Config, relay.ScopeLane, relay.ClassAuth, unlet, "the broker does not accept our side of TLS; check the client certificate"},
+	sigWantsLogin:  {"sasl_missing", relay.Config, relay.ScopeDestination, relay.ClassAuth, unlet, "the broker wants a login; set sasl"},
+	sigCredentials: {"credentials", relay.Config, relay.ScopeDestination, relay.ClassAuth, unlet, "the credentials for the login cannot be used"},
+	sigCluster:     {"another_cluster", relay.Config, relay.ScopeDestination, relay.ClassUnsafeBroker, unlet, "another cluster answers; check the addresses"},
 }
 
 // unlisted is the rule of every answer that has no row.

@@ -71,6 +71,15 @@ var rows = []struct {
 	{53, conf, conf, relay.ScopeDestination, true, false, false},
 	{58, conf, conf, relay.ScopeDestination, true, false, false},
 	{76, conf, conf, relay.ScopeDestination, true, false, false},
+	{33, conf, conf, relay.ScopeDestination, true, false, false},
+	{34, conf, conf, relay.ScopeDestination, true, false, false},
+	{sigWantsTLS, conf, conf, relay.ScopeLane, true, false, false},
+	{sigNoTLS, conf, conf, relay.ScopeLane, true, false, false},
+	{sigCertificate, conf, conf, relay.ScopeLane, true, false, false},
+	{sigAlert, conf, conf, relay.ScopeLane, true, false, false},
+	{sigWantsLogin, conf, conf, relay.ScopeDestination, true, false, false},
+	{sigCredentials, conf, conf, relay.ScopeDestination, true, false, false},
+	{sigCluster, conf, conf, relay.ScopeDestination, true, false, false},
 }
 
 func TestErrorMapRowByRow(t *testing.T) {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -56,7 +58,7 @@ type Publisher struct {
 	closed   chan struct{} // closed when everything has ended
 	shutdown sync.Once
 
-	watchEvery, missingAfter time.Duration // the constants, shorter in tests
+	watchEvery, missingAfter, limitsEvery time.Duration // the constants, shorter in tests
 }
 
 var _ relay.Publisher = (*Publisher)(nil)
@@ -67,14 +69,17 @@ func New(cfg Config) (*Publisher, error) {
 		return nil, err
 	}
 	cfg.Brokers = append([]string(nil), cfg.Brokers...)
+	cfg.TLS = cfg.TLS.Clone()
 	if cfg.Topics != nil {
 		cfg.Topics = append(make([]string, 0, len(cfg.Topics)), cfg.Topics...)
 	}
 	p := &Publisher{
-		cfg: cfg, hash: cfg.Partitioner.hash(), dialer: newDialer(cfg), bootstrap: kafka.TCP(cfg.Brokers...),
+		cfg: cfg, hash: cfg.Partitioner.hash(), bootstrap: kafka.TCP(cfg.Brokers...),
 		kicked: make(chan struct{}, 1), opening: make(chan struct{}, 1), senders: map[int32]*sender{},
 		idle: make(chan struct{}), closed: make(chan struct{}), watchEvery: watchEvery, missingAfter: missingAfter,
+		limitsEvery: limitsEvery,
 	}
+	p.dialer = newDialer(cfg, p.ClusterID)
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.control = newControl(p.dialer, cfg)
 	p.compass = compass{p: p, turn: make(chan struct{}, 1), extra: map[string]struct{}{}}
@@ -130,6 +135,9 @@ func (p *Publisher) Open(ctx context.Context, _ relay.Epoch) error {
 	}
 	res, l, err := p.compass.learn(ctx)
 	<-p.compass.turn
+	if r := p.dialer.refusal(err); r != nil {
+		return &relay.ConfigError{Class: rules[r.sig].class, Text: "kafka: " + reason(r)}
+	}
 	if err != nil {
 		return fmt.Errorf("%w: kafka: no broker of %v answered: %s", relay.ErrUnavailable, p.cfg.Brokers, reason(err))
 	}
@@ -152,7 +160,9 @@ func (p *Publisher) firstOpen(ctx context.Context, l *layout) error {
 	if p.cfg.Idempotence {
 		s, err := p.control.producerID(ctx)
 		var code codeError
-		switch {
+		switch r := p.dialer.refusal(err); {
+		case r != nil:
+			return &relay.ConfigError{Class: rules[r.sig].class, Text: "kafka: " + reason(r)}
 		case errors.As(err, &code) && rules[signal(code)].kind == relay.Config:
 			r := rules[signal(code)]
 			return &relay.ConfigError{Class: r.class, Text: fmt.Sprintf("kafka: the broker refuses a producer id: %s: %s", r.name, r.text)}
@@ -162,7 +172,7 @@ func (p *Publisher) firstOpen(ctx context.Context, l *layout) error {
 		p.base = s
 	}
 	p.pin(l)
-	p.learnLimits(ctx)
+	p.learnLimits(ctx, slices.Sorted(maps.Keys(*p.pins.Load())))
 	p.tasks.Add(1)
 	go p.watch()
 	return nil

@@ -44,13 +44,23 @@ func (r *Record) Header(name string) (string, bool) {
 	return "", false
 }
 
-// ReadAll gives f every record of a topic that lies there when it is called: partition by partition, each from its first offset to its present end, in
-// offset order. It reads what is committed to the in-sync replicas (up to the high watermark), aborted transactions included. It bears with a leader that
-// moves or is away for some seconds. The record and its bytes are f's to keep. It ends with the first error of f.
+// ReadAll is Config.ReadAll of a cluster without TLS and login.
 func ReadAll(ctx context.Context, brokers []string, topic string, f func(Record) error) error {
-	tr := &kafka.Transport{ClientID: "waybill-read", MetadataTopics: []string{topic}, MetadataTTL: 2 * time.Second}
+	cfg := DefaultConfig()
+	cfg.Brokers = brokers
+	return cfg.ReadAll(ctx, topic, f)
+}
+
+// ReadAll gives f every record of a topic that lies there when it is called: partition by partition, each from its first offset to its present end, in
+// offset order. It reads what is committed to the in-sync replicas (up to the high watermark), aborted transactions included, and every compression. It
+// bears with a leader that moves or is away for some seconds. Of the configuration it uses what connecting needs, and it asks for no trust. The record and
+// its bytes are f's to keep. It ends with the first error of f.
+func (c Config) ReadAll(ctx context.Context, topic string, f func(Record) error) error {
+	d := newDialer(c, func() string { return "" })
+	defer d.close()
+	tr := &kafka.Transport{Dial: d.plain, DialTimeout: c.Timeouts.Connect, ClientID: "waybill-read", MetadataTopics: []string{topic}, MetadataTTL: 2 * time.Second}
 	defer tr.CloseIdleConnections()
-	r := reader{c: &kafka.Client{Addr: kafka.TCP(brokers...), Transport: tr}, topic: topic, tr: tr}
+	r := reader{c: &kafka.Client{Addr: kafka.TCP(c.Brokers...), Transport: tr}, topic: topic, tr: tr}
 	parts, err := r.partitions(ctx)
 	if err != nil {
 		return fmt.Errorf("kafka: read %q: %w", topic, err)

@@ -136,7 +136,7 @@ func (s *sender) round(flights []*flight) {
 	}
 	if err != nil {
 		for _, f := range flights {
-			f.resolve(failed(f, err))
+			f.resolve(s.p.failed(f, err))
 		}
 		return
 	}
@@ -144,12 +144,15 @@ func (s *sender) round(flights []*flight) {
 }
 
 // failed sorts an error of the transport by what may have left the machine.
-func failed(f *flight, err error) answer {
+func (p *Publisher) failed(f *flight, err error) answer {
 	a := answer{sig: sigCut, sent: !f.withdraw(), detail: reason(err)}
 	var timeout net.Error
 	switch {
 	case !a.sent:
 		a.sig = sigDial
+		if r := p.dialer.refusal(err); r != nil {
+			a.sig, a.detail = r.sig, r.addr+": "+r.words
+		}
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		a.sig = sigTimeout
 	}

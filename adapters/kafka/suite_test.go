@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -26,6 +27,7 @@ type target struct {
 	brokers []string
 	proxy   *tcpproxy.Proxy
 	create  func(topic string, partitions int) error
+	change  func(*Config) // of every publisher and reader; nil = none
 }
 
 func newTarget(t *testing.T, brokers []string, create func(string, int) error) *target {
@@ -38,10 +40,18 @@ func newTarget(t *testing.T, brokers []string, create func(string, int) error) *
 	return &target{t: t, brokers: brokers, proxy: proxy, create: create}
 }
 
-// via makes an unopened publisher that meets the broker through the proxy.
-func (g *target) via(change func(*Config)) *Publisher {
+func (g *target) config() Config {
 	cfg := DefaultConfig()
 	cfg.Brokers = g.brokers
+	if g.change != nil {
+		g.change(&cfg)
+	}
+	return cfg
+}
+
+// via makes an unopened publisher that meets the broker through the proxy.
+func (g *target) via(change func(*Config)) *Publisher {
+	cfg := g.config()
 	if change != nil {
 		change(&cfg)
 	}
@@ -57,7 +67,7 @@ func (g *target) via(change func(*Config)) *Publisher {
 func (g *target) Publisher() relay.Publisher { return g.via(nil) }
 
 func (g *target) Unreachable() relay.Publisher {
-	cfg := DefaultConfig()
+	cfg := g.config()
 	cfg.Brokers = []string{unusedAddr(g.t)}
 	p, err := New(cfg)
 	if err != nil {
@@ -90,6 +100,7 @@ func (g *target) Topic(lanes int) string {
 
 func (g *target) Poison(m *relay.Message) {
 	m.Payload = make([]byte, 1_048_588)
+	_, _ = rand.NewChaCha8([32]byte{1}).Read(m.Payload) // no codec makes it smaller
 	m.Size = len(m.Payload)
 }
 
@@ -103,7 +114,7 @@ func (g *target) Stored(topic string) (all []relaytest.Record) {
 	g.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	err := ReadAll(ctx, g.brokers, topic, func(r Record) error {
+	err := g.config().ReadAll(ctx, topic, func(r Record) error {
 		rec := record.Record{Offset: r.Offset, Key: r.Key, Value: r.Value}
 		for _, h := range r.Headers {
 			rec.Headers = append(rec.Headers, record.Header(h))
@@ -126,6 +137,20 @@ func TestContractOnKafka(t *testing.T) {
 	relaytest.TestPublisher(t, func(t *testing.T) relaytest.Target {
 		return newTarget(t, c.Brokers, func(topic string, n int) error { return c.CreateTopic(topic, n, nil) })
 	}, traits)
+}
+
+// TestContractWithCompression: the same with each codec, poison that is incompressible included.
+func TestContractWithCompression(t *testing.T) {
+	c := testservices.Kafka(t)
+	for _, codec := range []Compression{CompressionGzip, CompressionSnappy, CompressionLZ4, CompressionZstd} {
+		t.Run(string(codec), func(t *testing.T) {
+			relaytest.TestPublisher(t, func(t *testing.T) relaytest.Target {
+				g := newTarget(t, c.Brokers, func(topic string, n int) error { return c.CreateTopic(topic, n, nil) })
+				g.change = func(cfg *Config) { cfg.Compression = codec }
+				return g
+			}, traits)
+		})
+	}
 }
 
 // TestContractOnFake: the same against the fake, which checks sequences more strictly than released servers do.

@@ -39,7 +39,7 @@ var Nobody = Producer{ID: -1, Epoch: -1}
 const (
 	SizePrefix = 4
 	batchHead  = 61
-	crcFrom    = 21
+	crcFrom    = attributesAt
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -126,7 +126,7 @@ func (e *Encoder) Add(buf []byte, delta int, m *relay.Message) []byte {
 	return buf
 }
 
-// Finish fills in the head of a batch of count records, sent at `at`, numbered from sequence `first` of its producer.
+// Finish fills in the head, but for the attributes, of a batch of count records, sent at `at`, numbered from sequence `first` of its producer.
 func (e *Encoder) Finish(buf []byte, count int, at time.Time, p Producer, first int32) {
 	b := buf[SizePrefix:]
 	binary.BigEndian.PutUint32(buf, uint32(len(b)))
@@ -134,7 +134,6 @@ func (e *Encoder) Finish(buf []byte, count int, at time.Time, p Producer, first 
 	binary.BigEndian.PutUint32(b[8:], uint32(len(b)-12))
 	binary.BigEndian.PutUint32(b[12:], math.MaxUint32) // leader epoch -1: not known to a producer
 	b[16] = 2
-	binary.BigEndian.PutUint16(b[21:], 0)
 	binary.BigEndian.PutUint32(b[23:], uint32(count-1))
 	binary.BigEndian.PutUint64(b[27:], uint64(at.UnixMilli()))
 	binary.BigEndian.PutUint64(b[35:], uint64(at.UnixMilli()))
