@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"crypto/tls"
 	"strings"
 	"testing"
 )
@@ -24,6 +25,20 @@ func TestValidateTellsAllProblemsAtOnce(t *testing.T) {
 		"timeouts.connect", "timeouts.broker", "timeouts.publish", "write_timeout", "tcp_user_timeout", "longer than"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("nothing about %s in:\n%v", want, err)
+		}
+	}
+	for want, change := range map[string]func(*Config){
+		`compression "brotli"`:            func(c *Config) { c.Compression = "brotli" },
+		`sasl.mechanism "oauth"`:          func(c *Config) { c.SASL.Mechanism = "oauth" },
+		"password as it is":               func(c *Config) { c.SASL.Mechanism, c.Login = MechanismPlain, new(credentials).login },
+		"there are credentials and no":    func(c *Config) { c.Login = new(credentials).login },
+		"needs a user and a password":     func(c *Config) { c.SASL.Mechanism = MechanismSHA512 },
+		"plain needs a user and a passwo": func(c *Config) { c.SASL.Mechanism, c.TLS = MechanismPlain, &tls.Config{} },
+	} {
+		c := DefaultConfig()
+		c.Brokers = []string{"127.0.0.1:9092"}
+		if change(&c); c.Validate() == nil || !strings.Contains(c.Validate().Error(), want) {
+			t.Errorf("nothing about %s: %v", want, c.Validate())
 		}
 	}
 	if err := (Config{}).Validate(); !strings.Contains(err.Error(), "brokers is empty") {

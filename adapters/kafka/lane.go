@@ -263,6 +263,7 @@ func (l *lane) conclude(a answer) rule {
 		o.clear()
 	}
 	if a.sig == 10 {
+		l.p.tooLarge.Add(1)
 		l.topic.doubt.Store(true)
 		l.p.kick()
 	}

@@ -122,8 +122,8 @@ var rules = map[signal]rule{
 	43: {"UNSUPPORTED_FOR_MESSAGE_FORMAT", relay.Rejected, 0, relay.ClassRefused, split | refused, "the topic's message format cannot hold it (headers?)"},
 	87: {"INVALID_RECORD", relay.Rejected, 0, relay.ClassRefused, split | refused, "refused by the broker's record check (a compacted topic needs a key)"},
 
-	29: {"TOPIC_AUTHORIZATION_FAILED", relay.Config, relay.ScopeTopic, relay.ClassDenied, refused, "no right to write to the topic; grant WRITE"},
-	17: {"INVALID_TOPIC_EXCEPTION", relay.Config, relay.ScopeTopic, relay.ClassInvalid, refused, "the broker refuses this topic; see the route"},
+	29: {"TOPIC_AUTHORIZATION_FAILED", relay.Config, relay.ScopeTopic, relay.ClassDenied, ask | refused, "no right to write to the topic; grant WRITE"},
+	17: {"INVALID_TOPIC_EXCEPTION", relay.Config, relay.ScopeTopic, relay.ClassInvalid, ask | refused, "the broker refuses this topic; see the route"},
 	21: {"INVALID_REQUIRED_ACKS", relay.Config, relay.ScopeDestination, relay.ClassUnsafeBroker, refused, "the broker does not allow acks=all"},
 	31: {"CLUSTER_AUTHORIZATION_FAILED", relay.Config, relay.ScopeDestination, relay.ClassDenied, refused, "no right for idempotent writes; grant IDEMPOTENT_WRITE on the cluster, or WRITE on the topics"},
 	35: {"UNSUPPORTED_VERSION", relay.Config, relay.ScopeDestination, relay.ClassUnsafeBroker, refused, "the broker does not speak what we need (Kafka 0.11 or newer; idempotence: false for brokers without InitProducerId)"},

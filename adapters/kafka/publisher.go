@@ -49,7 +49,7 @@ type Publisher struct {
 	resetMu   sync.Mutex
 	resetAt   time.Time
 
-	lapsed, unlisted, resets atomic.Uint64
+	lapsed, unlisted, resets, tooLarge atomic.Uint64
 
 	life     sync.Mutex // guards the three below
 	closing  bool
@@ -107,11 +107,12 @@ type Counters struct {
 	SessionsLapsed uint64 // a lane took a fresh producer id: what was open may be stored twice
 	UnlistedErrors uint64 // answers that the error map does not know
 	Resets         uint64 // the connection pool was dropped
+	TooLarge       uint64 // batches, or messages alone, that a broker found too large
 }
 
 // Counters may be called at any time.
 func (p *Publisher) Counters() Counters {
-	return Counters{SessionsLapsed: p.lapsed.Load(), UnlistedErrors: p.unlisted.Load(), Resets: p.resets.Load()}
+	return Counters{SessionsLapsed: p.lapsed.Load(), UnlistedErrors: p.unlisted.Load(), Resets: p.resets.Load(), TooLarge: p.tooLarge.Load()}
 }
 
 // Open learns which cluster answers, its topics and leaders, and fetches the producer id. Kafka cannot be told the epoch: a new owner waits for the

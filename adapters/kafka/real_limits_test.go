@@ -10,6 +10,17 @@ import (
 	"github.com/waybillmq/waybill/relay"
 )
 
+// sized makes a message that is a batch of so many bytes when it is alone.
+func sized(topic string, id, bytes int) *relay.Message {
+	m := ids(topic, "", id)[0]
+	for n := bytes - 300; ; n++ {
+		m.Payload = make([]byte, n)
+		if buf := encodeAll([]*relay.Message{m}); len(buf)-record.SizePrefix == bytes {
+			return m
+		}
+	}
+}
+
 // TestSizeLimits (E17): one byte under the limit and the limit itself pass, one over is rejected, alone.
 func TestSizeLimits(t *testing.T) {
 	const limit = 20_000
@@ -19,16 +30,7 @@ func TestSizeLimits(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := open(t, c.Brokers, func(cfg *Config) { cfg.Topics = []string{topic} })
-	sized := func(id, bytes int) *relay.Message {
-		m := ids(topic, "", id)[0]
-		for n := bytes - 300; ; n++ {
-			m.Payload = make([]byte, n)
-			if buf := encodeAll([]*relay.Message{m}); len(buf)-record.SizePrefix == bytes {
-				return m
-			}
-		}
-	}
-	batch := append(ids(topic, "", 1, 2), sized(3, limit-1), sized(4, limit), sized(5, limit+1))
+	batch := append(ids(topic, "", 1, 2), sized(topic, 3, limit-1), sized(topic, 4, limit), sized(topic, 5, limit+1))
 	batch = append(batch, ids(topic, "", 6, 7)...)
 	out := publish(t, p, batch)
 	want(t, out, "acked 4 rejected 1 acked 2")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -159,4 +160,18 @@ func TestContractOnFake(t *testing.T) {
 		c := fake(t)
 		return newTarget(t, c.ListenAddrs(), func(topic string, n int) error { return c.CreateTopic(topic, int32(n), nil) })
 	}, traits)
+}
+
+// wantStored demands exactly these ids in this order in the first partition.
+func (g *target) wantStored(topic string, list ...int) {
+	g.t.Helper()
+	var got []int
+	for _, r := range g.Stored(topic) {
+		if r.Lane.Index == 0 {
+			got = append(got, int(r.Message.ID))
+		}
+	}
+	if !slices.Equal(got, list) {
+		g.t.Fatalf("stored %v, want %v", got, list)
+	}
 }

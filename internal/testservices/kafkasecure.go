@@ -26,7 +26,7 @@ type Security struct {
 
 	// Addresses of the nodes, node 1 first, by how they are to be spoken to.
 	SASL    []string // TLS and a login: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512
-	Brief   []string // SCRAM without TLS, and a session ends after BriefSession
+	Brief   []string // SCRAM-SHA-512 without TLS, and a session ends after BriefSession
 	TLS     []string // TLS without login; a client certificate is looked at when there is one. The servers' own expires after SoonExpires
 	Expired []string // TLS with a certificate that has expired
 
@@ -95,7 +95,7 @@ func (s *Security) properties(n *node) (string, error) {
 	fmt.Fprintf(&b, "\nlisteners=%s,CONTROLLER://%s\nadvertised.listeners=%s\nlistener.security.protocol.map=%s\n", strings.Join(listeners, ","),
 		n.controller.address(), strings.Join(listeners, ","), strings.Join(protocols, ","))
 	b.WriteString("authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\nsuper.users=User:ANONYMOUS\nallow.everyone.if.no.acl.found=true\n")
-	b.WriteString("listener.name.sasltls.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512\nlistener.name.brief.sasl.enabled.mechanisms=SCRAM-SHA-256,SCRAM-SHA-512\n")
+	b.WriteString("listener.name.sasltls.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512\nlistener.name.brief.sasl.enabled.mechanisms=SCRAM-SHA-512\n")
 	fmt.Fprintf(&b, "listener.name.brief.connections.max.reauth.ms=%s\n", BriefSession)
 	fmt.Fprintf(&b, "listener.name.sasltls.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_%s=\"%s\";\n", s.PlainUser, s.PlainPassword)
 	for _, listener := range []string{"sasltls", "brief"} {
