@@ -1,22 +1,15 @@
 package testservices
 
 import (
-	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/waybillmq/waybill/internal/child"
 )
 
 // Cluster is a Kafka of one or three nodes, numbered from 1; each is broker and controller. With three, a topic has three replicas and
@@ -36,14 +29,10 @@ type Cluster struct {
 
 // node is one JVM.
 type node struct {
+	daemon
 	number     int
-	dir        string
 	client     *port
 	controller *port
-
-	mu      sync.Mutex // guards process and paused
-	process *child.Process
-	paused  bool
 }
 
 // Kafka is the cluster of one node that the tests of this process share. Tests choose topic names of their own; whoever kills or pauses it takes
@@ -118,7 +107,7 @@ func NewKafka(ctx context.Context, nodes int, opts ...ClusterOption) (*Cluster, 
 }
 
 func (c *Cluster) addNode(space *space, number int) error {
-	n := &node{number: number, dir: filepath.Join(c.dir, fmt.Sprintf("node%d", number))}
+	n := &node{number: number, daemon: daemon{name: fmt.Sprintf("kafka node %d", number), dir: filepath.Join(c.dir, fmt.Sprintf("node%d", number))}}
 	var errs [3]error
 	n.client, errs[0] = space.port()
 	n.controller, errs[1] = space.port()
@@ -217,7 +206,7 @@ func (c *Cluster) pick(numbers []int) []*node {
 }
 
 func (c *Cluster) start(ctx context.Context, nodes []*node) error {
-	nodes = slices.DeleteFunc(slices.Clone(nodes), (*node).up)
+	nodes = slices.DeleteFunc(slices.Clone(nodes), func(n *node) bool { return n.up() })
 	begin := make([]int64, len(nodes))
 	for i, n := range nodes {
 		var err error
@@ -226,7 +215,7 @@ func (c *Cluster) start(ctx context.Context, nodes []*node) error {
 		}
 	}
 	for i, n := range nodes {
-		if err := n.awaitReady(ctx, begin[i]); err != nil {
+		if err := n.awaitReady(ctx, begin[i], ready); err != nil {
 			return err
 		}
 	}
@@ -234,143 +223,4 @@ func (c *Cluster) start(ctx context.Context, nodes []*node) error {
 }
 
 // ready is the line that Kafka logs after the broker is registered and unfenced. It offers no other sign that needs no client.
-var ready = []byte("Kafka Server started")
-
-// startWork is how much processor time a node may use before it serves: ten times what it needs. It is no time on a clock, because a node on a busy machine
-// is slow and well; one that waits and does nothing is ended by the caller's context.
-const startWork = 60 * time.Second
-
-// awaitReady waits as long as the node lives, has not used startWork, and ctx allows.
-func (n *node) awaitReady(ctx context.Context, since int64) error {
-	var text []byte
-	var worked time.Duration
-	begun := time.Now()
-	err := until(ctx, func() (bool, error) {
-		up := n.up() // before the log is read: what it said last counts
-		if up {
-			worked = processorTime(n.pid())
-		}
-		raw, err := os.ReadFile(n.log())
-		if err != nil {
-			return false, err
-		}
-		text = raw[since:]
-		switch {
-		case bytes.Contains(text, ready):
-			return true, nil
-		case !up:
-			return false, fmt.Errorf("it ended (%w)", cmp.Or(n.exit(), errors.New("without an error")))
-		case worked > startWork:
-			return false, errors.New("it works without getting there")
-		}
-		return false, nil
-	})
-	if err != nil {
-		return fmt.Errorf("kafka node %d is not ready after %v and %v of processor time: %w: %s", n.number, time.Since(begun).Round(time.Millisecond),
-			worked, err, lastLines(withoutFrames(text), 5))
-	}
-	return nil
-}
-
-// withoutFrames leaves the lines out that say where in Java an error was thrown, and keeps those that say what it is.
-func withoutFrames(text []byte) (kept []byte) {
-	for line := range bytes.Lines(text) {
-		if !bytes.HasPrefix(line, []byte("\tat ")) {
-			kept = append(kept, line...)
-		}
-	}
-	return kept
-}
-
-// processorTime is what a process has used in all its threads; zero where the system does not tell, or when the process is gone (proc_pid_stat(5), utime
-// and stime, always in hundredths of a second).
-func processorTime(pid int) time.Duration {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0
-	}
-	fields := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+1:]))
-	if len(fields) < 13 {
-		return 0
-	}
-	var total time.Duration
-	for _, ticks := range fields[11:13] {
-		n, err := strconv.ParseInt(ticks, 10, 64)
-		if err != nil {
-			return 0
-		}
-		total += time.Duration(n) * 10 * time.Millisecond
-	}
-	return total
-}
-
-func (n *node) log() string { return filepath.Join(n.dir, "log") }
-
-func (n *node) pid() int {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.process.PID()
-}
-
-// exit is how the node ended; nil while it runs.
-func (n *node) exit() error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.process.Running() {
-		return nil
-	}
-	return n.process.Err()
-}
-
-func (n *node) up() bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.process != nil && n.process.Running()
-}
-
-// serving says whether the node is up and not paused.
-func (n *node) serving() bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.process != nil && n.process.Running() && !n.paused
-}
-
-func (n *node) signal(sig syscall.Signal) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.process == nil {
-		return nil
-	}
-	if n.paused && sig != syscall.SIGKILL { // a stopped process acts on no other signal
-		if err := n.process.Signal(syscall.SIGCONT); err != nil {
-			return err
-		}
-	}
-	n.paused = false
-	return n.process.Signal(sig)
-}
-
-func (n *node) pause(on bool) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.process == nil || !n.process.Running() {
-		return fmt.Errorf("kafka node %d is down: it can be neither paused nor resumed", n.number)
-	}
-	sig := syscall.SIGCONT
-	if on {
-		sig = syscall.SIGSTOP
-	}
-	n.paused = on
-	return n.process.Signal(sig)
-}
-
-var ended = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
-
-func (n *node) done() <-chan struct{} {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.process == nil {
-		return ended
-	}
-	return n.process.Done()
-}
+const ready = "Kafka Server started"

@@ -7,7 +7,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -164,25 +163,12 @@ func (c *Cluster) writeProperties(n *node) error {
 
 // launch starts a node's JVM without waiting for it, and returns where in its log file this run begins.
 func (c *Cluster) launch(n *node) (begin int64, err error) {
-	log, err := os.OpenFile(n.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
-		return 0, err
-	}
-	defer log.Close()
-	if begin, err = log.Seek(0, io.SeekEnd); err != nil {
-		return 0, err
-	}
 	limits := small("192m")
 	if c.roomy {
 		limits = roomy
 	}
 	cmd := c.jvm(limits, "kafka.Kafka", n.properties())
-	cmd.Stdout, cmd.Stderr = log, log
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.process, err = child.Start(cmd, syscall.SIGKILL)
-	n.paused = false
-	return begin, err
+	return n.launch(cmd)
 }
 
 // clusterID is a random id as Kafka's tools print it: 16 bytes in URL-safe base64. It must not begin with a dash, or the tool takes it for an option.
