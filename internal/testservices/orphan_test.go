@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,7 +38,11 @@ func beVictim() error {
 	if err != nil {
 		return err
 	}
-	fmt.Println("started", pg.PID(), kafka.PID(1))
+	rocket, err := testservices.NewRocketMQ(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Println("started", pg.PID(), kafka.PID(1), rocket.PID(testservices.NameServer), rocket.PID(testservices.Master))
 	_, err = bufio.NewReader(os.Stdin).ReadByte()
 	return err
 }
@@ -55,18 +60,18 @@ func TestNoServerOutlivesAKilledTestProcess(t *testing.T) {
 	stdout, err := cmd.StdoutPipe()
 	must(t, err)
 	must(t, cmd.Start())
-	var pg, kafka int
+	var pids [4]int // PostgreSQL, Kafka, RocketMQ's name server and master
 	line, readErr := bufio.NewReader(stdout).ReadString('\n')
-	_, scanErr := fmt.Sscanf(line, "started %d %d", &pg, &kafka)
+	_, scanErr := fmt.Sscanf(line, "started %d %d %d %d", &pids[0], &pids[1], &pids[2], &pids[3])
 	must(t, cmd.Process.Kill())
 	_ = cmd.Wait() // it was killed
 	if readErr != nil || scanErr != nil {
 		t.Fatalf("the victim said %q (%v)", strings.TrimSpace(line), readErr)
 	}
 	deadline := time.Now().Add(10 * time.Second)
-	for child.Alive(pg) || child.Alive(kafka) {
+	for slices.ContainsFunc(pids[:], child.Alive) {
 		if time.Now().After(deadline) {
-			t.Fatalf("after kill -9 of the program: PostgreSQL alive %t, Kafka alive %t", child.Alive(pg), child.Alive(kafka))
+			t.Fatalf("after kill -9 of the program one of these lives: %v", pids)
 		}
 		<-time.After(10 * time.Millisecond)
 	}

@@ -31,6 +31,7 @@ var process struct {
 
 	postgres map[int]*shared[*PGServer]
 	kafka    *shared[*Cluster]
+	rocket   *shared[*Rocket]
 }
 
 // shared is a server that starts with the first who asks. A start that failed stays failed: the next test need not wait for it again.
@@ -80,11 +81,29 @@ func closed(s server) {
 //	func TestMain(m *testing.M) { testservices.Main(m) }
 func Main(m *testing.M) {
 	code := m.Run()
-	if err := errors.Join(leftovers(), CloseAll(), goleak.Find()); err != nil {
+	if err := errors.Join(leftovers(), CloseAll(), goroutines()); err != nil {
 		fmt.Fprintln(os.Stderr, "leftovers of the tests:", err)
 		code = max(code, 1)
 	}
 	os.Exit(code)
+}
+
+// clientRemnants is how long the Go client of RocketMQ keeps goroutines after it was shut down: two sleep for 10 s, whatever happens.
+const clientRemnants = 12 * time.Second
+
+// goroutines names those that still run. Where RocketMQ was used they are waited for.
+func goroutines() error {
+	err := goleak.Find()
+	if err == nil || !rocketUsed.Load() {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), clientRemnants)
+	defer cancel()
+	_ = until(ctx, func() (bool, error) {
+		err = goleak.Find()
+		return err == nil, nil
+	})
+	return err
 }
 
 // leftovers names what the tests left behind: own servers, and connections to a shared one.
@@ -97,6 +116,9 @@ func leftovers() error {
 	}
 	if process.kafka != nil {
 		common = append(common, process.kafka.server)
+	}
+	if process.rocket != nil {
+		common = append(common, process.rocket.server)
 	}
 	process.mu.Unlock()
 	var errs []error

@@ -109,18 +109,46 @@ const firstPort, portCount = 21000, 7000
 func (s *space) port() (*port, error) {
 	start := rand.IntN(portCount)
 	for i := range portCount {
-		n := firstPort + (start+i)%portCount
-		lock, err := tryLockFile(filepath.Join(s.base, "ports", strconv.Itoa(n)))
-		if err != nil {
-			continue
+		if p := s.take(firstPort + (start+i)%portCount); p != nil {
+			return p, nil
 		}
-		if l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(n))); err == nil {
-			l.Close()
-			return &port{number: n, lock: lock}, nil
-		}
-		lock.Close()
 	}
-	return nil, fmt.Errorf("no free port on 127.0.0.1 between %d and %d", firstPort, firstPort+portCount-1)
+	return nil, errNoPort
+}
+
+// brokerPorts are the three of a RocketMQ broker: the one it is told, the fast one two below, and the one for its slave right above.
+func (s *space) brokerPorts() (ports [3]*port, err error) {
+	start := rand.IntN(portCount)
+search:
+	for i := range portCount {
+		n := firstPort + (start+i)%portCount
+		for k, number := range []int{n + 2, n, n + 3} {
+			if ports[k] = s.take(number); ports[k] == nil {
+				for _, p := range ports[:k] {
+					p.release()
+				}
+				continue search
+			}
+		}
+		return ports, nil
+	}
+	return ports, errNoPort
+}
+
+var errNoPort = fmt.Errorf("no free port on 127.0.0.1 between %d and %d", firstPort, firstPort+portCount-1)
+
+// take locks a port; nil when it is taken.
+func (s *space) take(n int) *port {
+	lock, err := tryLockFile(filepath.Join(s.base, "ports", strconv.Itoa(n)))
+	if err != nil {
+		return nil
+	}
+	if l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(n))); err == nil {
+		l.Close()
+		return &port{number: n, lock: lock}
+	}
+	lock.Close()
+	return nil
 }
 
 func (p *port) release() { p.lock.Close() }

@@ -3,6 +3,7 @@
 //	go run ./internal/testservices/serve postgres --major 18
 //	go run ./internal/testservices/serve kafka --nodes 3
 //	go run ./internal/testservices/serve kafka --roomy         for figures
+//	go run ./internal/testservices/serve rocketmq --slave
 //	go run ./internal/testservices/serve install
 package main
 
@@ -22,8 +23,9 @@ import (
 
 const usage = `usage: serve postgres [--major 15|18] [--fsync]
        serve kafka [--nodes 1|3] [--roomy]
-       serve install             what is missing of both, and nothing else
-It prints one line, the URL or the bootstrap list, when the server is up, and runs until Ctrl-C.
+       serve rocketmq [--slave] [--roomy]
+       serve install             what is missing of all, and nothing else
+It prints one line, the URL, the bootstrap list or the name server, when the server is up, and runs until Ctrl-C.
 `
 
 // errUsage means that the arguments are wrong and usage was printed.
@@ -50,6 +52,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	fsync := flags.Bool("fsync", false, "")
 	nodes := flags.Int("nodes", 1, "")
 	roomy := flags.Bool("roomy", false, "")
+	slave := flags.Bool("slave", false, "")
 	kind := ""
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		kind, args = args[0], args[1:]
@@ -69,6 +72,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return testservices.Install(ctx)
 	case "kafka":
 		address, err = kafka(ctx, *nodes, *roomy)
+	case "rocketmq":
+		address, err = rocketmq(ctx, *slave, *roomy)
 	default:
 		flags.Usage()
 		return errUsage
@@ -103,4 +108,19 @@ func kafka(ctx context.Context, nodes int, roomy bool) (string, error) {
 		return "", err
 	}
 	return strings.Join(c.Brokers, ","), nil
+}
+
+func rocketmq(ctx context.Context, slave, roomy bool) (string, error) {
+	var opts []testservices.RocketOption
+	if slave {
+		opts = append(opts, testservices.WithSlave())
+	}
+	if roomy {
+		opts = append(opts, testservices.RoomyRocket())
+	}
+	r, err := testservices.NewRocketMQ(ctx, opts...)
+	if err != nil {
+		return "", err
+	}
+	return strings.Join(r.NameServers, ";"), nil
 }

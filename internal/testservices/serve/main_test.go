@@ -15,7 +15,7 @@ import (
 func TestMain(m *testing.M) { testservices.Main(m) }
 
 func TestWrongArgumentsPrintTheUsage(t *testing.T) {
-	for _, args := range [][]string{nil, {"--nodes", "1"}, {"redis"}, {"kafka", "3"}, {"kafka", "--node", "3"}, {"postgres", "--major", "new"}} {
+	for _, args := range [][]string{nil, {"--nodes", "1"}, {"redis"}, {"kafka", "3"}, {"kafka", "--node", "3"}, {"rocketmq", "--slaves"}, {"postgres", "--major", "new"}} {
 		var stderr strings.Builder
 		if err := run(t.Context(), args, io.Discard, &stderr); !errors.Is(err, errUsage) || !strings.Contains(stderr.String(), "usage: serve postgres") {
 			t.Errorf("%q: %v, %q", args, err, stderr.String())

@@ -69,8 +69,11 @@ func (l *link) close() {
 }
 
 // New starts a proxy on a free loopback port. The target need not be up.
-func New(target string) (*Proxy, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func New(target string) (*Proxy, error) { return NewAt("127.0.0.1:0", target) }
+
+// NewAt is New with an address to listen on, for a server that tells its clients where to connect.
+func NewAt(listen, target string) (*Proxy, error) {
+	l, err := net.Listen("tcp", listen)
 	if err != nil {
 		return nil, fmt.Errorf("tcpproxy: %w", err)
 	}
