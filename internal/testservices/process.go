@@ -32,6 +32,7 @@ var process struct {
 	postgres map[int]*shared[*PGServer]
 	kafka    *shared[*Cluster]
 	rocket   *shared[*Rocket]
+	rabbit   *shared[*Rabbit]
 }
 
 // shared is a server that starts with the first who asks. A start that failed stays failed: the next test need not wait for it again.
@@ -119,6 +120,9 @@ func leftovers() error {
 	}
 	if process.rocket != nil {
 		common = append(common, process.rocket.server)
+	}
+	if process.rabbit != nil {
+		common = append(common, process.rabbit.server)
 	}
 	process.mu.Unlock()
 	var errs []error

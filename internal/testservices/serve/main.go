@@ -4,6 +4,7 @@
 //	go run ./internal/testservices/serve kafka --nodes 3
 //	go run ./internal/testservices/serve kafka --roomy         for figures
 //	go run ./internal/testservices/serve rocketmq --slave
+//	go run ./internal/testservices/serve rabbitmq --nodes 3
 //	go run ./internal/testservices/serve install
 package main
 
@@ -24,8 +25,9 @@ import (
 const usage = `usage: serve postgres [--major 15|18] [--fsync]
        serve kafka [--nodes 1|3] [--roomy]
        serve rocketmq [--slave] [--roomy]
+       serve rabbitmq [--nodes 1|3]
        serve install             what is missing of all, and nothing else
-It prints one line, the URL, the bootstrap list or the name server, when the server is up, and runs until Ctrl-C.
+It prints one line, the URL or the list of addresses, when the server is up, and runs until Ctrl-C.
 `
 
 // errUsage means that the arguments are wrong and usage was printed.
@@ -74,6 +76,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		address, err = kafka(ctx, *nodes, *roomy)
 	case "rocketmq":
 		address, err = rocketmq(ctx, *slave, *roomy)
+	case "rabbitmq":
+		address, err = rabbitmq(ctx, *nodes)
 	default:
 		flags.Usage()
 		return errUsage
@@ -123,4 +127,12 @@ func rocketmq(ctx context.Context, slave, roomy bool) (string, error) {
 		return "", err
 	}
 	return strings.Join(r.NameServers, ";"), nil
+}
+
+func rabbitmq(ctx context.Context, nodes int) (string, error) {
+	r, err := testservices.NewRabbitMQ(ctx, nodes, testservices.Plugins("rabbitmq_management"))
+	if err != nil {
+		return "", err
+	}
+	return strings.Join(r.URLs(), ","), nil
 }

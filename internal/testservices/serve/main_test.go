@@ -24,7 +24,7 @@ func TestWrongArgumentsPrintTheUsage(t *testing.T) {
 }
 
 func TestServerThatCannotBeStarted(t *testing.T) {
-	for want, args := range map[string][]string{"1 or 3 nodes": {"kafka", "--nodes", "2"}, "PostgreSQL 15 and 18": {"postgres", "--major", "13"}} {
+	for want, args := range map[string][]string{"1 or 3 nodes": {"kafka", "--nodes", "2"}, "a RabbitMQ has 1 or 3 nodes": {"rabbitmq", "--nodes", "2"}, "PostgreSQL 15 and 18": {"postgres", "--major", "13"}} {
 		if err := run(t.Context(), args, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", args, err, want)
 		}
