@@ -60,6 +60,7 @@ var dependencies = []Dependency{
 		[]string{"adapters/kafka", "internal/app", "internal/audit", "internal/bench"}},
 	{"github.com/rabbitmq/amqp091-go", "RabbitMQ's protocol: frames, channels, confirms; generations, order and returns on top are ours",
 		[]string{"adapters/rabbitmq"}},
+	{"github.com/apache/rocketmq-client-go/v2", "RocketMQ's sends and heartbeats; queues, retries and questions are ours", []string{"adapters/rocketmq"}},
 	{"github.com/pressly/goose/v3", "applies the numbered SQL files under a lock and records them", []string{"migrations"}},
 	{"github.com/spf13/cobra", "commands, flags and help", []string{"cmd"}},
 	{"go.yaml.in/yaml/v3", "config.yaml with line and column of each node; output as YAML", []string{"internal/config", "cmd"}},

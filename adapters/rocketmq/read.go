@@ -1,0 +1,274 @@
+package rocketmq
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+const (
+	readTries  = 40
+	readPause  = 250 * time.Millisecond
+	readGroup  = "TOOLS_CONSUMER" // every broker has it
+	dispatched = 2 * time.Second  // for the broker to index what it has stored
+
+	codePullNotFound  = 19
+	codePullAgain     = 20
+	codeOffsetMoved   = 21
+	pullSubscription  = 4 // system flag: the request says what it subscribes to
+	reqBrokerRuntime  = 28
+	maxRetriesOfEmpty = 50
+)
+
+// ReadAll gives f every message of a topic that lies there when it is called: queue by queue, each from its first offset to its present end, in offset order. It
+// reads from the masters, and bears with one that is away for some seconds. topic is a target, which cfg.TopicReplace is applied to. The record and its bytes are f's
+// to keep. It ends with the first error of f.
+func ReadAll(ctx context.Context, cfg Config, topic string, f func(Record) error) error {
+	r := reader{p: newProber(cfg), topic: cfg.brokerTopic(topic)}
+	if err := r.all(ctx, f); err != nil {
+		return fmt.Errorf("rocketmq: read %q: %w", r.topic, err)
+	}
+	return nil
+}
+
+// CreateTopics makes topics with so many queues on every master, perm 6, or changes their number, and returns when the name server gives their routes. names are
+// targets, which cfg.TopicReplace is applied to. It is for demonstrations and tests: a publisher never creates topics.
+func CreateTopics(ctx context.Context, cfg Config, names []string, queues int) error {
+	p := newProber(cfg)
+	var found *cluster
+	if err := p.names(ctx, func(l *link) (err error) {
+		found, err = l.cluster(ctx)
+		return err
+	}); err != nil {
+		return fmt.Errorf("rocketmq: create topics: %w", err)
+	}
+	masters := 0
+	for _, b := range found.Brokers {
+		if b.master() == "" || cfg.Cluster != "" && b.Cluster != cfg.Cluster {
+			continue
+		}
+		masters++
+		err := p.broker(ctx, b.master(), func(l *link) error {
+			for _, name := range names {
+				if err := l.createTopic(ctx, cfg.brokerTopic(name), queues); err != nil {
+					return fmt.Errorf("topic %s on broker %s: %w", cfg.brokerTopic(name), b.Name, err)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("rocketmq: create %w", err)
+		}
+	}
+	if masters == 0 {
+		return fmt.Errorf("rocketmq: create topics: no master is registered with %v", cfg.NameServers)
+	}
+	for _, name := range names {
+		if err := awaitRoute(ctx, p, cfg.brokerTopic(name), masters*queues); err != nil {
+			return fmt.Errorf("rocketmq: create topic %s: %w", cfg.brokerTopic(name), err)
+		}
+	}
+	return nil
+}
+
+// awaitRoute returns when the name server gives a topic so many queues.
+func awaitRoute(ctx context.Context, p *prober, topic string, queues int) error {
+	return again(ctx, func() error {
+		return p.names(ctx, func(l *link) error {
+			switch r, err := l.route(ctx, topic); {
+			case err != nil:
+				return err
+			case r == nil || len(r.queues(permWrite)) != queues:
+				return errors.New("the name server does not give its route yet")
+			}
+			return nil
+		})
+	})
+}
+
+// again calls f until it succeeds, a limited number of times: brokers start and register.
+func again(ctx context.Context, f func() error) error {
+	var err error
+	for range readTries {
+		if err = f(); err == nil || ctx.Err() != nil {
+			return err
+		}
+		t := time.NewTimer(readPause)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return ctx.Err()
+		}
+	}
+	return err
+}
+
+type reader struct {
+	p     *prober
+	topic string
+}
+
+func (r *reader) route(ctx context.Context) (found *route, err error) {
+	err = again(ctx, func() error {
+		return r.p.names(ctx, func(l *link) error {
+			if found, err = l.route(ctx, r.topic); err == nil && found == nil {
+				err = errors.New("the name servers do not know the topic")
+			}
+			return err
+		})
+	})
+	return found, err
+}
+
+func (r *reader) all(ctx context.Context, f func(Record) error) error {
+	found, err := r.route(ctx)
+	if err != nil {
+		return err
+	}
+	for lane, q := range found.queues(permRead) {
+		s := span{queue: q, lane: int32(lane)}
+		var own error // f's, which ends it
+		take := func(rec Record) error {
+			own = f(rec)
+			return own
+		}
+		for {
+			before := s.next
+			err := again(ctx, func() error {
+				err := r.visit(ctx, &s, take)
+				if own != nil || s.next > before {
+					return nil // f's own end, or progress before the trouble
+				}
+				return err
+			})
+			if own != nil {
+				return own
+			}
+			if err != nil {
+				return fmt.Errorf("queue %d of broker %s: %w", q.id, q.broker, err)
+			}
+			if s.known && s.next >= s.end {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// span is what is to be read of one queue.
+type span struct {
+	queue     queue
+	lane      int32
+	known     bool
+	next, end int64
+}
+
+// visit reads a queue over one connection to its master, from where the last visit ended.
+func (r *reader) visit(ctx context.Context, s *span, f func(Record) error) error {
+	found, err := r.route(ctx)
+	if err != nil {
+		return err
+	}
+	addr := found.master(s.queue.broker)
+	if addr == "" {
+		return errors.New("it has no master now")
+	}
+	return r.p.broker(ctx, addr, func(l *link) error {
+		if !s.known {
+			if err := l.limits(ctx, r.topic, s); err != nil {
+				return err
+			}
+		}
+		for empty := 0; s.next < s.end; {
+			before := s.next
+			if err := l.pull(ctx, r.topic, s, f); err != nil {
+				return err
+			}
+			if s.next > before {
+				empty = 0
+			} else if empty++; empty > maxRetriesOfEmpty {
+				return fmt.Errorf("no message at offset %d", s.next)
+			}
+		}
+		return nil
+	})
+}
+
+// limits asks for the first and the end offset, once the broker has indexed what it stored.
+func (l *link) limits(ctx context.Context, topic string, s *span) error {
+	l.awaitDispatch(ctx)
+	for code, to := range map[int]*int64{reqMinOffset: &s.next, reqMaxOffset: &s.end} {
+		a, err := l.ask(ctx, code, map[string]string{"topic": topic, "queueId": strconv.Itoa(int(s.queue.id))}, nil)
+		if err != nil {
+			return err
+		}
+		if *to, err = strconv.ParseInt(a.ExtFields["offset"], 10, 64); err != nil {
+			return errFrame
+		}
+	}
+	s.known = true
+	return nil
+}
+
+// awaitDispatch waits until the broker's queues have caught up with its log: a message is confirmed before its queue has it. Under steady writes that may never be
+// seen; what was confirmed before is in the queues then.
+func (l *link) awaitDispatch(ctx context.Context) {
+	for begun := time.Now(); time.Since(begun) < dispatched; {
+		a, err := l.ask(ctx, reqBrokerRuntime, nil, nil)
+		if err != nil {
+			return
+		}
+		var info struct {
+			Table map[string]string `json:"table"`
+		}
+		if json.Unmarshal(standardJSON(a.body), &info) != nil || info.Table["dispatchBehindBytes"] == "0" || info.Table["dispatchBehindBytes"] == "" {
+			return
+		}
+		t := time.NewTimer(10 * time.Millisecond)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return
+		}
+	}
+}
+
+// pull reads one answer's worth.
+func (l *link) pull(ctx context.Context, topic string, s *span, f func(Record) error) error {
+	a, err := l.ask(ctx, reqPull, map[string]string{"consumerGroup": readGroup, "topic": topic, "queueId": strconv.Itoa(int(s.queue.id)),
+		"queueOffset": strconv.FormatInt(s.next, 10), "maxMsgNums": "1000", "sysFlag": strconv.Itoa(pullSubscription), "commitOffset": "0",
+		"suspendTimeoutMillis": "0", "subscription": "*", "subVersion": "0", "expressionType": "TAG"}, nil)
+	var no *answerError
+	if errors.As(err, &no) {
+		switch no.code {
+		case codePullNotFound:
+			return nil
+		case codePullAgain, codeOffsetMoved: // a gap: retention took what was not read yet
+			next, err := strconv.ParseInt(a.ExtFields["nextBeginOffset"], 10, 64)
+			if err != nil {
+				return errFrame
+			}
+			s.next = max(s.next, next)
+			return nil
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return decodeStored(a.body, func(rec Record) error {
+		if rec.Offset < s.next || rec.Offset >= s.end {
+			return nil
+		}
+		rec.Lane, rec.Broker, rec.Queue = s.lane, s.queue.broker, s.queue.id
+		if err := f(rec); err != nil {
+			return err
+		}
+		s.next = rec.Offset + 1
+		return nil
+	})
+}
