@@ -67,3 +67,38 @@ func TestPartitionsRaisedOnKafka(t *testing.T) {
 	}
 	wantLevel(t, check(t, p), "kafka.partitions", topic, relay.LevelWarn)
 }
+
+// TestPartitionsRaisedWithABatchOpen: an answer was lost when the partitions are raised. The lane stays where it is, and the batch is resolved there, once; only
+// a new publisher uses the new partitions.
+func TestPartitionsRaisedWithABatchOpen(t *testing.T) {
+	c := testservices.Kafka(t)
+	g := newTarget(t, c.Brokers, func(topic string, n int) error { return c.CreateTopic(topic, n, nil) })
+	topic := g.Topic(1)
+	var told hook
+	p := g.via(func(cfg *Config) { cfg.Topics, cfg.OnLanesChanged = []string{topic}, told.told })
+	defer p.Close(within(t, patience))
+	opened(t, p)
+	want(t, publish(t, p, ids(topic, "k", 1)), "acked 1")
+	batch := ids(topic, "k", 2, 3, 4)
+	g.LoseAnswer()
+	want(t, publish(t, p, batch), "unknown 3")
+	if err := c.AddPartitions(topic, 7); err != nil {
+		t.Fatal(err)
+	}
+	p.compass.doubt()
+	p.kick()
+	eventually(t, "told", func() bool { return slices.Equal(told.list(), []string{topic}) })
+	untilAcked(t, p, batch)
+	if n := p.Counters().SessionsLapsed; n != 0 {
+		t.Errorf("%d sessions lapsed", n)
+	}
+	g.wantStored(topic, 1, 2, 3, 4)
+	lanes := map[relay.Lane]bool{}
+	next := open(t, c.Brokers, nil)
+	for i := range 100 {
+		lanes[next.Lane(ids(topic, fmt.Sprint("key ", i), 1)[0])] = true
+	}
+	if len(lanes) != 7 {
+		t.Errorf("a new publisher uses %d of 7 partitions", len(lanes))
+	}
+}

@@ -32,6 +32,7 @@ type traffic struct {
 	kinds map[relay.Kind]int // outcomes of batches
 	codes map[string]int     // of what was not acked
 	worst map[relay.Kind]time.Duration
+	heals []time.Duration // how long each batch took from its first trouble to its ack
 }
 
 func drive(t *testing.T, p *Publisher, topic string, lanes, size int) *traffic {
@@ -47,13 +48,18 @@ func (f *traffic) lane(i int) {
 	lane := relay.Lane{Topic: f.topic, Index: int32(i)}
 	for id := 1; ; id += f.size {
 		batch := ids(f.topic, fmt.Sprint("key of lane ", i), span(id, id+f.size-1)...)
+		var trouble time.Time
 		for pause := 10 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
 			begun := time.Now()
 			f.busy.Add(1)
 			out := f.p.Publish(within(f.t, 2*patience), lane, batch)
 			f.busy.Add(-1)
 			if f.note(i, batch, out, time.Since(begun)) {
+				f.healed(trouble)
 				break
+			}
+			if trouble.IsZero() {
+				trouble = begun
 			}
 			<-time.After(pause) // the engine's back-off
 		}
@@ -85,6 +91,25 @@ func (f *traffic) note(i int, batch []*relay.Message, out []relay.Outcome, took 
 	return true
 }
 
+func (f *traffic) healed(since time.Time) {
+	if !since.IsZero() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.heals = append(f.heals, time.Since(since))
+	}
+}
+
+// recovery is how long that share of the batches that met trouble took at most.
+func (f *traffic) recovery(share float64) time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	slices.Sort(f.heals)
+	if len(f.heals) == 0 {
+		return 0
+	}
+	return f.heals[int(float64(len(f.heals)-1)*share)]
+}
+
 // more waits until more batches were acked.
 func (f *traffic) more(n int64) {
 	f.t.Helper()
@@ -92,8 +117,8 @@ func (f *traffic) more(n int64) {
 	eventually(f.t, fmt.Sprintf("%d more batches acked", n), func() bool { return f.acks.Load() >= before+n })
 }
 
-// verdict ends the traffic and demands that the broker has exactly what was acked, in order, where it was said to lie.
-func (f *traffic) verdict(brokers []string) {
+// verdict ends the traffic and demands that the broker has exactly what was acked, in order, where it was said to lie. It returns how many messages that are.
+func (f *traffic) verdict(brokers []string) int {
 	f.t.Helper()
 	close(f.stop)
 	f.tasks.Wait()
@@ -123,7 +148,8 @@ func (f *traffic) verdict(brokers []string) {
 	if n := f.p.Counters().SessionsLapsed; n != 0 {
 		f.t.Errorf("%d sessions lapsed", n)
 	}
-	f.t.Logf("%d messages; batches %v, %v; longest %v; %+v", total, f.kinds, f.codes, f.worst, f.p.Counters())
+	f.t.Logf("%d messages; batches %v, %v; longest %v, healed 99 %% %v; %+v", total, f.kinds, f.codes, f.worst, f.recovery(0.99), f.p.Counters())
+	return total
 }
 
 func (f *traffic) count(k relay.Kind) int {

@@ -100,6 +100,12 @@ func TestThreeNodesSurviveTheirFaults(t *testing.T) {
 	c := testservices.KafkaCluster(t, 3)
 	must(t, c.CreateTopic("orders", 1, nil))
 	must(t, produce(t, c, "orders", "1"))
+	for to := 1; to <= 3; to++ {
+		must(t, c.MoveLeaders("orders", 1, to))
+		if leader, err := c.Leader("orders", 0); err != nil || leader != to {
+			t.Errorf("node %d leads after it was given to %d: %v", leader, to, err)
+		}
+	}
 
 	leader, err := c.Leader("orders", 0)
 	must(t, err)
