@@ -295,3 +295,23 @@ func BenchmarkPublishOne(b *testing.B) {
 	}
 	_ = p.Close(context.Background())
 }
+
+// BenchmarkProduceOne is A3's denominator: the library's own call without its Writer.
+func BenchmarkProduceOne(b *testing.B) {
+	s := newInstant(b, 1)
+	tr := &kafkago.Transport{}
+	client := &kafkago.Client{Addr: kafkago.TCP(s.addr()), Transport: tr}
+	value, key := make([]byte, 1024), []byte("key-0")
+	for b.Loop() {
+		res, err := client.Produce(context.Background(), &kafkago.ProduceRequest{Topic: "bench", RequiredAcks: kafkago.RequireAll,
+			Records: kafkago.NewRecordReader(kafkago.Record{Key: kafkago.NewBytes(key), Value: kafkago.NewBytes(value),
+				Headers: []kafkago.Header{{Key: "tenant", Value: []byte("t-1")}, {Key: "region", Value: []byte("eu")}}})})
+		if err == nil {
+			err = res.Error
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	tr.CloseIdleConnections()
+}

@@ -71,7 +71,7 @@ func (c *control) describe(ctx context.Context, topics, names []string) (map[str
 }
 
 // Check asks whether the cluster is configured to keep what it confirms, and for the size limits of the topics. It works before Open too. An error means
-// that no broker answered.
+// that no broker answered, or, as a *relay.ConfigError and beside the finding that says so, that none lets us in.
 func (p *Publisher) Check(ctx context.Context) (relay.Findings, error) {
 	ctx, done, err := p.enter(ctx)
 	if err != nil {
@@ -79,10 +79,10 @@ func (p *Publisher) Check(ctx context.Context) (relay.Findings, error) {
 	}
 	defer done()
 	res, err := p.control.metadata(ctx, p.cfg.Topics)
-	if refused := p.dialer.refusal(err); refused != nil { // somebody did answer
+	if refused := p.dialer.refusal(err); refused != nil {
 		r := report{p: p}
 		r.refused(refused)
-		return r.found, nil
+		return r.found, refused.config()
 	}
 	if err != nil {
 		return relay.Findings{}, fmt.Errorf("%w: kafka: no broker of %v answered: %s", relay.ErrUnavailable, p.cfg.Brokers, reason(err))

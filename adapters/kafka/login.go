@@ -68,6 +68,11 @@ func (e *refusal) Error() string {
 	return text
 }
 
+// config is the refusal for whoever runs the publisher.
+func (e *refusal) config() *relay.ConfigError {
+	return &relay.ConfigError{Class: rules[e.sig].class, Text: "kafka: " + reason(e)}
+}
+
 // admitted makes a fresh socket one that requests may be sent on: TLS, login, and the cluster that is pinned. Nothing of it is done that the configuration
 // does not ask for. The library could do the first two; here they happen once for every kind of connection, within our deadlines, and what a broker says
 // against us is known for what it is.
@@ -235,6 +240,7 @@ func (d *dialer) explain(ctx context.Context, addr string, err error) error {
 		}
 		defer raw.Close()
 		_ = raw.SetDeadline(time.Now().Add(d.cfg.Timeouts.Connect))
+		defer context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Now()) })()
 		if !encrypted {
 			return f(raw)
 		}

@@ -137,7 +137,7 @@ func (p *Publisher) Open(ctx context.Context, _ relay.Epoch) error {
 	res, l, err := p.compass.learn(ctx)
 	<-p.compass.turn
 	if r := p.dialer.refusal(err); r != nil {
-		return &relay.ConfigError{Class: rules[r.sig].class, Text: "kafka: " + reason(r)}
+		return r.config()
 	}
 	if err != nil {
 		return fmt.Errorf("%w: kafka: no broker of %v answered: %s", relay.ErrUnavailable, p.cfg.Brokers, reason(err))
@@ -163,7 +163,7 @@ func (p *Publisher) firstOpen(ctx context.Context, l *layout) error {
 		var code codeError
 		switch r := p.dialer.refusal(err); {
 		case r != nil:
-			return &relay.ConfigError{Class: rules[r.sig].class, Text: "kafka: " + reason(r)}
+			return r.config()
 		case errors.As(err, &code) && rules[signal(code)].kind == relay.Config:
 			r := rules[signal(code)]
 			return &relay.ConfigError{Class: r.class, Text: fmt.Sprintf("kafka: the broker refuses a producer id: %s: %s", r.name, r.text)}

@@ -87,7 +87,7 @@ func contractWithLogin(t *testing.T, c *testservices.Cluster) {
 	}
 }
 
-// refusedOpen demands that Open, Publish of a publisher that was never opened, and Check say the same: a person must change something, namely this.
+// refusedOpen demands that Open and Check say the same: a person must change something, namely this.
 func refusedOpen(t *testing.T, brokers []string, change func(*Config), class, hint string) {
 	t.Helper()
 	p := newPublisher(t, brokers, change)
@@ -97,8 +97,8 @@ func refusedOpen(t *testing.T, brokers []string, change func(*Config), class, hi
 		t.Errorf("open: %v, want %s and %q", err, class, hint)
 	}
 	findings, err := p.Check(within(t, patience))
-	if err != nil {
-		t.Fatal(err)
+	if !errors.As(err, &refused) || refused.Class != class || !strings.Contains(refused.Text, hint) {
+		t.Errorf("check: %v, want %s and %q", err, class, hint)
 	}
 	if f := findings.Items; len(f) != 1 || f[0].ID != "kafka.admission" || f[0].Level != relay.LevelFail || f[0].Subject != brokers[0] || !strings.Contains(f[0].Fix, hint) {
 		t.Errorf("check: %+v, want %q", f, hint)
