@@ -35,7 +35,8 @@ type Faulty interface {
 // PublisherTraits declare what a publisher can do and what its Target can show. What is not declared is named in the log, not skipped in silence.
 type PublisherTraits struct {
 	relay.Capabilities
-	Loses bool // the Target is Faulty
+	Loses      bool // the Target is Faulty
+	FixedLanes bool // lanes do not depend on what the broker knows: no topic is provisional
 	// Carries says whether the broker can hold a message unchanged; nil = every one. The others are its adapter's own tests.
 	Carries func(m *relay.Message) bool
 	// Lingers are functions of a client library whose goroutines end some time after Close, by themselves.
@@ -140,6 +141,19 @@ func (c *publisherCase) acked(p relay.Publisher, batch []*relay.Message) []relay
 			c.t.Fatalf("outcomes %s: %+v", kinds(outcomes), outcomes[0])
 		}
 		_ = sleep(context.Background(), 50*time.Millisecond)
+	}
+}
+
+// lost publishes a batch whose request or answer is lost. Of a batch that is stored whole or not at all nothing is certain; otherwise what was not sent, because
+// an earlier message of its key is not certain, may say so.
+func (c *publisherCase) lost(p relay.Publisher, batch []*relay.Message) {
+	c.t.Helper()
+	outcomes := c.publish(p, batch)
+	for i, o := range outcomes {
+		behind := i > 0 && !c.traits.Atomic && o.Kind == relay.Unavailable && o.Scope == relay.ScopeKey
+		if o.Kind != relay.Unknown && !behind {
+			c.t.Fatalf("a lost answer gave %s; message %d: %+v", kinds(outcomes), i, o)
+		}
 	}
 }
 
