@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -29,6 +30,7 @@ type target struct {
 	proxy   *tcpproxy.Proxy
 	create  func(topic string, partitions int) error
 	change  func(*Config) // of every publisher and reader; nil = none
+	least   int           // more bytes than any request has that is no batch; 0 = produceBytes
 }
 
 func newTarget(t *testing.T, brokers []string, create func(string, int) error) *target {
@@ -108,8 +110,8 @@ func (g *target) Poison(m *relay.Message) {
 // produceBytes is more than any other request here has, and less than a produce request of one message.
 const produceBytes = 140
 
-func (g *target) LoseAnswer()  { g.proxy.Lose(tcpproxy.Answer, produceBytes) }
-func (g *target) LoseRequest() { g.proxy.Lose(tcpproxy.Request, produceBytes) }
+func (g *target) LoseAnswer()  { g.proxy.Lose(tcpproxy.Answer, cmp.Or(g.least, produceBytes)) }
+func (g *target) LoseRequest() { g.proxy.Lose(tcpproxy.Request, cmp.Or(g.least, produceBytes)) }
 
 func (g *target) Stored(topic string) (all []relaytest.Record) {
 	g.t.Helper()
