@@ -1,0 +1,159 @@
+package rocketmq
+
+import (
+	"testing"
+	"time"
+
+	"github.com/waybillmq/waybill/internal/testservices"
+	"github.com/waybillmq/waybill/relay"
+)
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestKilledAndRestarted (E21): kill -9 of the only master under load, again and again: nothing lost, order kept, copies only for ambiguous answers.
+func TestKilledAndRestarted(t *testing.T) {
+	r := testservices.RocketMQCluster(t)
+	topic := topicName(t)
+	must(t, r.CreateTopic(topic, 6))
+	p := open(t, r.NameServers, nil)
+	f := drive(t, p, topic, 6, 100, 0)
+	for range 4 {
+		f.more(30)
+		eventually(t, "something is in flight", func() bool { return f.busy.Load() > 0 })
+		must(t, r.Kill(testservices.Master))
+		must(t, r.Start(testservices.Master))
+	}
+	f.more(30)
+	f.verdict(readConfig(r.NameServers))
+	if f.count(relay.Unknown)+f.count(relay.Unavailable) == 0 {
+		t.Error("the kills were not noticed: the run proves nothing")
+	}
+}
+
+// TestPausedMaster: SIGSTOP and CONT. What is in flight is unknown after 3.5 s at the latest; a lane sends nothing more until that is over.
+func TestPausedMaster(t *testing.T) {
+	r := testservices.RocketMQCluster(t)
+	topic := topicName(t)
+	must(t, r.CreateTopic(topic, 4))
+	p := open(t, r.NameServers, nil)
+	f := drive(t, p, topic, 4, 100, 0)
+	f.more(30)
+	must(t, r.Pause(testservices.Master))
+	eventually(t, "unknown in each lane", func() bool { return f.count(relay.Unknown) >= 4 })
+	must(t, r.Resume(testservices.Master))
+	f.more(30)
+	f.verdict(readConfig(r.NameServers))
+	if worst := f.worst[relay.Unknown]; worst > 2*sendWait {
+		t.Errorf("an answer took %v", worst)
+	}
+}
+
+// TestEachStatus: the four statuses of a real master, each on demand; only one is an ack.
+func TestEachStatus(t *testing.T) {
+	r := testservices.RocketMQCluster(t, testservices.WithSlave())
+	topic := topicName(t)
+	must(t, r.CreateTopic(topic, 1))
+	p := open(t, r.NameServers, nil)
+	next := 0
+	batch := func() []*relay.Message {
+		next += 3
+		return ids(topic, "k", numbers(next-2, next)...)
+	}
+	status := func(code string, begin, end func() error) {
+		t.Helper()
+		untilAcked(t, p, batch())
+		must(t, begin())
+		b := batch()
+		eventually(t, code, func() bool {
+			out := publish(t, p, b)
+			if out[0].Kind == relay.Acked {
+				b = batch() // what was begun does not show yet
+				return false
+			}
+			want(t, out, "unknown 3")
+			return out[2].Code == "rocketmq/"+code && out[2].Class == relay.ClassNotReplicated && out[2].Alive
+		})
+		must(t, end())
+		untilAcked(t, p, b)
+	}
+	wantLevel(t, check(t, p), "rocketmq.slave", "b1", relay.LevelOK)
+	wantLevel(t, check(t, p), "rocketmq.durability", "b1", relay.LevelOK)
+	status("FLUSH_DISK_TIMEOUT", func() error { return r.SlowFlush(1500 * time.Millisecond) }, func() error { return r.SlowFlush(0) })
+	status("FLUSH_SLAVE_TIMEOUT", func() error { return r.Pause(testservices.Slave) }, func() error { return r.Resume(testservices.Slave) })
+	status("SLAVE_NOT_AVAILABLE", func() error { return r.Kill(testservices.Slave) }, func() error {
+		eventually(t, "the slave is missed", func() bool {
+			for _, f := range check(t, p).Items {
+				if f.ID == "rocketmq.slave" && f.Level == relay.LevelFail {
+					return true
+				}
+			}
+			return false
+		})
+		return r.Start(testservices.Slave)
+	})
+	stored := map[string]bool{}
+	for _, seq := range seqs(t, readConfig(r.NameServers), topic)[0] {
+		stored[seq] = true
+	}
+	if len(stored) != next {
+		t.Errorf("%d of %d messages are stored", len(stored), next)
+	}
+}
+
+// TestMasterKilledBesideItsSlave: the route shrinks to a slave, to which nothing is sent; when the master is back, its lanes go on without the library's 30 s.
+func TestMasterKilledBesideItsSlave(t *testing.T) {
+	r := testservices.RocketMQCluster(t, testservices.WithSlave())
+	topic := topicName(t)
+	must(t, r.CreateTopic(topic, 2))
+	p := open(t, r.NameServers, nil)
+	f := drive(t, p, topic, 2, 50, 0)
+	f.more(20)
+	for range 2 {
+		must(t, r.Kill(testservices.Master))
+		before := f.failed()
+		eventually(t, "each lane notices, and finds no way", func() bool { return f.failed() >= before+8 })
+		must(t, r.Start(testservices.Master))
+		begun := time.Now()
+		f.more(20)
+		t.Logf("went on after %v", time.Since(begun))
+	}
+	must(t, r.Kill(testservices.Slave))
+	eventually(t, "no slave", func() bool { return f.code("rocketmq/SLAVE_NOT_AVAILABLE") > 0 })
+	must(t, r.Start(testservices.Slave))
+	f.more(20)
+	f.verdict(readConfig(r.NameServers))
+}
+
+// TestNameServersFail: sends need none; an Open needs one of two; with none it is unavailable.
+func TestNameServersFail(t *testing.T) {
+	r := testservices.RocketMQCluster(t, testservices.WithSecondNameServer())
+	topic := topicName(t)
+	must(t, r.CreateTopic(topic, 2))
+	p := open(t, r.NameServers, func(c *Config) { c.Connect = time.Second })
+	f := drive(t, p, topic, 2, 50, 0)
+	f.more(20)
+	must(t, r.Kill(testservices.NameServer))
+	f.more(20)
+	q := open(t, r.NameServers, func(c *Config) { c.Connect = time.Second })
+	untilAcked(t, q, ids(topic, "another relay", 1_000_001))
+	must(t, r.Pause(testservices.NameServer2))
+	f.more(20)
+	lost := newPublisher(t, r.NameServers, func(c *Config) { c.Connect = time.Second })
+	if err := lost.Open(within(t, patience), 1); err == nil {
+		t.Error("opened without a name server")
+	}
+	must(t, r.Resume(testservices.NameServer2))
+	must(t, r.Start(testservices.NameServer))
+	f.more(20)
+	opened(t, lost)
+	if f.count(relay.Unavailable)+f.count(relay.Unknown) > 0 {
+		t.Errorf("sends were disturbed: %v", f.codes)
+	}
+	close(f.stop)
+	f.tasks.Wait()
+}
