@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/apache/rocketmq-client-go/v2/primitive"
+
 	"github.com/waybillmq/waybill/internal/testservices"
 	"github.com/waybillmq/waybill/relay"
 )
@@ -156,4 +158,56 @@ func TestNameServersFail(t *testing.T) {
 	}
 	close(f.stop)
 	f.tasks.Wait()
+}
+
+// TestNameServersMove: other addresses behind the names of the configuration, seen by the watcher, give the library a new client; what is in flight is not disturbed.
+func TestNameServersMove(t *testing.T) {
+	r := testservices.RocketMQ(t)
+	topic := topicName(t)
+	must(t, r.CreateTopic(topic, 2))
+	p := newPublisher(t, r.NameServers, nil)
+	p.watchEvery = 20 * time.Millisecond
+	opened(t, p)
+	f := drive(t, p, topic, 2, 50, 0)
+	f.more(10)
+	p.clients.mu.Lock()
+	p.clients.servers = []string{unusedAddr(t)} // as if the names had led there until now
+	p.clients.mu.Unlock()
+	eventually(t, "a new client", func() bool { return p.Counters().Renewed == 1 })
+	f.more(10)
+	f.verdict(readConfig(r.NameServers))
+	if n := f.failed(); n > 0 {
+		t.Errorf("%d batches were disturbed: %v", n, f.codes)
+	}
+}
+
+// TestNamesAreLookedUp: the library takes addresses only.
+func TestNamesAreLookedUp(t *testing.T) {
+	found, err := lookUp(t.Context(), []string{"localhost:9876", "192.0.2.1:1", "192.0.2.1:1"})
+	if err != nil || len(found) < 2 || found[len(found)-1] != "192.0.2.1:1" && found[0] != "192.0.2.1:1" {
+		t.Errorf("%v, %v", found, err)
+	}
+	for _, addr := range found {
+		if _, err := lookUp(t.Context(), []string{addr}); err != nil || addr == "localhost:9876" {
+			t.Errorf("%s: %v", addr, err)
+		}
+	}
+	if found, err := lookUp(t.Context(), []string{"no-such-host.invalid:9876"}); err == nil || len(found) > 0 {
+		t.Errorf("%v, %v", found, err)
+	}
+}
+
+// TestPanicOfTheLibrary: it does not end the program, what was out is unknown at worst, and the next flight has a new client.
+func TestPanicOfTheLibrary(t *testing.T) {
+	r := testservices.RocketMQ(t)
+	topic := topicName(t)
+	must(t, r.CreateTopic(topic, 1))
+	p := open(t, r.NameServers, nil)
+	want(t, publish(t, p, ids(topic, "k", 1)), "acked 1")
+	primitive.WithRecover(func() { panic("as in a goroutine of the library") })
+	want(t, publish(t, p, ids(topic, "k", 2)), "acked 1")
+	if n := p.Counters().Renewed; n != 1 {
+		t.Errorf("renewed %d times", n)
+	}
+	wantStored(t, r.NameServers, topic, 1, 2)
 }
