@@ -212,29 +212,6 @@ func wantStored(t *testing.T, hosts []string, queue string, list ...int) {
 	}
 }
 
-// wantFirsts demands these ids, in this order by their first copies, and returns how many copies there are more.
-func wantFirsts(t *testing.T, hosts []string, queue string, list ...int) (more int) {
-	t.Helper()
-	seen := map[string]bool{}
-	var firsts []string
-	for _, seq := range stored(t, hosts, queue) {
-		if seen[seq] {
-			more++
-			continue
-		}
-		seen[seq] = true
-		firsts = append(firsts, seq)
-	}
-	var texts []string
-	for _, id := range list {
-		texts = append(texts, fmt.Sprint(id))
-	}
-	if !slices.Equal(firsts, texts) {
-		t.Fatalf("stored %v, want %v", firsts, texts)
-	}
-	return more
-}
-
 // unusedAddr is a loopback address where nobody listens.
 func unusedAddr(t *testing.T) string {
 	t.Helper()
