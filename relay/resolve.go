@@ -11,6 +11,7 @@ import (
 const (
 	unknownTries = 5                // in place, then its messages leave the lane
 	unknownFor   = 60 * time.Second // the same as a time
+	aloneFor     = 5 * time.Second  // the same for messages that nobody takes in: certainly not stored, so others may be tried in their place sooner
 	lonelyTries  = 5                // answers in which one message alone met unavailable while its neighbours passed
 	retryInitial = 50 * time.Millisecond
 	retryCap     = 30 * time.Second
@@ -146,6 +147,9 @@ func (f *flow) fail(l *lane, m *Message, o Outcome, attempts int, state HeldStat
 	retry := &m.route.Retry
 	if state == Retrying {
 		h.Due, h.Delay = true, backoff(max(attempts-1, 0), retry.Initial, retry.Cap)
+		if o.Kind == Unavailable && o.Alive && attempts == 0 {
+			h.Delay = configPause // nothing passes: what is missing is looked for now and then
+		}
 	}
 	if state == Dead && m.route.SkipDead {
 		h.Passed = true
@@ -171,6 +175,10 @@ func (f *flow) failed(l *lane, a answered, took time.Duration, now time.Time) {
 	l.fails++
 	l.fault = o
 	pauseFor := max(o.After, backoff(l.fails-1, retryInitial, retryCap))
+	alone := o.Kind == Unavailable && o.Scope == ScopeKey && o.Alive
+	if alone {
+		pauseFor = min(pauseFor, aloneFor/2) // others wait behind it
+	}
 	l.retryAt = now.Add(pauseFor)
 	if kp.Planted(kp.ChargeOutage) {
 		f.moveOut(l, o, true, took)
@@ -181,9 +189,9 @@ func (f *flow) failed(l *lane, a answered, took time.Duration, now time.Time) {
 		f.closeBreaker(d, o) // a broker that says what to change is not down
 		f.pauseScope(l, o, now)
 		return
-	case o.Full, o.Kind == Unavailable && o.Scope == ScopeKey:
-	case o.Kind == Unavailable && o.Class == ClassUnknownTopic:
+	case alone, o.Kind == Unavailable && o.Class == ClassUnknownTopic:
 		f.closeBreaker(d, o) // the broker answered: only this lane waits
+	case o.Full, o.Kind == Unavailable && o.Scope == ScopeKey:
 	case o.Alive && !d.breaker.open: // so here; but a broker that comes back answers like this too, before it takes anything
 	default:
 		f.countFault(l, o, now)
@@ -192,7 +200,7 @@ func (f *flow) failed(l *lane, a answered, took time.Duration, now time.Time) {
 	case o.Kind == Unknown && (o.Earlier || o.Alive):
 		l.unknowns = 0
 		return
-	case o.Kind == Unknown:
+	case o.Kind == Unknown, alone:
 		f.unknown(l, o, took, now)
 		return
 	}
@@ -270,16 +278,23 @@ func (f *flow) pauseScope(l *lane, o Outcome, now time.Time) {
 
 // unknown decides whether a batch that may be stored goes again in place. It leaves the lane after unknownTries or unknownFor, but only while others are
 // acked: a black hole answers everything with time-outs, and an outage must not spend an attempt. A destination whose only active lane this is has no
-// others: there a healthy Check stands in for them, and no attempt is charged.
+// others: there a healthy Check stands in for them, and no attempt is charged. A message that the broker says nobody takes in goes the same way, and there
+// that word stands in for the Check.
 func (f *flow) unknown(l *lane, o Outcome, took time.Duration, now time.Time) {
 	if l.unknowns++; l.unknowns == 1 {
 		l.firstUnknown, l.acksThen, l.healthyAt = now, l.dest.acks, time.Time{}
+		if o.Kind == Unavailable {
+			l.healthyAt = now
+		}
 	}
-	others := l.dest.acks > l.acksThen
+	others, patience := l.dest.acks > l.acksThen, unknownFor
+	if o.Kind == Unavailable {
+		patience = aloneFor
+	}
 	switch {
 	case others && (l.unknowns >= unknownTries || now.Sub(l.firstUnknown) >= unknownFor):
 		f.moveOut(l, o, true, took)
-	case !others && !l.healthyAt.IsZero() && now.Sub(l.healthyAt) >= unknownFor<<min(l.moves, 6):
+	case !others && !l.healthyAt.IsZero() && now.Sub(l.healthyAt) >= patience<<min(l.moves, 6):
 		moves := l.moves + 1
 		f.moveOut(l, o, false, took)
 		l.moves = moves
