@@ -23,7 +23,8 @@ type traffic struct {
 	size  int // messages of a batch
 	most  int // of a lane; 0 = until the end
 
-	stop  chan struct{}
+	stop  chan struct{} // no next batch
+	gone  chan struct{} // the test is over, whatever became of it
 	tasks sync.WaitGroup
 	acks  atomic.Int64 // messages
 	busy  atomic.Int64 // Publish calls that run
@@ -38,7 +39,7 @@ type traffic struct {
 
 // drive starts traffic on every lane of the topic. Keys are chosen so that each lies in its lane.
 func drive(t *testing.T, p *Publisher, topic string, size, most int) *traffic {
-	f := &traffic{t: t, p: p, topic: topic, size: size, most: most, stop: make(chan struct{}), acked: map[string][]int{}, kinds: map[relay.Kind]int{},
+	f := &traffic{t: t, p: p, topic: topic, size: size, most: most, stop: make(chan struct{}), gone: make(chan struct{}), acked: map[string][]int{}, kinds: map[relay.Kind]int{},
 		codes: map[string]int{}}
 	keys := map[int32][]string{}
 	for i := 0; len(keys) < p.cfg.Channels || slices.ContainsFunc(slices.Collect(maps.Values(keys)), func(k []string) bool { return len(k) < size }); i++ {
@@ -46,6 +47,7 @@ func drive(t *testing.T, p *Publisher, topic string, size, most int) *traffic {
 		c := channelOf(&relay.Message{Key: key}, p.cfg.Channels)
 		keys[c] = append(keys[c], key)
 	}
+	t.Cleanup(func() { close(f.gone); f.tasks.Wait() })
 	for c, list := range keys {
 		f.tasks.Go(func() { f.lane(c, list[:size]) })
 	}
@@ -65,11 +67,17 @@ func (f *traffic) lane(channel int32, keys []string) {
 			out := f.p.Publish(within(f.t, 20*time.Second), at, batch)
 			f.busy.Add(-1)
 			if batch = f.note(batch, out, time.Since(begun)); len(batch) > 0 {
-				<-time.After(pause) // the engine's back-off
+				select {
+				case <-time.After(pause): // the engine's back-off
+				case <-f.gone:
+					return
+				}
 			}
 		}
 		select {
 		case <-f.stop:
+			return
+		case <-f.gone:
 			return
 		default:
 		}
