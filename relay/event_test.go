@@ -4,7 +4,7 @@ import "testing"
 
 func TestRouterWritesTheAddress(t *testing.T) {
 	router, err := NewRouter([]Route{
-		{Name: "paid", Topic: "pay.*", Target: "{topic}", Replace: "._", RoutingKey: "{type}.{header.region}", CloudEvents: &CloudEvents{Source: "/shop/{header.region}", Prefix: "x-"}},
+		{Name: "paid", Topic: "pay.*", Target: "{topic}", Replace: []string{".", "_"}, RoutingKey: "{type}.{header.region}", CloudEvents: &CloudEvents{Source: "/shop/{header.region}", Prefix: "x-"}},
 		{Name: "typed", Topic: "typed", CloudEvents: &CloudEvents{Mode: EventStructured, Source: "/s", Type: "com.shop.{type}"}},
 		{Name: "rest"},
 	})
@@ -30,7 +30,7 @@ func TestRouterWritesTheAddress(t *testing.T) {
 		t.Errorf("event %+v: type %q", m.Event, m.Event.Type(m))
 	}
 	for name, bad := range map[string]Route{
-		"an odd number of bytes":   {Replace: "._-"},
+		"half a pair to replace":   {Replace: []string{"."}},
 		"a bad routing key":        {RoutingKey: "{nothing}"},
 		"an event without source":  {CloudEvents: &CloudEvents{}},
 		"a bad source of an event": {CloudEvents: &CloudEvents{Source: "{"}},

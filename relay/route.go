@@ -12,9 +12,9 @@ type Route struct {
 	Topic       string              // pattern of the topic, * = any run of characters; empty = every topic
 	Headers     map[string][]string // each named header must have one of the values
 	Destination string
-	Target      string // topic or exchange at the destination: a template of {topic} {key} {type} {header.NAME}; empty = {topic}
-	Replace     string // pairs old, new, old, new, … of single bytes that are replaced in the target: "._" for a broker whose names have no dots; empty = none
-	RoutingKey  string // a template like Target, for a broker that routes by one; empty = none
+	Target      string   // topic or exchange at the destination: a template of {topic} {key} {type} {header.NAME}; empty = {topic}
+	Replace     []string // old, new, old, new, … texts that are replaced in the target, for a broker whose names have no dots; nil = none
+	RoutingKey  string   // a template like Target, for a broker that routes by one; empty = none
 	CloudEvents *CloudEvents
 	Retry       Retry
 	SkipDead    bool // on_dead: skip: later messages of a key go on past its dead one
@@ -54,11 +54,11 @@ func (r *Route) compile() (c compiledRoute, err error) {
 			return c, err
 		}
 	}
-	if r.Replace != "" {
+	if len(r.Replace) > 0 {
 		if len(r.Replace)%2 != 0 {
 			return c, fmt.Errorf("replace %q is not made of pairs, old and new", r.Replace)
 		}
-		c.replace = strings.NewReplacer(strings.Split(r.Replace, "")...)
+		c.replace = strings.NewReplacer(r.Replace...)
 	}
 	c.event, err = newEvent(r.CloudEvents)
 	return c, err

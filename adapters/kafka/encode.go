@@ -3,7 +3,9 @@ package kafka
 import (
 	"time"
 
+	"github.com/waybillmq/waybill/adapters/internal/cloudevents"
 	"github.com/waybillmq/waybill/adapters/internal/record"
+	"github.com/waybillmq/waybill/relay"
 )
 
 // encode fills the open batch with the next messages: as many as fit under the topic's limit, which counts what is sent, and at least one.
@@ -37,8 +39,13 @@ func (l *lane) fill(c *call, take, most int, compressed bool) {
 		if c.skip(i) {
 			continue
 		}
+		m, err := cloudevents.Message(c.batch[i], record.EventPrefix)
+		if err != nil {
+			c.reject(i, relay.Outcome{Kind: relay.Rejected, Class: relay.ClassInvalid, Code: "kafka/NO_CLOUDEVENT", Detail: err.Error()})
+			continue
+		}
 		before := len(o.buf)
-		o.buf = l.enc.Add(o.buf, len(l.index), c.batch[i])
+		o.buf = l.enc.Add(o.buf, len(l.index), m)
 		if !compressed && len(l.index) > 0 && len(o.buf)-record.SizePrefix > most {
 			o.buf = o.buf[:before]
 			break

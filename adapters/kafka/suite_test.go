@@ -132,7 +132,7 @@ func (g *target) Stored(topic string) (all []relaytest.Record) {
 	return all
 }
 
-var traits = relaytest.PublisherTraits{Capabilities: DefaultConfig().Capabilities(), Loses: true}
+var traits = relaytest.PublisherTraits{Capabilities: DefaultConfig().Capabilities(), Loses: true, EventPrefix: "ce_"}
 
 // TestContractOnKafka holds the adapter to the contract of the port against a real server.
 func TestContractOnKafka(t *testing.T) {

@@ -18,13 +18,19 @@ const (
 
 const timeFormat = "2006-01-02T15:04:05.000000Z"
 
-// address is where a message goes: an exchange and a routing key. An empty exchange is the default one, which hands a message to the queue that the routing key
-// names. The routing key is the message's key; a key that is no short string goes without.
+// DefaultExchange is the name by which routes call the default exchange, which has none at the broker and hands a message to the queue that the routing key
+// names. Names that begin with "amq." are the broker's own.
+const DefaultExchange = "amq.default"
+
+// eventPrefix begins the header names of a CloudEvent in binary mode (draft of a CloudEvents binding for AMQP 0-9-1).
+const eventPrefix = "ce-"
+
+// address is where a message goes: an exchange, empty = the default one, and a routing key.
 func address(m *relay.Message) (exchange, routingKey string) {
-	if len(m.Key) > maxShort {
-		return m.Target, ""
+	if m.Target == DefaultExchange {
+		return "", m.RoutingKey
 	}
-	return m.Target, m.Key
+	return m.Target, m.RoutingKey
 }
 
 // target is what the address is called: the exchange, or the queue behind the default exchange.

@@ -1,6 +1,7 @@
 package rabbitmq
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -120,7 +121,7 @@ func eventually(t *testing.T, what string, f func() bool) {
 func ids(topic, key string, list ...int) (batch []*relay.Message) {
 	for _, id := range list {
 		payload := fmt.Sprintf("payload %d", id)
-		batch = append(batch, &relay.Message{ID: relay.ID(id), MessageID: fmt.Sprintf("gen-%d", id), Topic: topic, Target: topic, Key: key,
+		batch = append(batch, &relay.Message{ID: relay.ID(id), MessageID: fmt.Sprintf("gen-%d", id), Topic: topic, Target: cmp.Or(topic, DefaultExchange), RoutingKey: key, Key: key,
 			Payload: []byte(payload), Size: len(payload), CreatedAt: time.UnixMicro(1_700_000_000_000_000 + int64(id))})
 	}
 	return batch

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/waybillmq/waybill/adapters/internal/cloudevents"
 	"github.com/waybillmq/waybill/relay"
 )
 
@@ -129,8 +130,13 @@ func (r *round) fill() bool {
 		}
 		m := r.batch[i]
 		exchange, routingKey := address(m)
-		pub := publishing(m)
-		if s, text := refusal(m, routingKey, &pub, c.gen.frameMax, r.l.p.cfg.MaxMessageBytes); s != "" {
+		event, err := cloudevents.Message(m, eventPrefix)
+		if err != nil {
+			r.decide(i, sigInvalid, err.Error())
+			continue
+		}
+		pub := publishing(event)
+		if s, text := refusal(event, routingKey, &pub, c.gen.frameMax, r.l.p.cfg.MaxMessageBytes); s != "" {
 			r.decide(i, s, text)
 			continue
 		}

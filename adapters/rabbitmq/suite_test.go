@@ -113,7 +113,7 @@ func (b *broker) Stored(topic string) (all []relaytest.Record) {
 	return all
 }
 
-var traits = relaytest.PublisherTraits{Capabilities: DefaultConfig().Capabilities(), Loses: true, FixedLanes: true}
+var traits = relaytest.PublisherTraits{Capabilities: DefaultConfig().Capabilities(), Loses: true, FixedLanes: true, EventPrefix: "ce-"}
 
 // TestContractOnRabbitMQ holds the adapter to the contract of the port against a real server.
 func TestContractOnRabbitMQ(t *testing.T) {

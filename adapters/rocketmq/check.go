@@ -117,7 +117,7 @@ func (p *Publisher) Concerns(f relay.Finding) bool {
 	if pins == nil {
 		return false
 	}
-	t := (*pins)[p.cfg.brokerTopic(f.Subject)]
+	t := (*pins)[f.Subject]
 	return t != nil && t.used.Load()
 }
 
@@ -245,10 +245,10 @@ func (r *report) topics(routes map[string]*route) {
 		names = slices.Sorted(maps.Keys(routes))
 	}
 	for _, target := range names {
-		found := routes[r.p.cfg.brokerTopic(target)]
+		found := routes[target]
 		if found == nil || len(found.queues(permWrite)) == 0 {
-			r.add("rocketmq.topic", relay.LevelFail, target, "no name server knows a queue to write to of the topic "+r.p.cfg.brokerTopic(target), fmt.Sprintf(
-				"create it on every master: mqadmin updateTopic -c %s -t %s -w %d -r %d -p 6", strings.Split(r.found.Cluster, "/")[0], r.p.cfg.brokerTopic(target), recommendedNum, recommendedNum))
+			r.add("rocketmq.topic", relay.LevelFail, target, "no name server knows a queue to write to of the topic "+target, fmt.Sprintf(
+				"create it on every master: mqadmin updateTopic -c %s -t %s -w %d -r %d -p 6", strings.Split(r.found.Cluster, "/")[0], target, recommendedNum, recommendedNum))
 			continue
 		}
 		r.topic(target, found)
@@ -259,7 +259,7 @@ func (r *report) topic(target string, found *route) {
 	now := found.queues(permWrite)
 	inUse, moved := len(now), false
 	if pins := r.p.pins.Load(); pins != nil {
-		t := (*pins)[r.p.cfg.brokerTopic(target)]
+		t := (*pins)[target]
 		if inUse = 0; t != nil {
 			inUse = len(t.lanes)
 		}

@@ -4,8 +4,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
-	"strings"
 	"time"
 
 	"github.com/waybillmq/waybill/relay"
@@ -33,9 +33,6 @@ type Config struct {
 	// Topics are the target topics that the routes name. Nil = all topics of the cluster, for routes that compute topic names.
 	Topics []string
 
-	// TopicReplace is applied to each target, in order, to make the topic's name at the broker: RocketMQ allows no dots. Nil = names as they are.
-	TopicReplace []Replacement
-
 	// Partitioner maps keys to queues. Default PartitionerMurmur2. Changing it moves keys.
 	Partitioner Partitioner
 
@@ -61,6 +58,10 @@ type Config struct {
 	// no hook for its sockets. Default 5 s. Linux only.
 	TCPUserTimeout time.Duration
 
+	// Log takes what the client library says, at debug level, and a panic of it. The library has one log for the process: that of the newest publisher counts.
+	// Nil = leave it as it is, at first nowhere.
+	Log *slog.Logger
+
 	// Trust says whether the lease is still trusted. When it answers false, no batch is sent any more. Called before each send, from any goroutine; it must
 	// not block. Nil = always trusted.
 	Trust func() bool
@@ -70,9 +71,6 @@ type Config struct {
 	// call Close itself. Nil = nobody wants to know.
 	OnLanesChanged func(topic string)
 }
-
-// Replacement is one step of TopicReplace: every From becomes To.
-type Replacement struct{ From, To string }
 
 // Tombstone is what becomes of a NULL payload.
 type Tombstone string
@@ -117,13 +115,8 @@ func (c Config) Validate() error {
 	if why := illegalName(c.Group, maxGroup); why != "" {
 		bad("group %q: %s", c.Group, why)
 	}
-	for _, r := range c.TopicReplace {
-		if r.From == "" {
-			bad("topic_replace: nothing cannot be replaced; write pairs such as \".=_\"")
-		}
-	}
 	for _, t := range c.Topics {
-		if why := illegalName(c.brokerTopic(t), maxTopic); why != "" {
+		if why := illegalName(t, maxTopic); why != "" {
 			bad("topic %q: %s", t, why)
 		}
 	}
@@ -162,14 +155,6 @@ func (c Config) Capabilities() relay.Capabilities {
 		MaxBatch:  c.Batch.MaxMessages,
 		MaxBytes:  c.Batch.MaxBytes,
 	}
-}
-
-// brokerTopic is the name at the broker of a target.
-func (c *Config) brokerTopic(target string) string {
-	for _, r := range c.TopicReplace {
-		target = strings.ReplaceAll(target, r.From, r.To)
-	}
-	return target
 }
 
 // illegalName says why RocketMQ refuses a topic or group, or nothing (TopicValidator of 4.9).

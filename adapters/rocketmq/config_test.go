@@ -4,15 +4,12 @@ import (
 	"crypto/tls"
 	"strings"
 	"testing"
-
-	"github.com/waybillmq/waybill/relay"
 )
 
 func TestEveryProblemOfAConfigurationIsReported(t *testing.T) {
 	c := DefaultConfig()
 	c.NameServers = []string{"nohost", ":9876"}
 	c.Group, c.Topics, c.Partitioner, c.Tombstone = "a.b", []string{"order.paid"}, "random", "keep"
-	c.TopicReplace = []Replacement{{"", "x"}}
 	c.Batch = Batch{}
 	c.TLS = &tls.Config{}
 	c.Connect, c.WriteTimeout, c.TCPUserTimeout = 0, -1, 0
@@ -20,7 +17,7 @@ func TestEveryProblemOfAConfigurationIsReported(t *testing.T) {
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, part := range []string{`"nohost"`, `":9876"`, `group "a.b"`, `topic "order.paid"`, "topic_replace", `partitioner "random"`, `tombstone "keep"`, "max_messages", "max_bytes",
+	for _, part := range []string{`"nohost"`, `":9876"`, `group "a.b"`, `topic "order.paid"`, `partitioner "random"`, `tombstone "keep"`, "max_messages", "max_bytes",
 		"tls is not possible", "connect is", "write_timeout", "tcp_user_timeout"} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("nothing about %s in: %v", part, err)
@@ -28,17 +25,5 @@ func TestEveryProblemOfAConfigurationIsReported(t *testing.T) {
 	}
 	if _, err := New(DefaultConfig()); err == nil || !strings.Contains(err.Error(), "name_servers is empty") {
 		t.Errorf("no name server: %v", err)
-	}
-}
-
-func TestTopicReplace(t *testing.T) {
-	c := DefaultConfig()
-	c.NameServers, c.Topics, c.TopicReplace = []string{"a:1"}, []string{"order.paid"}, []Replacement{{".", "_"}, {"__", "_"}}
-	p, err := New(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if lane := p.Lane(&relay.Message{Target: "order..paid"}); lane.Topic != "order_paid" || lane.Index != provisional {
-		t.Errorf("lane %v", lane)
 	}
 }

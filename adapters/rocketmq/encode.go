@@ -9,6 +9,7 @@ import (
 
 	"github.com/apache/rocketmq-client-go/v2/primitive"
 
+	"github.com/waybillmq/waybill/adapters/internal/cloudevents"
 	"github.com/waybillmq/waybill/adapters/internal/record"
 	"github.com/waybillmq/waybill/relay"
 )
@@ -21,6 +22,8 @@ const (
 	propSharding = primitive.PropertyShardingKey
 
 	propTombstone = "waybill-tombstone"
+
+	eventPrefix = "CE_" // of a CloudEvent's attributes in binary mode (draft of a CloudEvents binding for RocketMQ)
 )
 
 // Separators of the property text: name 0x01 value 0x02.
@@ -93,6 +96,10 @@ func (e *encoded) size() int {
 
 // encode makes what is sent of a message, or says why RocketMQ cannot carry it. cluster is the length of the cluster's name.
 func encode(m *relay.Message, way Tombstone, cluster int) (e encoded, class, why string) {
+	m, err := cloudevents.Message(m, eventPrefix)
+	if err != nil {
+		return e, relay.ClassInvalid, err.Error()
+	}
 	e.body = m.Payload
 	if m.Tombstone {
 		if way != TombstoneByte {

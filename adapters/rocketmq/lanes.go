@@ -54,12 +54,9 @@ func (p *Publisher) pin(routes map[string]*route) {
 }
 
 // Lane names the queue of a message. A topic that the name servers did not know when the publisher was opened has one provisional lane, -1, for as long as
-// this publisher lives. The topic of a lane is its name at the broker.
+// this publisher lives.
 func (p *Publisher) Lane(m *relay.Message) relay.Lane {
 	name := m.Target
-	if len(p.cfg.TopicReplace) > 0 {
-		name = p.cfg.brokerTopic(name)
-	}
 	var t *topic
 	if pins := p.pins.Load(); pins != nil {
 		t = (*pins)[name]

@@ -18,12 +18,17 @@ import (
 	"github.com/waybillmq/waybill/relay"
 )
 
-// tame takes the library's global state over, once per process: its log goes to slog, a panic in one of its goroutines does not end the relay.
+// log is where the library's log goes, which is one for the process: that of the newest publisher that has one.
+var log atomic.Pointer[slog.Logger]
+
+func init() { log.Store(slog.New(slog.DiscardHandler)) }
+
+// tame takes the library's global state over, once per process: its log goes to ours, a panic in one of its goroutines does not end the relay.
 var tame = sync.OnceFunc(func() {
 	rlog.SetLogger(bridge{})
 	primitive.PanicHandler = func(v any) {
 		panics.Add(1)
-		slog.Error("rocketmq: the client library panicked; its connections are made anew", "panic", v, "stack", string(debug.Stack()))
+		log.Load().Error("rocketmq: the client library panicked; its connections are made anew", "panic", v, "stack", string(debug.Stack()))
 	}
 })
 
@@ -37,14 +42,15 @@ type bridge struct{}
 func (bridge) Debug(string, map[string]any)              {}
 func (bridge) Info(msg string, fields map[string]any)    { say(slog.LevelDebug, msg, fields) }
 func (bridge) Warning(msg string, fields map[string]any) { say(slog.LevelDebug, msg, fields) }
-func (bridge) Error(msg string, fields map[string]any)   { say(slog.LevelInfo, msg, fields) }
+func (bridge) Error(msg string, fields map[string]any)   { say(slog.LevelDebug, msg, fields) }
 func (bridge) Fatal(msg string, fields map[string]any)   { say(slog.LevelError, msg, fields) } // it must not end the program
 func (bridge) Level(string)                              {}
 func (bridge) OutputPath(string) error                   { return nil }
 
 func say(level slog.Level, msg string, fields map[string]any) {
 	ctx := context.Background()
-	if !slog.Default().Enabled(ctx, level) {
+	to := log.Load()
+	if !to.Enabled(ctx, level) {
 		return
 	}
 	var attrs []slog.Attr
@@ -53,7 +59,7 @@ func say(level slog.Level, msg string, fields map[string]any) {
 			attrs = append(attrs, slog.Any(key, v))
 		}
 	}
-	slog.LogAttrs(ctx, level, "rocketmq client: "+msg, attrs...)
+	to.LogAttrs(ctx, level, "rocketmq client: "+msg, attrs...)
 }
 
 const (

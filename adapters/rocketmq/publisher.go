@@ -54,7 +54,10 @@ func New(cfg Config) (*Publisher, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	cfg.NameServers, cfg.TopicReplace = slices.Clone(cfg.NameServers), slices.Clone(cfg.TopicReplace)
+	cfg.NameServers = slices.Clone(cfg.NameServers)
+	if cfg.Log != nil {
+		log.Store(cfg.Log)
+	}
 	if cfg.Topics != nil {
 		cfg.Topics = append(make([]string, 0, len(cfg.Topics)), cfg.Topics...)
 	}
@@ -205,10 +208,7 @@ func (p *Publisher) topicNames(ctx context.Context, l *link) (names []string, er
 		all, err := l.topics(ctx)
 		return slices.DeleteFunc(all, systemTopic), err
 	}
-	for _, t := range p.cfg.Topics {
-		names = append(names, p.cfg.brokerTopic(t))
-	}
-	slices.Sort(names)
+	names = slices.Sorted(slices.Values(p.cfg.Topics))
 	return slices.Compact(names), nil
 }
 

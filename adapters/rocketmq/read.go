@@ -24,18 +24,17 @@ const (
 )
 
 // ReadAll gives f every message of a topic that lies there when it is called: queue by queue, each from its first offset to its present end, in offset order. It
-// reads from the masters, and bears with one that is away for some seconds. topic is a target, which cfg.TopicReplace is applied to. The record and its bytes are f's
+// reads from the masters, and bears with one that is away for some seconds. The record and its bytes are f's
 // to keep. It ends with the first error of f.
 func ReadAll(ctx context.Context, cfg Config, topic string, f func(Record) error) error {
-	r := reader{p: newProber(cfg), topic: cfg.brokerTopic(topic)}
+	r := reader{p: newProber(cfg), topic: topic}
 	if err := r.all(ctx, f); err != nil {
 		return fmt.Errorf("rocketmq: read %q: %w", r.topic, err)
 	}
 	return nil
 }
 
-// CreateTopics makes topics with so many queues on every master, perm 6, or changes their number, and returns when the name server gives their routes. names are
-// targets, which cfg.TopicReplace is applied to. It is for demonstrations and tests: a publisher never creates topics.
+// CreateTopics makes topics with so many queues on every master, perm 6, or changes their number, and returns when the name server gives their routes. It is for demonstrations and tests: a publisher never creates topics.
 func CreateTopics(ctx context.Context, cfg Config, names []string, queues int) error {
 	p := newProber(cfg)
 	var found *cluster
@@ -53,8 +52,8 @@ func CreateTopics(ctx context.Context, cfg Config, names []string, queues int) e
 		masters++
 		err := p.broker(ctx, b.master(), func(l *link) error {
 			for _, name := range names {
-				if err := l.createTopic(ctx, cfg.brokerTopic(name), queues); err != nil {
-					return fmt.Errorf("topic %s on broker %s: %w", cfg.brokerTopic(name), b.Name, err)
+				if err := l.createTopic(ctx, name, queues); err != nil {
+					return fmt.Errorf("topic %s on broker %s: %w", name, b.Name, err)
 				}
 			}
 			return nil
@@ -67,8 +66,8 @@ func CreateTopics(ctx context.Context, cfg Config, names []string, queues int) e
 		return fmt.Errorf("rocketmq: create topics: no master is registered with %v", cfg.NameServers)
 	}
 	for _, name := range names {
-		if err := awaitRoute(ctx, p, cfg.brokerTopic(name), masters*queues); err != nil {
-			return fmt.Errorf("rocketmq: create topic %s: %w", cfg.brokerTopic(name), err)
+		if err := awaitRoute(ctx, p, name, masters*queues); err != nil {
+			return fmt.Errorf("rocketmq: create topic %s: %w", name, err)
 		}
 	}
 	return nil

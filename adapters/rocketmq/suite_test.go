@@ -60,8 +60,8 @@ func (g *target) Poison(m *relay.Message) {
 	m.Size = len(m.Payload)
 }
 
-// batchBytes is more than any head of a request, or heartbeat, has in one piece, and less than a batch of five messages.
-const batchBytes = 1000
+// batchBytes is more than anything else has in one piece, heartbeats of clients that linger included, and less than a batch of 10 KiB.
+const batchBytes = 8000
 
 func (g *target) LoseAnswer()  { g.proxy.Lose(tcpproxy.Answer, batchBytes) }
 func (g *target) LoseRequest() { g.proxy.Lose(tcpproxy.Request, batchBytes) }
@@ -98,5 +98,5 @@ func TestContractOnRocketMQ(t *testing.T) {
 	caps := DefaultConfig().Capabilities()
 	caps.Tombstone = true
 	relaytest.TestPublisher(t, func(t *testing.T) relaytest.Target { return newTarget(t, r) },
-		relaytest.PublisherTraits{Capabilities: caps, Loses: true, Carries: carries, Lingers: lingers})
+		relaytest.PublisherTraits{Capabilities: caps, Loses: true, EventPrefix: "CE_", Carries: carries, Lingers: lingers})
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/waybillmq/waybill/adapters/internal/cloudevents"
 	"github.com/waybillmq/waybill/adapters/internal/record"
 	"github.com/waybillmq/waybill/internal/broker"
 	"github.com/waybillmq/waybill/relay"
@@ -20,6 +21,7 @@ type call struct {
 	lane  relay.Lane
 	epoch uint64
 	batch []*relay.Message
+	wire  []*relay.Message // as they are written: batch, but for CloudEvents
 	out   []relay.Outcome
 }
 
@@ -86,6 +88,7 @@ func (c *call) sift() (todo []int) {
 		t.mu.Lock()
 		at, found := t.found[m.ID]
 		t.mu.Unlock()
+		event, err := cloudevents.Message(m, record.EventPrefix)
 		switch {
 		case found && at.sum == sum(m):
 			c.out[i] = relay.Outcome{Kind: relay.Acked}
@@ -94,11 +97,15 @@ func (c *call) sift() (todo []int) {
 			}
 		case keyed && shut[key]:
 			c.out[i] = relay.Outcome{Kind: relay.Unavailable, Scope: relay.ScopeKey, Class: relay.ClassRefused, Detail: "not sent: an earlier message of its key was rejected"}
-		case m.Weight() > largest:
+		case err != nil:
+			c.out[i] = relay.Outcome{Kind: relay.Rejected, Class: relay.ClassInvalid, Code: "waybill/NO_CLOUDEVENT", Detail: err.Error()}
+			shut[key] = keyed
+		case event.Weight() > largest:
 			c.out[i] = relay.Outcome{Kind: relay.Rejected, Class: relay.ClassTooLarge, Code: "waybill/TOO_LARGE",
-				Detail: fmt.Sprintf("a message of %d bytes with its headers; the bundled broker takes %d", m.Weight(), largest)}
+				Detail: fmt.Sprintf("a message of %d bytes with its headers; the bundled broker takes %d", event.Weight(), largest)}
 			shut[key] = keyed
 		default:
+			c.wire[i] = event
 			todo = append(todo, i)
 		}
 	}
@@ -109,7 +116,7 @@ func (c *call) sift() (todo []int) {
 func (c *call) piece(todo []int) (n, source int) {
 	bytes := 0
 	for n < len(todo) {
-		m := c.batch[todo[n]]
+		m := c.wire[todo[n]]
 		s := of(c.p.sources, m.ID)
 		if bytes += m.Weight() + 64; n > 0 && (s != source || bytes > largest) {
 			break
@@ -139,7 +146,7 @@ func (c *call) send(ctx context.Context, todo []int, source int) (rest []int, o 
 	ids, sums := x.ids[:0], x.sums[:0]
 	for k, i := range todo {
 		m := c.batch[i]
-		buf = e.Add(buf, k, m)
+		buf = e.Add(buf, k, c.wire[i])
 		ids, sums = append(ids, int64(m.ID)), append(sums, sum(m))
 	}
 	x.buf, x.ids, x.sums = buf, ids, sums

@@ -143,7 +143,7 @@ func (p *Publisher) Publish(ctx context.Context, lane relay.Lane, batch []*relay
 		}
 		return fill(out, o)
 	}
-	c := call{p: p, part: t.parts[lane.Index], lane: lane, epoch: epoch, batch: batch, out: out}
+	c := call{p: p, part: t.parts[lane.Index], lane: lane, epoch: epoch, batch: batch, wire: make([]*relay.Message, len(batch)), out: out}
 	c.run(ctx)
 	return out
 }

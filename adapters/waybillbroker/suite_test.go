@@ -140,5 +140,5 @@ func TestContract(t *testing.T) {
 	}
 	relaytest.TestPublisher(t, func(t *testing.T) relaytest.Target {
 		return &target{t: t, node: n, lossy: &lossy{Broker: n.Node}, down: stopped.Node, ids: outbox()}
-	}, relaytest.PublisherTraits{Capabilities: Capabilities(), Loses: true})
+	}, relaytest.PublisherTraits{Capabilities: Capabilities(), Loses: true, EventPrefix: "ce_"})
 }

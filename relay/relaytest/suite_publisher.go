@@ -28,8 +28,8 @@ type Target interface {
 
 // Faulty is a Target that can lose things on the way.
 type Faulty interface {
-	LoseAnswer()  // the next batch is stored, and its answer never arrives
-	LoseRequest() // the next batch never arrives at the broker
+	LoseAnswer()  // the next batch, which has 10 KiB, is stored, and its answer never arrives
+	LoseRequest() // the next batch, which has 10 KiB, never arrives at the broker
 }
 
 // PublisherTraits declare what a publisher can do and what its Target can show. What is not declared is named in the log, not skipped in silence.
@@ -37,6 +37,8 @@ type PublisherTraits struct {
 	relay.Capabilities
 	Loses      bool // the Target is Faulty
 	FixedLanes bool // lanes do not depend on what the broker knows: no topic is provisional
+	// EventPrefix begins the header names of CloudEvents, "ce_"; empty = it writes none.
+	EventPrefix string
 	// Carries says whether the broker can hold a message unchanged; nil = every one. The others are its adapter's own tests.
 	Carries func(m *relay.Message) bool
 	// Lingers are functions of a client library whose goroutines end some time after Close, by themselves.
@@ -50,6 +52,11 @@ func TestPublisher(t *testing.T, open func(t *testing.T) Target, traits Publishe
 		maps.Copy(cases, lossCases)
 	} else {
 		t.Logf("declared: loses nothing: %v not run", slices.Sorted(maps.Keys(lossCases)))
+	}
+	if traits.EventPrefix != "" {
+		maps.Copy(cases, eventCases)
+	} else {
+		t.Logf("declared: writes no CloudEvents: %v not run", slices.Sorted(maps.Keys(eventCases)))
 	}
 	if traits.Fences {
 		maps.Copy(cases, fenceCases)
@@ -111,10 +118,28 @@ func (c *publisherCase) message(topic, key, payload string) *relay.Message {
 		Size: len(payload), CreatedAt: time.Now()}
 }
 
+// route sends a message as a route with CloudEvents does.
+func (c *publisherCase) route(m *relay.Message, events *relay.CloudEvents) {
+	c.t.Helper()
+	router, err := relay.NewRouter([]relay.Route{{Name: "events", Target: m.Target, CloudEvents: events}})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	router.Find(m)
+}
+
 // messages makes n messages of one key.
 func (c *publisherCase) messages(topic, key string, n int) (batch []*relay.Message) {
 	for range n {
 		batch = append(batch, c.message(topic, key, fmt.Sprint("payload ", c.lastID)))
+	}
+	return batch
+}
+
+// bulky makes n messages of one key and 2 KiB each: a Target that is to lose a batch can tell it from whatever else its client says.
+func (c *publisherCase) bulky(topic, key string, n int) (batch []*relay.Message) {
+	for range n {
+		batch = append(batch, c.message(topic, key, fmt.Sprintf("payload %d%2048d", c.lastID, 0)))
 	}
 	return batch
 }

@@ -22,6 +22,9 @@ const (
 	HeaderTracestate  = "tracestate"
 )
 
+// EventPrefix begins the header names of a CloudEvent in binary mode (CloudEvents 1.0.2, Kafka Protocol Binding, 3.2.3).
+const EventPrefix = "ce_"
+
 // Producer is who writes a batch, for brokers that drop repeats.
 type Producer struct {
 	ID    int64 // -1 = none
