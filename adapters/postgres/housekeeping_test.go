@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -169,8 +170,8 @@ func TestPinDestination(t *testing.T) {
 	for _, c := range []struct {
 		name, kind, id string
 		refused        bool
-	}{{"k", "kafka", "A", false}, {"k", "kafka", "A", false}, {"k", "kafka", "B", true}, {"k", "rabbitmq", "A", true}, {"k2", "kafka", "A", false}} {
-		err := s.PinDestination(ctxOf(t), c.name, c.kind, c.id)
+	}{{"k", "kafka", "A", false}, {"k", "kafka", "A", false}, {"k", "kafka", "B", true}, {"k", "rabbitmq", "A", true}, {"k2", "kafka", "A", false}, {"k", "kafka", "a", false}} {
+		err := s.PinDestination(ctxOf(t), c.name, c.kind, c.id, strings.EqualFold)
 		var config *relay.ConfigError
 		if errors.As(err, &config) != c.refused || err != nil && !c.refused {
 			t.Errorf("%v: %v", c, err)

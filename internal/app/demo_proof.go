@@ -27,9 +27,13 @@ func (d *demo) prove(ctx context.Context) (DemoResult, error) {
 	if err != nil {
 		return DemoResult{}, fmt.Errorf("read the receipts: %w", err)
 	}
-	stored, err := d.broker.read(ctx)
-	if err != nil {
-		return DemoResult{}, fmt.Errorf("read the broker back: %w", err)
+	var stored []audit.Stored
+	for _, b := range d.brokers {
+		more, err := b.read(ctx)
+		if err != nil {
+			return DemoResult{}, fmt.Errorf("read %s back: %w", b.name(), err)
+		}
+		stored = append(stored, more...)
 	}
 	return DemoResult{Result: audit.Compare(produced, sent, stored)}, nil
 }
@@ -72,7 +76,11 @@ func readSent(ctx context.Context, conn *pgx.Conn) (map[int64]audit.Place, error
 	_, err = pgx.ForEachRow(rows, []any{&lo, &n, &raw, &lane, &offset}, func() error {
 		ids, err := postgres.DecodeIDs(relay.ID(lo), n, raw)
 		for i, id := range ids {
-			sent[int64(id)] = audit.Place{Lane: lane, Offset: offset + int64(i)}
+			at := audit.Place{Lane: lane, Offset: offset}
+			if offset >= 0 {
+				at.Offset += int64(i)
+			}
+			sent[int64(id)] = at
 		}
 		return err
 	})

@@ -2,7 +2,9 @@ package app
 
 import (
 	"flag"
+	"fmt"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,6 +26,50 @@ func TestDemoProvesWhatItSent(t *testing.T) {
 	}
 	if !r.Clean() || r.Duplicates != 0 || r.Written != r.Sent || r.Sent != r.Stored || r.Written < 100 || r.RolledBack == 0 {
 		t.Errorf("%+v", r)
+	}
+}
+
+// Each broker alone, and all of them at once, each with topics of its own.
+func TestDemoOnBrokersThatRun(t *testing.T) {
+	rocket, rabbit := testservices.RocketMQ(t), testservices.RabbitMQ(t)
+	for name, o := range map[string]DemoOptions{
+		"rocketmq": {RocketMQ: rocket.NameServers},
+		"rabbitmq": {RabbitMQ: rabbit.URLs()[0]},
+		"three":    {Kafka: testservices.Kafka(t).Brokers, RocketMQ: rocket.NameServers, RabbitMQ: rabbit.URLs()[0]},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o.For, o.Rate, o.LogTo, o.Progress, o.Version = 4*time.Second, 100, testWriter{t}, testWriter{t}, "test"
+			r, err := Demo(t.Context(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !r.Clean() || r.Duplicates != 0 || r.Written != r.Sent || r.Sent != r.Stored || r.Written < 100 || r.RolledBack == 0 {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+}
+
+func TestRabbitMQAddresses(t *testing.T) {
+	for text, want := range map[string]string{
+		"amqp://h":                "h:5672 / guest guest",
+		"amqp://u:p%40@h:1/shop":  "h:1 shop u p@",
+		"amqp://[::1]/":           "[::1]:5672 / guest guest",
+		"amqp://u@127.0.0.1:5672": "127.0.0.1:5672 / u ",
+	} {
+		d, err := parseRabbitMQ(text, "x.")
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		if got := fmt.Sprint(d.host, " ", d.vhost, " ", d.user, " ", d.password); got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
+	}
+	for _, bad := range []string{"", "h:5672", "http://h", "amqp://", "amqp://secret-canary@h:port"} {
+		if _, err := parseRabbitMQ(bad, ""); err == nil || strings.Contains(err.Error(), "canary") {
+			t.Errorf("%q: %v", bad, err)
+		}
 	}
 }
 

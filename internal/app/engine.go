@@ -6,11 +6,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"sync"
 	"time"
 
-	"github.com/waybillmq/waybill/adapters/kafka"
 	"github.com/waybillmq/waybill/adapters/postgres"
 	"github.com/waybillmq/waybill/adapters/waybillbroker"
 	"github.com/waybillmq/waybill/internal/config"
@@ -23,6 +23,7 @@ type engine struct {
 	instance string
 	store    *postgres.Store
 	relay    *relay.Relay
+	log      *slog.Logger
 	onOpen   func() // a destination was opened; set before the relay runs, nil = nobody asks
 
 	mu    sync.Mutex
@@ -49,8 +50,8 @@ func randomHex(n int) string {
 }
 
 // newEngine builds a relay on an open store. events observe it.
-func newEngine(c *config.Config, instance string, store *postgres.Store, events relay.Events, bundled waybillbroker.Broker) (*engine, error) {
-	e := &engine{config: c, instance: instance, store: store, open: map[string]relay.Publisher{}, check: map[string]relay.Findings{}}
+func newEngine(c *config.Config, instance string, store *postgres.Store, events relay.Events, log *slog.Logger, bundled waybillbroker.Broker) (*engine, error) {
+	e := &engine{config: c, instance: instance, store: store, log: log, open: map[string]relay.Publisher{}, check: map[string]relay.Findings{}}
 	opt := relay.Defaults()
 	opt.Instance, opt.Address = instance+"/"+randomHex(4), c.Metrics.Listen
 	opt.Store, opt.Events = store, events
@@ -65,38 +66,11 @@ func newEngine(c *config.Config, instance string, store *postgres.Store, events 
 	opt.ShutdownTimeout = c.Relay.ShutdownTimeout
 	opt.Routes = relayRoutes(c)
 	for i := range c.Destinations {
-		d := &c.Destinations[i]
-		if d.Kind == config.KindWaybillBroker {
-			opt.Destinations = append(opt.Destinations, e.bundled(d, bundled))
-			continue
-		}
-		opt.Destinations = append(opt.Destinations, e.kafka(d))
+		opt.Destinations = append(opt.Destinations, e.destination(&c.Destinations[i], bundled))
 	}
 	var err error
 	e.relay, err = relay.New(opt)
 	return e, err
-}
-
-// kafka is the engine's description of a destination of kind kafka.
-func (e *engine) kafka(d *config.Destination) relay.Destination {
-	cfg := kafkaConfig(e.config, d)
-	cfg.Trust = func() bool { return e.relay.Trusted() }
-	cfg.OnLanesChanged = func(string) { e.relay.LanesChanged(d.Name) }
-	return relay.Destination{
-		Name: d.Name, Capabilities: cfg.Capabilities(), PublishTimeout: cfg.Timeouts.Publish + 2*time.Second,
-		New:    func() (relay.Publisher, error) { return kafka.New(cfg) },
-		Opened: func(p relay.Publisher) error { return e.opened(d, p) },
-	}
-}
-
-// bundled is the engine's description of the bundled broker.
-func (e *engine) bundled(d *config.Destination, b waybillbroker.Broker) relay.Destination {
-	cfg := waybillbroker.Config{Broker: b, Unsettled: e.store.Unsettled, LanesChanged: func() { e.relay.LanesChanged(d.Name) }}
-	return relay.Destination{
-		Name: d.Name, Capabilities: waybillbroker.Capabilities(),
-		New:    func() (relay.Publisher, error) { return waybillbroker.New(cfg) },
-		Opened: func(p relay.Publisher) error { return e.opened(d, p) },
-	}
 }
 
 // opened pins which cluster the destination's name stands for, and asks whether that broker keeps its promise.
@@ -104,7 +78,7 @@ func (e *engine) opened(d *config.Destination, p relay.Publisher) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 	defer cancel()
 	if id := p.(interface{ ClusterID() string }).ClusterID(); id != "" {
-		if err := e.store.PinDestination(ctx, d.Name, d.Kind, id); err != nil {
+		if err := e.store.PinDestination(ctx, d.Name, d.Kind, id, sameCluster(d.Kind)); err != nil {
 			return err
 		}
 	}
@@ -114,7 +88,7 @@ func (e *engine) opened(d *config.Destination, p relay.Publisher) error {
 	if e.onOpen != nil {
 		e.onOpen()
 	}
-	if d.Durability != "require" {
+	if d.Durability() != "require" {
 		return nil
 	}
 	found, err := p.Check(ctx)

@@ -52,7 +52,7 @@ func TestKilledOwnerIsReplacedAndTheQuietTimeIsKept_R6_C1_C10(t *testing.T) {
 	r := sharedRig(t)
 	c := &r.config.Relay
 	r.lease(2*time.Second, 300*time.Millisecond, 8*time.Second)
-	r.config.Destinations[0].Batch.MaxMessages = 20
+	r.config.Destinations[0].Kafka.Batch.MaxMessages = 20
 	const partitions = 4
 	topic := r.topic("orders", partitions, nil)
 	l := r.write(200, 30, "", topic)

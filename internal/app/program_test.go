@@ -85,9 +85,9 @@ breaker: { probe_cap: 1s }
 destinations:
 `, instance, c.Relay.Lease, c.Relay.WriteTimeout, c.Relay.TCPUserTimeout, c.Relay.Quarantine, c.Relay.WriteLimits)
 	for _, d := range c.Destinations {
-		brokers, _ := json.Marshal(d.Brokers) // a list of strings
+		brokers, _ := json.Marshal(d.Kafka.Brokers) // a list of strings
 		text = fmt.Appendf(text, "  %s: { kind: kafka, brokers: %s, batch: { max_messages: %d }, timeouts: { connect: 2s, broker: 3s, publish: 5s } }\n", d.Name, brokers,
-			d.Batch.MaxMessages)
+			d.Kafka.Batch.MaxMessages)
 	}
 	text = append(text, "routes:\n"...)
 	for _, route := range c.Routes {

@@ -67,9 +67,9 @@ func (r *rig) lease(lease, write, quarantine time.Duration) {
 
 // destination adds a destination to the configuration.
 func (r *rig) destination(name string, k *testservices.Cluster) *config.Destination {
-	d := config.Destination{Name: name, Kind: "kafka", Kafka: config.DefaultKafka()}
-	d.Brokers = k.Brokers
-	d.Timeouts = config.KafkaTimeouts{Connect: 2 * time.Second, Broker: 3 * time.Second, Publish: 5 * time.Second}
+	d := config.NewDestination(name, config.KindKafka)
+	d.Kafka.Brokers = k.Brokers
+	d.Kafka.Timeouts = config.KafkaTimeouts{Connect: 2 * time.Second, Broker: 3 * time.Second, Publish: 5 * time.Second}
 	r.config.Destinations = append(r.config.Destinations, d)
 	return &r.config.Destinations[len(r.config.Destinations)-1]
 }

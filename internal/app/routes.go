@@ -1,11 +1,12 @@
 package app
 
 import (
+	"cmp"
 	"fmt"
 	"math"
-	"strings"
 	"time"
 
+	"github.com/waybillmq/waybill/adapters/rabbitmq"
 	"github.com/waybillmq/waybill/internal/config"
 	"github.com/waybillmq/waybill/relay"
 )
@@ -19,9 +20,23 @@ func relayRoutes(c *config.Config) []relay.Route {
 			headers[name] = values
 		}
 		routes[i] = relay.Route{Name: r.Name, Topic: r.Match.Topic, Headers: headers, Destination: r.To.Destination, Target: r.To.Topic,
-			Retry: relayRetry(r.Retry), SkipDead: r.OnDead == "skip"}
+			CloudEvents: cloudEvents(r.CloudEvents), Retry: relayRetry(r.Retry), SkipDead: r.OnDead == "skip"}
+		routes[i].Replace, _ = config.Replacements(r.TopicReplace) // it was validated
+		if d := c.Destination(r.To.Destination); d != nil && d.Kind == config.KindRabbitMQ {
+			routes[i].Target = cmp.Or(r.To.Exchange, rabbitmq.DefaultExchange)
+			routes[i].RoutingKey = cmp.Or(r.To.RoutingKey, "{topic}")
+		}
 	}
 	return routes
+}
+
+func cloudEvents(e config.CloudEvents) *relay.CloudEvents {
+	modes := map[string]relay.EventMode{"binary": relay.EventBinary, "structured": relay.EventStructured}
+	mode, ok := modes[e.Mode]
+	if !ok {
+		return nil
+	}
+	return &relay.CloudEvents{Mode: mode, Source: e.Source, Type: e.Type, Prefix: e.Prefix}
 }
 
 // relayRetry turns none into the largest number: the engine knows no other word for it.
@@ -74,33 +89,4 @@ func nearestRoute(routes []relay.Route, topic string) string {
 		}
 	}
 	return best
-}
-
-// CheckRoutes runs the route tests of the configuration and returns one sentence for each that fails.
-func CheckRoutes(c *config.Config) ([]string, error) {
-	router, err := relay.NewRouter(relayRoutes(c))
-	if err != nil {
-		return nil, err
-	}
-	var failed []string
-	for i, t := range c.RouteTests {
-		m := &relay.Message{Topic: t.Given.Topic, Type: t.Given.Type}
-		for name, value := range t.Given.Headers {
-			m.Headers = append(m.Headers, relay.Header{Name: name, Value: value})
-		}
-		got := config.Want{}
-		if r := router.Find(m); r != nil {
-			got = config.Want{Route: r.Name, Destination: r.Destination, Topic: m.Target}
-		}
-		var wrong []string
-		for _, f := range []struct{ name, want, got string }{{"route", t.Want.Route, got.Route}, {"destination", t.Want.Destination, got.Destination}, {"topic", t.Want.Topic, got.Topic}} {
-			if f.want != "" && f.want != f.got {
-				wrong = append(wrong, fmt.Sprintf("%s is %q, want %q", f.name, f.got, f.want))
-			}
-		}
-		if len(wrong) > 0 {
-			failed = append(failed, fmt.Sprintf("route_tests[%d] (topic %s): %s", i, t.Given.Topic, strings.Join(wrong, "; ")))
-		}
-	}
-	return failed, nil
 }

@@ -64,7 +64,7 @@ func Run(ctx context.Context, o RunOptions) error {
 		acquired(l)
 		chores.owned()
 	}
-	e, err := newEngine(c, instance, store, events, bundled)
+	e, err := newEngine(c, instance, store, events, log.Logger, bundled)
 	if err != nil {
 		return err
 	}

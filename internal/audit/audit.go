@@ -31,7 +31,7 @@ type Produced struct {
 	Discarded  bool
 }
 
-// Place is where something lies at a broker.
+// Place is where something lies at a broker. A negative offset: the broker confirmed without telling the place, and anywhere is right.
 type Place struct {
 	Lane   string
 	Offset int64
@@ -116,7 +116,11 @@ func Compare(produced []Produced, sent map[int64]Place, stored []Stored) Result 
 		switch {
 		case isSent:
 			r.Sent++
-			if id, ok := at[place]; !ok || id != p.ID {
+			id, there := at[place]
+			if place.Offset < 0 {
+				id, there = p.ID, first[p.ID] != 0
+			}
+			if !there || id != p.ID {
 				r.add(&r.Lost, Difference{Missing, p.ID, p.MessageID, place})
 			}
 		case p.Waits:

@@ -28,6 +28,11 @@ func TestCompareFindsEachDifference(t *testing.T) {
 		{"nothing", func(*[]Produced, map[int64]Place, *[]Stored) {}, "6 6 6 lost 0 phantom 0 order 0 dup 0 altered 0"},
 		{"a lost record", func(_ *[]Produced, _ map[int64]Place, s *[]Stored) { *s = (*s)[:5] }, "6 6 5 lost 1 phantom 0 order 0 dup 0 altered 0"},
 		{"a receipt that names another place", func(_ *[]Produced, sent map[int64]Place, _ *[]Stored) { sent[3] = Place{"t/0", 4} }, "6 6 6 lost 1 phantom 0 order 0 dup 0 altered 0"},
+		{"confirmed without a place", func(_ *[]Produced, sent map[int64]Place, _ *[]Stored) { sent[3] = Place{"t/7", -1} }, "6 6 6 lost 0 phantom 0 order 0 dup 0 altered 0"},
+		{"confirmed without a place, and lost", func(_ *[]Produced, sent map[int64]Place, s *[]Stored) {
+			sent[6] = Place{"t/7", -1}
+			*s = (*s)[:5]
+		}, "6 6 5 lost 1 phantom 0 order 0 dup 0 altered 0"},
 		{"an id that nobody accounts for", func(_ *[]Produced, sent map[int64]Place, s *[]Stored) { delete(sent, 6); *s = (*s)[:5] }, "6 5 5 lost 1 phantom 0 order 0 dup 0 altered 0"},
 		{"a pending one", func(p *[]Produced, sent map[int64]Place, s *[]Stored) {
 			delete(sent, 6)

@@ -24,6 +24,16 @@ type Config struct {
 	Logs         Logs          `key:"logs" help:"log lines on standard error"`
 }
 
+// Destination finds a destination by its name; nil when there is none.
+func (c *Config) Destination(name string) *Destination {
+	for i := range c.Destinations {
+		if c.Destinations[i].Name == name {
+			return &c.Destinations[i]
+		}
+	}
+	return nil
+}
+
 // Database says where the outbox lies.
 type Database struct {
 	URL       Secret   `key:"url" required:"true" restart:"true" help:"postgres://… of the primary, with the relay's login"`

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -53,13 +54,14 @@ func (o *OrNone[T]) setNone()              { *o = None[T]() }
 // field is a struct field that has a key.
 type field struct {
 	key   string
+	of    string // the kind of destination that has it; empty = every one
 	index []int
 	tag   reflect.StructTag
 }
 
 func (f field) is(flag string) bool { return f.tag.Get(flag) == "true" }
 
-// fieldsOf lists the keys of a struct in the order of its fields; embedded structs marked ",inline" give theirs.
+// fieldsOf lists the keys of a struct in the order of its fields; structs marked ",inline" give theirs. Kinds of destinations share names of keys.
 func fieldsOf(t reflect.Type) []field {
 	var out []field
 	for i := range t.NumField() {
@@ -68,7 +70,7 @@ func fieldsOf(t reflect.Type) []field {
 		case "", "-":
 		case ",inline":
 			for _, f := range fieldsOf(sf.Type) {
-				f.index = append([]int{i}, f.index...)
+				f.index, f.of = append([]int{i}, f.index...), sf.Tag.Get("of")
 				out = append(out, f)
 			}
 		default:
@@ -76,6 +78,16 @@ func fieldsOf(t reflect.Type) []field {
 		}
 	}
 	return out
+}
+
+// fieldsFor lists the keys that a value has: of a destination, those of its kind. A kind that is none has no keys of its own.
+func fieldsFor(v reflect.Value) []field {
+	fields := fieldsOf(v.Type())
+	dest, ok := v.Interface().(Destination)
+	if !ok {
+		return fields
+	}
+	return slices.DeleteFunc(fields, func(f field) bool { return f.of != "" && f.of != dest.Kind })
 }
 
 func (d *decoder) problem(n *yaml.Node, path, format string, args ...any) {
@@ -156,15 +168,19 @@ func (d *decoder) pairs(n *yaml.Node, path string) [][2]*yaml.Node {
 }
 
 func (d *decoder) structure(n *yaml.Node, v reflect.Value, path string) {
-	fields := fieldsOf(v.Type())
+	pairs := d.pairs(n, path)
+	if dest, ok := v.Addr().Interface().(*Destination); ok {
+		dest.Kind = kindOf(pairs)
+	}
+	fields := fieldsFor(v)
 	keys := make([]string, len(fields))
 	for i, f := range fields {
 		keys[i] = f.key
 	}
 	given := map[string]*yaml.Node{}
-	for _, kv := range d.pairs(n, path) {
+	for _, kv := range pairs {
 		if !slices.Contains(keys, kv[0].Value) {
-			d.problem(kv[0], join(path, kv[0].Value), "unknown key%s", didYouMean(kv[0].Value, keys))
+			d.unknown(kv[0], v, join(path, kv[0].Value), keys)
 			continue
 		}
 		given[kv[0].Value] = kv[1]
@@ -181,6 +197,37 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, path string) {
 			d.problem(n, join(path, f.key), "is missing: %s", f.tag.Get("help"))
 		}
 	}
+}
+
+// kindOf looks ahead for the kind of a destination: it decides which keys there are.
+func kindOf(pairs [][2]*yaml.Node) string {
+	for _, kv := range pairs {
+		if kv[0].Value == "kind" && kv[1].Kind == yaml.ScalarNode {
+			return kv[1].Value
+		}
+	}
+	return ""
+}
+
+// unknown reports a key that a struct does not have. Where the kind of a destination itself is missing or wrong, only that is reported.
+func (d *decoder) unknown(key *yaml.Node, v reflect.Value, path string, keys []string) {
+	if dest, ok := v.Interface().(Destination); ok {
+		var kinds []string
+		for _, f := range fieldsOf(v.Type()) {
+			if f.key == key.Value {
+				kinds = append(kinds, f.of)
+			}
+		}
+		known := slices.Contains([]string{KindKafka, KindRocketMQ, KindRabbitMQ, KindWaybillBroker}, dest.Kind)
+		switch {
+		case len(kinds) > 0 && !known:
+			return
+		case len(kinds) > 0:
+			d.problem(key, path, "is a key of kind %s, not of %s", strings.Join(kinds, " and "), dest.Kind)
+			return
+		}
+	}
+	d.problem(key, path, "unknown key%s", didYouMean(key.Value, keys))
 }
 
 func (d *decoder) mapping(n *yaml.Node, v reflect.Value, f field, path string) {

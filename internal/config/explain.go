@@ -1,15 +1,16 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
-	"slices"
 	"strings"
 )
 
 // Key describes one key of the file.
 type Key struct {
-	Path    string `json:"path"` // destinations.<name>.brokers, routes[].to.topic
+	Path    string `json:"path"`           // destinations.<name>.brokers, routes[].to.topic
+	Kind    string `json:"kind,omitempty"` // of a destination's key: the kind that has it
 	Takes   string `json:"takes"`
 	Default string `json:"default"` // empty = none
 	Range   string `json:"range"`   // empty = any
@@ -20,27 +21,28 @@ type Key struct {
 // Keys lists every key in the order of the file.
 func Keys() []Key {
 	c := Default()
-	c.Destinations = []Destination{{Name: "<name>", Kafka: DefaultKafka()}}
+	c.Destinations = []Destination{NewDestination("<name>", "")}
 	route := Route{}
 	route.inherit(c)
 	c.Routes, c.RouteTests = []Route{route}, []RouteTest{{}}
 	var out []Key
-	keysOf(reflect.ValueOf(c).Elem(), "", false, &out)
+	keysOf(reflect.ValueOf(c).Elem(), Key{}, &out)
 	return out
 }
 
-// Explain finds a key by its path; names and indexes in it may be real ones.
-func Explain(path string) (Key, error) {
-	keys := Keys()
-	paths := make([]string, len(keys))
-	for i, k := range keys {
-		paths[i] = k.Path
-	}
+// Explain finds a key by its path; names and indexes in it may be real ones. Kinds of destinations may each have a key of that name.
+func Explain(path string) (found []Key, err error) {
 	generic := genericPath(path)
-	if i := slices.Index(paths, generic); i >= 0 {
-		return keys[i], nil
+	var paths []string
+	for _, k := range Keys() {
+		if paths = append(paths, k.Path); k.Path == generic {
+			found = append(found, k)
+		}
 	}
-	return Key{}, fmt.Errorf("there is no key %s%s", path, suggestion(generic, paths))
+	if found == nil {
+		return nil, fmt.Errorf("there is no key %s%s", path, suggestion(generic, paths))
+	}
+	return found, nil
 }
 
 func genericPath(path string) string {
@@ -60,10 +62,14 @@ func genericPath(path string) string {
 	return strings.Join(parts, ".")
 }
 
-func keysOf(v reflect.Value, path string, restart bool, out *[]Key) {
+// keysOf lists the keys below one.
+func keysOf(v reflect.Value, above Key, out *[]Key) {
 	for _, f := range fieldsOf(v.Type()) {
-		fv, at := v.FieldByIndex(f.index), join(path, f.key)
-		k := Key{Path: at, Takes: wanted(fv.Type(), f), Restart: restart || f.is("restart"), Help: f.tag.Get("help")}
+		fv, at := v.FieldByIndex(f.index), join(above.Path, f.key)
+		k := Key{Path: at, Kind: cmp.Or(f.of, above.Kind), Takes: wanted(fv.Type(), f), Restart: above.Restart || f.is("restart"), Help: f.tag.Get("help")}
+		if f.is("needed") {
+			k.Help = "required; " + k.Help
+		}
 		if low := f.tag.Get("min"); low != "" {
 			k.Range = low + " to " + f.tag.Get("max")
 		}
@@ -88,11 +94,13 @@ func keysOf(v reflect.Value, path string, restart bool, out *[]Key) {
 		switch {
 		case isScalar(fv.Type()):
 		case fv.Kind() == reflect.Struct:
-			keysOf(fv, at, k.Restart, out)
+			keysOf(fv, k, out)
 		case f.tag.Get("keyed") != "":
-			keysOf(fv.Index(0), at+".<name>", k.Restart, out)
+			k.Path += ".<name>"
+			keysOf(fv.Index(0), k, out)
 		case fv.Kind() == reflect.Slice && fv.Len() > 0 && fv.Index(0).Kind() == reflect.Struct:
-			keysOf(fv.Index(0), at+"[]", k.Restart, out)
+			k.Path += "[]"
+			keysOf(fv.Index(0), k, out)
 		}
 	}
 }

@@ -27,10 +27,29 @@ func checkForm(form, s string) string {
 		if !strings.HasPrefix(s, "/") || strings.ContainsAny(s, "?# {}") {
 			return strconv.Quote(s) + " is no path: it begins with / and has no query"
 		}
+	case "replace":
+		if _, ok := Replacements(s); !ok {
+			return strconv.Quote(s) + " is no list of pairs: \".=_\" replaces dots by underscores, \".=_,/=-\" slashes too"
+		}
 	case "address":
 		return checkAddress(s)
 	}
 	return ""
+}
+
+// Replacements reads a topic_replace: old, new, old, new, …
+func Replacements(s string) (pairs []string, ok bool) {
+	if s == "" {
+		return nil, true
+	}
+	for pair := range strings.SplitSeq(s, ",") {
+		from, to, found := strings.Cut(pair, "=")
+		if !found || from == "" {
+			return nil, false
+		}
+		pairs = append(pairs, from, to)
+	}
+	return pairs, true
 }
 
 func checkAddress(s string) string {

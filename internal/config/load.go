@@ -152,7 +152,7 @@ func walkSecrets(v reflect.Value, path string, visit func(string, Secret)) {
 	}
 	switch v.Kind() {
 	case reflect.Struct:
-		for _, f := range fieldsOf(v.Type()) {
+		for _, f := range fieldsFor(v) {
 			walkSecrets(v.FieldByIndex(f.index), join(path, f.key), visit)
 		}
 	case reflect.Slice:

@@ -32,8 +32,8 @@ func TestSmallest(t *testing.T) {
 	want := Default()
 	want.Name = "orders"
 	want.Database.URL = SecretEnv("WAYBILL_DATABASE_URL")
-	want.Destinations = []Destination{{Name: "kafka-a", Kind: "kafka", Kafka: DefaultKafka()}}
-	want.Destinations[0].Brokers = []string{"localhost:9092"}
+	want.Destinations = []Destination{NewDestination("kafka-a", "kafka")}
+	want.Destinations[0].Kafka.Brokers = []string{"localhost:9092"}
 	r := Route{Name: "all"}
 	r.inherit(want)
 	r.To.Destination = "kafka-a"
@@ -53,13 +53,19 @@ func TestSampleEqualsDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	given := map[string]bool{}
+	given := map[[2]string]bool{} // kind of destination, path
 	for path := range got.origins {
-		given[genericPath(path)] = true
+		kind := ""
+		for _, d := range got.Destinations {
+			if strings.HasPrefix(path, "destinations."+d.Name+".") && !strings.HasSuffix(path, ".kind") {
+				kind = d.Kind
+			}
+		}
+		given[[2]string{kind, genericPath(path)}] = true
 	}
 	for _, k := range Keys() {
-		if !given[k.Path] {
-			t.Errorf("config.yaml lacks %s", k.Path)
+		if !given[[2]string{k.Kind, k.Path}] {
+			t.Errorf("config.yaml lacks %s %s", k.Kind, k.Path)
 		}
 	}
 	want := Default()
@@ -68,10 +74,13 @@ func TestSampleEqualsDefaults(t *testing.T) {
 	if !reflect.DeepEqual(got.Config, want) {
 		t.Errorf("config.yaml differs from the defaults:\ngot  %+v\nwant %+v", got.Config, want)
 	}
-	kafka := DefaultKafka()
-	kafka.Brokers = got.Destinations[0].Brokers
-	if !reflect.DeepEqual(got.Destinations[0].Kafka, kafka) {
-		t.Errorf("destination differs from the defaults:\ngot  %+v\nwant %+v", got.Destinations[0].Kafka, kafka)
+	for _, d := range got.Destinations {
+		plain := NewDestination(d.Name, d.Kind)
+		plain.Kafka.Brokers, plain.RocketMQ.NameServers, plain.RabbitMQ.Hosts = d.Kafka.Brokers, d.RocketMQ.NameServers, d.RabbitMQ.Hosts
+		plain.RabbitMQ.Credentials, plain.RabbitMQ.TLS.Enabled = d.RabbitMQ.Credentials, d.RabbitMQ.TLS.Enabled // the sample shows them in use
+		if !reflect.DeepEqual(d, plain) {
+			t.Errorf("destination %s differs from the defaults:\ngot  %+v\nwant %+v", d.Name, d, plain)
+		}
 	}
 }
 
@@ -107,6 +116,9 @@ func TestTagsAreSound(t *testing.T) {
 
 func TestProblems(t *testing.T) {
 	with := func(extra string) string { return smallest + extra }
+	kind := func(kind, keys string) string {
+		return strings.Replace(smallest, `kind: kafka, brokers: ["localhost:9092"]`, "kind: "+kind+", "+keys, 1)
+	}
 	for name, c := range map[string]struct{ text, want string }{
 		"unknown key":     {with("relays: {}\n"), `config.yaml:8:1: relays: unknown key, did you mean "relay"?`},
 		"nested":          {strings.Replace(smallest, "brokers:", "broker:", 1), `config.yaml:5:27: destinations.kafka-a.broker: unknown key, did you mean "brokers"?`},
@@ -134,7 +146,22 @@ func TestProblems(t *testing.T) {
 		"not yaml":        {"a: [\n", "this is no YAML"},
 		"no brokers":      {strings.Replace(smallest, `, brokers: ["localhost:9092"]`, "", 1), "config.yaml:5:12: destinations.kafka-a.brokers: is missing"},
 		"no bundled":      {strings.Replace(smallest, `kafka, brokers: ["localhost:9092"]`, "waybillbroker", 1), "destinations.kafka-a.kind: the bundled broker does not run in this process"},
-		"bundled brokers": {strings.Replace(smallest, "kind: kafka", "kind: waybillbroker", 1) + "broker: { enabled: true }\n", "config.yaml:5:44: destinations.kafka-a.brokers: is a key of kind kafka"},
+		"bundled brokers": {strings.Replace(smallest, "kind: kafka", "kind: waybillbroker", 1) + "broker: { enabled: true }\n", "config.yaml:5:35: destinations.kafka-a.brokers: is a key of kind kafka, not of waybillbroker"},
+		"no hosts":        {kind("rabbitmq", ""), "destinations.kafka-a.hosts: is missing: host:port of the nodes"},
+		"no kind":         {strings.Replace(smallest, "kafka, brokers", "kafak, brokers", 1), `kind: "kafak" is none of kafka, rocketmq, rabbitmq, waybillbroker`},
+		"rocketmq tls":    {kind("rocketmq", `name_servers: ["n:1"], tls: { enabled: true }`), "tls: is a key of kind kafka and rabbitmq, not of rocketmq"},
+		"half a login":    {kind("rocketmq", `name_servers: ["n:1"], credentials: { access_key: { env: A } }`), "credentials.secret_key: is missing: access_key stands alone"},
+		"plain sasl":      {kind("kafka", `brokers: ["b:1"], sasl: { mechanism: plain, username: { env: U }, password: { env: P } }`), "sasl.mechanism: plain sends the password as it is"},
+		"no login":        {kind("kafka", `brokers: ["b:1"], sasl: { mechanism: scram-sha-256 }`), "sasl: scram-sha-256 needs username and password"},
+		"unused login":    {kind("kafka", `brokers: ["b:1"], sasl: { username: { env: U }, password: { env: P } }`), "sasl.mechanism: is none, so the username is not used"},
+		"unused tls":      {kind("rabbitmq", `hosts: ["h:1"], tls: { ca: /ca.pem }`), "tls.enabled: is false, so the other keys of tls are not used"},
+		"half a pair":     {kind("rabbitmq", `hosts: ["h:1"], tls: { enabled: true, cert: /c.pem }`), "tls.key: is missing: cert stands alone"},
+		"rabbit topic":    {strings.Replace(kind("rabbitmq", `hosts: ["h:1"]`), "destination: kafka-a", "destination: kafka-a, topic: t", 1), "to.topic: kafka-a is a RabbitMQ, which has no topics"},
+		"kafka exchange":  {strings.Replace(smallest, "destination: kafka-a", "destination: kafka-a, exchange: e", 1), "to.exchange: kafka-a is no RabbitMQ: write topic"},
+		"routing key":     {strings.Replace(kind("rabbitmq", `hosts: ["h:1"]`), "destination: kafka-a", `destination: kafka-a, routing_key: "{x}"`, 1), `to.routing_key: "{x}": {x} stands for nothing`},
+		"replace":         {strings.Replace(smallest, "name: all", `name: all, topic_replace: "._"`, 1), `routes[0].topic_replace: "._" is no list of pairs`},
+		"event source":    {strings.Replace(smallest, "name: all", "name: all, cloudevents: { mode: binary }", 1), "routes[0].cloudevents.source: is missing: a CloudEvent says where it comes from"},
+		"event mode":      {strings.Replace(smallest, "name: all", "name: all, cloudevents: { source: /s }", 1), "routes[0].cloudevents.mode: is none, so source is not used"},
 		"two routes":      {with("  - { name: all, to: { destination: kafka-a } }\n"), `routes[1].name: "all" is the name of another route`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -327,9 +354,13 @@ func TestGlobsMeet(t *testing.T) {
 
 func TestExplain(t *testing.T) {
 	for _, path := range []string{"relay.lease", "destinations.kafka-a.timeouts.broker", "routes[3].to.topic", "routes.to.topic", "database.url", "routes", "destinations"} {
-		if k, err := Explain(path); err != nil || k.Help == "" {
+		if k, err := Explain(path); err != nil || len(k) != 1 || k[0].Help == "" {
 			t.Errorf("%s: %+v, %v", path, k, err)
 		}
+	}
+	both, err := Explain("destinations.x.batch.max_bytes")
+	if err != nil || len(both) != 2 || both[0].Kind+" "+both[0].Default != "kafka 900KiB" || both[1].Kind+" "+both[1].Default != "rocketmq 1MiB" {
+		t.Errorf("a key of two kinds: %+v, %v", both, err)
 	}
 	if _, err := Explain("relay.leas"); err == nil || !strings.Contains(err.Error(), `did you mean "relay.lease"?`) {
 		t.Error(err)

@@ -78,9 +78,9 @@ func encode(v reflect.Value, path string, comment func(string, reflect.Value) st
 	switch v.Kind() {
 	case reflect.Struct:
 		n := &yaml.Node{Kind: yaml.MappingNode}
-		for _, f := range fieldsOf(v.Type()) {
+		for _, f := range fieldsFor(v) {
 			fv := v.FieldByIndex(f.index)
-			if empty(fv) && !f.is("null") || isKafkaKeyOfBundled(v, f) {
+			if empty(fv) && !f.is("null") {
 				continue
 			}
 			if f.tag.Get("keyed") != "" {
@@ -104,12 +104,6 @@ func encode(v reflect.Value, path string, comment func(string, reflect.Value) st
 		n.Content = append(n.Content, encode(v.Index(i), elementPath(v, i, path), comment))
 	}
 	return n
-}
-
-// isKafkaKeyOfBundled says that a field is one which a destination of this kind does not have.
-func isKafkaKeyOfBundled(v reflect.Value, f field) bool {
-	d, ok := v.Interface().(Destination)
-	return ok && d.Kind == KindWaybillBroker && len(f.index) > 1
 }
 
 func encodeKeyed(v reflect.Value, path string, comment func(string, reflect.Value) string) *yaml.Node {

@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
 
@@ -20,36 +19,11 @@ func (d *decoder) validate() {
 		d.at("breaker.probe_initial", "%s is above breaker.probe_cap, %s", scalarText(c.Breaker.ProbeInitial), scalarText(c.Breaker.ProbeCap))
 	}
 	d.validateRetry("retry", c.Retry)
-	for _, dest := range c.Destinations {
-		path := "destinations." + dest.Name
-		if dest.Kind == KindWaybillBroker {
-			d.validateBundled(path)
-			continue
-		}
-		if _, given := d.origins[path+".brokers"]; !given && dest.Kind == KindKafka {
-			d.at(path+".brokers", "is missing: host:port of some brokers of the cluster")
-		}
-		if dest.Timeouts.Broker >= dest.Timeouts.Publish {
-			d.at(path+".timeouts", "broker, %s, must be below publish, %s: else every slow answer is called unknown", scalarText(dest.Timeouts.Broker), scalarText(dest.Timeouts.Publish))
-		}
-		if _, given := d.origins[path+".brokers"]; given && len(dest.Brokers) == 0 {
-			d.at(path+".brokers", "the list is empty; name at least one host:port")
-		}
+	for i := range c.Destinations {
+		d.validateDestination(&c.Destinations[i])
 	}
 	d.validateBroker()
 	d.validateRoutes()
-}
-
-// validateBundled checks a destination that is the bundled broker.
-func (d *decoder) validateBundled(path string) {
-	for _, f := range fieldsOf(reflect.TypeFor[Kafka]()) {
-		if _, given := d.origins[join(path, f.key)]; given {
-			d.at(join(path, f.key), "is a key of kind kafka; what the bundled broker does stands under broker")
-		}
-	}
-	if !d.root.Broker.Enabled {
-		d.at(path+".kind", "the bundled broker does not run in this process: add broker: { enabled: true }")
-	}
 }
 
 // validateBroker checks what the bundled broker is to do.
@@ -110,9 +84,8 @@ func (d *decoder) validateRoutes() {
 		if r.To.Destination != "" && !slices.Contains(names, r.To.Destination) {
 			d.at(path+".to.destination", "there is no destination %q%s", r.To.Destination, didYouMean(r.To.Destination, names))
 		}
-		if text := checkTemplate(r.To.Topic); text != "" {
-			d.at(path+".to.topic", "%s", text)
-		}
+		d.validateTo(path+".to", r.To)
+		d.validateEvents(path+".cloudevents", r.CloudEvents)
 		if n := len(r.Match.Topic); n < 1 || n > maxTopicPattern {
 			d.at(path+".match.topic", "a pattern has 1 to %d bytes; write \"*\" for every topic", maxTopicPattern)
 			return
@@ -135,6 +108,43 @@ func (d *decoder) validateRoutes() {
 		}
 	}
 	d.validateSplits()
+}
+
+// validateTo checks the address of a route: which of its keys there are depends on the kind of the destination.
+func (d *decoder) validateTo(path string, to To) {
+	for _, t := range []struct{ key, text string }{{"topic", to.Topic}, {"exchange", to.Exchange}, {"routing_key", to.RoutingKey}} {
+		if text := checkTemplate(t.text); text != "" && (t.text != "" || t.key == "topic") {
+			d.at(join(path, t.key), "%s", text)
+		}
+	}
+	i := slices.IndexFunc(d.root.Destinations, func(x Destination) bool { return x.Name == to.Destination })
+	if i < 0 {
+		return
+	}
+	switch rabbit := d.root.Destinations[i].Kind == KindRabbitMQ; {
+	case rabbit && to.Topic != "{topic}":
+		d.at(join(path, "topic"), "%s is a RabbitMQ, which has no topics: write exchange and routing_key", to.Destination)
+	case !rabbit && to.Exchange != "":
+		d.at(join(path, "exchange"), "%s is no RabbitMQ: write topic", to.Destination)
+	case !rabbit && to.RoutingKey != "":
+		d.at(join(path, "routing_key"), "%s is no RabbitMQ: write topic", to.Destination)
+	}
+}
+
+func (d *decoder) validateEvents(path string, e CloudEvents) {
+	for _, t := range []struct{ key, text string }{{"source", e.Source}, {"type", e.Type}} {
+		if text := checkTemplate(t.text); text != "" && (t.text != "" || t.key == "type") {
+			d.at(join(path, t.key), "%s", text)
+		}
+	}
+	switch {
+	case e.Mode == "none" && e.Source != "":
+		d.at(join(path, "mode"), "is none, so source is not used: choose binary or structured")
+	case e.Mode != "none" && e.Source == "":
+		d.at(join(path, "source"), "is missing: a CloudEvent says where it comes from, such as /shop/payments")
+	case e.Mode == "structured" && e.Prefix != "":
+		d.at(join(path, "prefix"), "is for binary: a structured event has no headers")
+	}
 }
 
 // validateSplits warns where a header decides between two destinations for one topic: the messages of one key then have two orders.

@@ -1,0 +1,114 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/waybillmq/waybill/adapters/rocketmq"
+	"github.com/waybillmq/waybill/adapters/waybillbroker"
+	"github.com/waybillmq/waybill/internal/config"
+	"github.com/waybillmq/waybill/relay"
+)
+
+// hooks are what a publisher asks of the relay that sends through it. The zero hooks are for one that only asks its broker questions.
+type hooks struct {
+	trusted      func() bool        // whether the lease is still trusted; nil = always
+	lanesChanged func(topic string) // nil = nobody wants to know
+	log          *slog.Logger       // for client libraries that write one; nil = nowhere
+}
+
+// describe is the engine's description of a destination that is reached through a network, but for its name and what follows its opening.
+func describe(c *config.Config, d *config.Destination, h hooks) relay.Destination {
+	switch d.Kind {
+	case config.KindKafka:
+		return describeKafka(c, d, h)
+	case config.KindRocketMQ:
+		return describeRocketMQ(c, d, h)
+	case config.KindRabbitMQ:
+		return describeRabbitMQ(c, d, h)
+	}
+	panic("internal/app: kind " + d.Kind + " of a destination that was validated") // one kind that is configured and not built in: ours to mend
+}
+
+// destination is the engine's description of any destination.
+func (e *engine) destination(d *config.Destination, b waybillbroker.Broker) (to relay.Destination) {
+	h := hooks{trusted: func() bool { return e.relay.Trusted() }, lanesChanged: func(string) { e.relay.LanesChanged(d.Name) }, log: e.log}
+	if d.Kind == config.KindWaybillBroker {
+		to = describeBundled(e.store, b, h)
+	} else {
+		to = describe(e.config, d, h)
+	}
+	to.Name = d.Name
+	to.Opened = func(p relay.Publisher) error { return e.opened(d, p) }
+	return to
+}
+
+// sameCluster compares two cluster ids of a kind whose id names brokers too; nil = the id is the cluster.
+func sameCluster(kind string) func(a, b string) bool {
+	if kind == config.KindRocketMQ {
+		return rocketmq.SameCluster
+	}
+	return nil
+}
+
+// targetTopics lists the topics that routes name at a destination; nil when one is computed from the message.
+func targetTopics(c *config.Config, destination string) []string {
+	topics := []string{}
+	for _, r := range relayRoutes(c) {
+		if r.Destination != destination {
+			continue
+		}
+		if strings.Contains(r.Target, "{") {
+			return nil
+		}
+		m := relay.Message{}
+		r.Topic, r.Headers = "", nil
+		if router, err := relay.NewRouter([]relay.Route{r}); err == nil { // replaces what the route replaces
+			router.Find(&m)
+			topics = append(topics, m.Target)
+		}
+	}
+	slices.Sort(topics)
+	return slices.Compact(topics)
+}
+
+// checkLimit bounds the check of one destination.
+const checkLimit = 10 * time.Second
+
+// CheckDestinations asks every destination whether it can be reached and is configured to keep its promise. It changes nothing.
+func CheckDestinations(ctx context.Context, c *config.Config) map[string]relay.Findings {
+	out := map[string]relay.Findings{}
+	for i := range c.Destinations {
+		d := &c.Destinations[i]
+		found, err := checkDestination(ctx, c, d)
+		switch {
+		case err == nil:
+		case d.Kind == config.KindWaybillBroker:
+			found.Items = append(found.Items, relay.Finding{ID: "waybillbroker.folder", Level: relay.LevelFail, Subject: c.Broker.Dir, Text: err.Error(), Fix: "correct broker.dir"})
+		default:
+			found.Items = append(found.Items, relay.Finding{ID: d.Kind + ".reachable", Level: relay.LevelFail, Subject: strings.Join(d.Servers(), ","),
+				Text: err.Error(), Fix: fmt.Sprintf("correct destinations.%s, or start the broker", d.Name)})
+		}
+		out[d.Name] = found
+	}
+	return out
+}
+
+func checkDestination(ctx context.Context, c *config.Config, d *config.Destination) (found relay.Findings, err error) {
+	if d.Kind == config.KindWaybillBroker {
+		return checkBundled(c)
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkLimit)
+	defer cancel()
+	p, err := describe(c, d, hooks{}).New()
+	if err != nil {
+		return found, err
+	}
+	defer func() { err = errors.Join(err, p.Close(context.WithoutCancel(ctx))) }()
+	return p.Check(ctx)
+}
