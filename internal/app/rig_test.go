@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/waybillmq/waybill/adapters/waybillbroker"
 	"github.com/waybillmq/waybill/internal/config"
 	"github.com/waybillmq/waybill/internal/testservices"
 	"github.com/waybillmq/waybill/migrations"
@@ -23,7 +24,8 @@ type rig struct {
 	pool   *pgxpool.Pool
 	config *config.Config // of the next relay that is started
 	kafka  *testservices.Cluster
-	prefix string // of its topics
+	broker waybillbroker.Broker // the bundled one of the next relay; nil = none beside the configured
+	prefix string               // of its topics
 	topics map[string]*testservices.Cluster
 
 	program func() (string, error) // path of the real program, built when it is first needed

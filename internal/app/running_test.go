@@ -18,7 +18,7 @@ func (r *rig) start(instance string) *runningRelay {
 	c.Relay.Instance = instance
 	ctx, cancel := context.WithCancel(context.Background())
 	log, done := &logBuffer{}, make(chan error, 1)
-	go func() { done <- Run(ctx, RunOptions{Config: &c, LogTo: log, Version: "test"}) }()
+	go func() { done <- Run(ctx, RunOptions{Config: &c, LogTo: log, Version: "test", Broker: r.broker}) }()
 	rr := &runningRelay{stop: sync.OnceValue(func() error {
 		cancel()
 		return <-done
