@@ -16,7 +16,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/rogpeppe/go-internal/testscript"
-	"go.uber.org/goleak"
 
 	"github.com/waybillmq/waybill/internal/telemetry"
 	"github.com/waybillmq/waybill/internal/testservices"
@@ -33,7 +32,7 @@ type servers struct{ m *testing.M }
 // Run implements testscript.TestingM.
 func (s servers) Run() int {
 	code := s.m.Run()
-	if err := errors.Join(testservices.CloseAll(), goleak.Find()); err != nil {
+	if err := errors.Join(testservices.CloseAll(), testservices.Goroutines()); err != nil {
 		fmt.Fprintln(os.Stderr, "leftovers of the tests:", err)
 		code = max(code, 1)
 	}

@@ -46,7 +46,7 @@ func NewCertificates() (*Certificates, error) {
 		name   string
 		until  time.Time
 	}{
-		{&c.authority, nil, "waybill test authority", now.Add(certificateYear)},
+		{&c.authority, nil, "authority of these tests", now.Add(certificateYear)},
 		{&other, nil, "another test authority", now.Add(certificateYear)},
 		{&c.server, &c.authority, "localhost", now.Add(certificateYear)},
 		{&c.soon, &c.authority, "localhost", now.Add(SoonExpires)},

@@ -82,7 +82,7 @@ func closed(s server) {
 //	func TestMain(m *testing.M) { testservices.Main(m) }
 func Main(m *testing.M) {
 	code := m.Run()
-	if err := errors.Join(leftovers(), CloseAll(), goroutines()); err != nil {
+	if err := errors.Join(leftovers(), CloseAll(), Goroutines()); err != nil {
 		fmt.Fprintln(os.Stderr, "leftovers of the tests:", err)
 		code = max(code, 1)
 	}
@@ -92,8 +92,8 @@ func Main(m *testing.M) {
 // clientRemnants is how long the Go client of RocketMQ keeps goroutines after it was shut down: two sleep for 10 s, whatever happens.
 const clientRemnants = 12 * time.Second
 
-// goroutines names those that still run. Where RocketMQ was used they are waited for.
-func goroutines() error {
+// Goroutines names those that still run, for a TestMain that cannot be Main. Where RocketMQ was used they are waited for.
+func Goroutines() error {
 	janitor := goleak.IgnoreAnyFunction("github.com/patrickmn/go-cache.(*janitor).Run") // that client starts it with the program
 	err := goleak.Find(janitor)
 	if err == nil || !rocketUsed.Load() {
