@@ -83,7 +83,7 @@ func compare(b *testing.B, hosts []string, size int) {
 func benchBatches(p *Publisher, queue string, size int) map[relay.Lane][][]*relay.Message {
 	lanes := map[relay.Lane][][]*relay.Message{}
 	for i := range benchMessages {
-		m := &relay.Message{ID: relay.ID(i + 1), MessageID: fmt.Sprint("8c0b7e5e-6a3f-4e0e-9f0e-0d8d1c9a1b2c-", i), Topic: queue, Target: "", Key: queue,
+		m := &relay.Message{ID: relay.ID(i + 1), MessageID: fmt.Sprint("8c0b7e5e-6a3f-4e0e-9f0e-0d8d1c9a1b2c-", i), Topic: queue, Target: DefaultExchange, RoutingKey: queue, Key: queue,
 			Type: "order.paid", CreatedAt: time.Unix(1_700_000_000, 0), Payload: make([]byte, size), Size: size,
 			Headers: []relay.Header{{Name: "tenant", Value: "t-1"}, {Name: "region", Value: "eu"}}}
 		at := relay.Lane{Topic: queue, Index: channelOf(&relay.Message{Key: fmt.Sprint("key ", i%benchKeys)}, p.cfg.Channels)}

@@ -34,26 +34,40 @@ func ReadAll(ctx context.Context, cfg Config, topic string, f func(Record) error
 	return nil
 }
 
-// CreateTopics makes topics with so many queues on every master, perm 6, or changes their number, and returns when the name server gives their routes. It is for demonstrations and tests: a publisher never creates topics.
-func CreateTopics(ctx context.Context, cfg Config, names []string, queues int) error {
+// Masters are the addresses of the masters of the cluster, at least one.
+func Masters(ctx context.Context, cfg Config) (addresses []string, err error) {
 	p := newProber(cfg)
 	var found *cluster
 	if err := p.names(ctx, func(l *link) (err error) {
 		found, err = l.cluster(ctx)
 		return err
 	}); err != nil {
+		return nil, err
+	}
+	for _, b := range found.Brokers {
+		if b.master() != "" && (cfg.Cluster == "" || b.Cluster == cfg.Cluster) {
+			addresses = append(addresses, b.master())
+		}
+	}
+	if len(addresses) == 0 {
+		return nil, fmt.Errorf("no master is registered with %v", cfg.NameServers)
+	}
+	return addresses, nil
+}
+
+// CreateTopics makes topics with so many queues on every master, perm 6, or changes their number, and returns when the name server gives their routes. It is for
+// demonstrations, measurements and tests: a publisher never creates topics.
+func CreateTopics(ctx context.Context, cfg Config, names []string, queues int) error {
+	p := newProber(cfg)
+	masters, err := Masters(ctx, cfg)
+	if err != nil {
 		return fmt.Errorf("rocketmq: create topics: %w", err)
 	}
-	masters := 0
-	for _, b := range found.Brokers {
-		if b.master() == "" || cfg.Cluster != "" && b.Cluster != cfg.Cluster {
-			continue
-		}
-		masters++
-		err := p.broker(ctx, b.master(), func(l *link) error {
+	for _, master := range masters {
+		err := p.broker(ctx, master, func(l *link) error {
 			for _, name := range names {
 				if err := l.createTopic(ctx, name, queues); err != nil {
-					return fmt.Errorf("topic %s on broker %s: %w", name, b.Name, err)
+					return fmt.Errorf("topic %s on broker %s: %w", name, master, err)
 				}
 			}
 			return nil
@@ -62,11 +76,8 @@ func CreateTopics(ctx context.Context, cfg Config, names []string, queues int) e
 			return fmt.Errorf("rocketmq: create %w", err)
 		}
 	}
-	if masters == 0 {
-		return fmt.Errorf("rocketmq: create topics: no master is registered with %v", cfg.NameServers)
-	}
 	for _, name := range names {
-		if err := awaitRoute(ctx, p, name, masters*queues); err != nil {
+		if err := awaitRoute(ctx, p, name, len(masters)*queues); err != nil {
 			return fmt.Errorf("rocketmq: create topic %s: %w", name, err)
 		}
 	}

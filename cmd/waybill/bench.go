@@ -21,12 +21,16 @@ timed run is checked: nothing lost, nothing twice, each key in order.`
 
 func newBench(p *program) *cobra.Command {
 	c := &cobra.Command{Use: "bench", Short: "Measure the relay on this machine", Long: benchHelp, GroupID: groupRun, Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return usage("bench needs a subject: store, drain or broker") }}
+		RunE: func(*cobra.Command, []string) error {
+			return usage("bench needs a subject: store, drain, queues or broker")
+		}}
 	c.AddCommand(
 		newBenchOf(p, &cobra.Command{Use: "store", Short: "Between the table and a publisher that confirms at once: S1 to S5, S9"},
 			[]string{"S1", "S2", "S3", "S4", "S5", "S9"}, 500_000, app.BenchStore),
 		newBenchOf(p, &cobra.Command{Use: "drain --kafka HOST:PORT", Short: "From PostgreSQL to a real Kafka: K3, K4, E1, L2"},
 			[]string{"K3", "K4", "E1", "L2"}, 300_000, app.BenchDrain),
+		newBenchOf(p, &cobra.Command{Use: "queues", Short: "From PostgreSQL to a RocketMQ or a RabbitMQ beside their own clients: R1, M1"},
+			[]string{"R1", "M1"}, 100_000, app.BenchQueues),
 		newBenchOf(p, &cobra.Command{Use: "broker", Short: "The bundled broker, one node, alone and behind the relay: B4, B6, B13, B17, B20, L1"},
 			[]string{"B4", "B6", "B13", "B17", "B20", "L1"}, 500_000, app.BenchBroker),
 		newBenchWorker(p))
@@ -58,6 +62,10 @@ func newBenchOf(p *program, c *cobra.Command, ids []string, rows int64, measure 
 	if slices.Contains(ids, "K3") {
 		f.StringSliceVar(&o.Kafka, "kafka", nil, "brokers of a Kafka cluster (required)")
 		cobra.CheckErr(c.MarkFlagRequired("kafka"))
+	}
+	if slices.Contains(ids, "R1") {
+		f.StringSliceVar(&o.RocketMQ, "rocketmq", nil, "name servers of a RocketMQ, HOST:PORT")
+		f.StringVar(&o.RabbitMQ, "rabbitmq", "", "a RabbitMQ with the account guest, HOST:PORT")
 	}
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if o.Rounds < 1 || o.Rounds > 100 {

@@ -23,6 +23,11 @@ func BenchDrain(ctx context.Context, o BenchOptions) ([]BenchFigure, error) {
 	return bench.Drain(ctx, o)
 }
 
+// BenchQueues measures the whole relay, to a RocketMQ or a RabbitMQ.
+func BenchQueues(ctx context.Context, o BenchOptions) ([]BenchFigure, error) {
+	return bench.Queues(ctx, o)
+}
+
 // BenchBroker measures the bundled broker, alone and behind the relay.
 func BenchBroker(ctx context.Context, o BenchOptions) ([]BenchFigure, error) {
 	return bench.Broker(ctx, o)

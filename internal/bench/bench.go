@@ -16,7 +16,9 @@ type Options struct {
 	Only   []string
 	PgBin  string // folder with initdb and postgres; empty = the newest found
 
-	Kafka []string // bootstrap addresses, host:port; a drain needs them
+	Kafka    []string // bootstrap addresses, host:port; a drain needs them
+	RocketMQ []string // name servers, host:port
+	RabbitMQ string   // host:port; the account is guest
 
 	// Worker is a command whose standard input and output go to Work: the program itself.
 	Worker []string
@@ -50,7 +52,7 @@ func newBench(opt Options, rows int64) *Bench {
 	if opt.Progress == nil {
 		opt.Progress = io.Discard
 	}
-	return &Bench{opt: opt, ours: append([]int{os.Getpid()}, listeners(opt.Kafka)...)}
+	return &Bench{opt: opt, ours: append([]int{os.Getpid()}, listeners(slices.Concat(opt.Kafka, opt.RocketMQ, []string{opt.RabbitMQ}))...)}
 }
 
 // start starts what every bench of the relay needs.

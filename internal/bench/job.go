@@ -15,6 +15,8 @@ const (
 	jobRelay = "relay" // the engine, as `waybill run` has it
 	jobLoop  = "loop"  // the textbook: SELECT … FOR UPDATE SKIP LOCKED, publish, UPDATE, COMMIT
 
+	jobNative = "native" // the best loop of a broker's client library, without a database
+
 	jobAppend  = "append"  // producers of the bundled broker
 	jobGroups  = "groups"  // the same into a file, one sync for all that wait
 	jobFiles   = "files"   // the same into a file for each lane, one sync for each request
@@ -29,8 +31,9 @@ type job struct {
 	First   int64 // lowest id
 	Rows    int64 // how many ids, without a gap; 0 = run until told to stop (relay only)
 	Brokers []string
+	Queue   *queueServer  // instead of Brokers: a RocketMQ or a RabbitMQ
 	Topic   string        // at the broker
-	Ack     time.Duration // of the stub that stands for the broker when Brokers is empty
+	Ack     time.Duration // of the stub that stands for the broker when there is none
 	Workers int           // of the loop
 	Page    int           // rows of a transaction of the loop
 	Profile string        // file for a CPU profile of the timed part; empty = none
@@ -74,6 +77,8 @@ func (j *job) prepare(ctx context.Context) (*task, error) {
 		return prepareRelay(ctx, j)
 	case jobLoop:
 		return prepareLoop(ctx, j)
+	case jobNative:
+		return prepareNative(ctx, j)
 	case jobAppend, jobGroups, jobFiles:
 		return prepareAppend(ctx, j)
 	case jobFill:

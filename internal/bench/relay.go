@@ -40,6 +40,10 @@ func prepareRelay(ctx context.Context, j *job) (*task, error) {
 	}
 	opt.Routes = []relay.Route{{Name: "bench", Topic: "*", Destination: "bench", Target: j.Topic, Retry: relay.DefaultRetry()}}
 	opt.Destinations = []relay.Destination{j.destination(w, func() *relay.Relay { return engine })}
+	if j.Queue != nil {
+		j.Queue.route(&opt.Routes[0], j.Topic)
+		opt.Destinations = []relay.Destination{j.Queue.destination(j.Topic, func() *relay.Relay { return engine })}
+	}
 	if b != nil {
 		opt.Routes[0].Target, opt.Destinations = nodeTopic, []relay.Destination{b.destination()}
 	}
@@ -69,6 +73,7 @@ func prepareRelay(ctx context.Context, j *job) (*task, error) {
 	switch {
 	case b != nil:
 		t.check = func() error { return b.check(context.WithoutCancel(ctx), w, &t.report) }
+	case j.Queue != nil: // it is read back by the bench
 	case len(j.Brokers) == 0:
 		t.check = w.verdict
 	}
