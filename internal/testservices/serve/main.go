@@ -25,7 +25,7 @@ import (
 const usage = `usage: serve postgres [--major 15|18] [--fsync]
        serve kafka [--nodes 1|3] [--roomy]
        serve rocketmq [--slave] [--roomy]
-       serve rabbitmq [--nodes 1|3]
+       serve rabbitmq [--nodes 1|3] [--roomy]
        serve install             what is missing of all, and nothing else
 It prints one line, the URL or the list of addresses, when the server is up, and runs until Ctrl-C.
 `
@@ -77,7 +77,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	case "rocketmq":
 		address, err = rocketmq(ctx, *slave, *roomy)
 	case "rabbitmq":
-		address, err = rabbitmq(ctx, *nodes)
+		address, err = rabbitmq(ctx, *nodes, *roomy)
 	default:
 		flags.Usage()
 		return errUsage
@@ -129,8 +129,12 @@ func rocketmq(ctx context.Context, slave, roomy bool) (string, error) {
 	return strings.Join(r.NameServers, ";"), nil
 }
 
-func rabbitmq(ctx context.Context, nodes int) (string, error) {
-	r, err := testservices.NewRabbitMQ(ctx, nodes, testservices.Plugins("rabbitmq_management"))
+func rabbitmq(ctx context.Context, nodes int, roomy bool) (string, error) {
+	opts := []testservices.RabbitOption{testservices.Plugins("rabbitmq_management")}
+	if roomy {
+		opts = append(opts, testservices.RabbitSetting("vm_memory_high_watermark.absolute", "4GiB"))
+	}
+	r, err := testservices.NewRabbitMQ(ctx, nodes, opts...)
 	if err != nil {
 		return "", err
 	}
