@@ -175,6 +175,9 @@ func (r *Rocket) String() string { return fmt.Sprintf("RocketMQ on %v", r.NameSe
 // LogFile is where a part logs.
 func (r *Rocket) LogFile(part Part) string { return r.parts[part].log() }
 
+// Store is the folder where a broker keeps its messages.
+func (r *Rocket) Store(part Part) string { return filepath.Join(r.parts[part].dir, "store") }
+
 // PID is the process id of a part as it was started last.
 func (r *Rocket) PID(part Part) int { return r.parts[part].pid() }
 

@@ -1,6 +1,8 @@
 package testservices_test
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -40,4 +42,14 @@ func TestRocketMQWithAccounts(t *testing.T) {
 	r := testservices.RocketMQCluster(t, testservices.WithACL())
 	must(t, r.SetAccounts(testservices.Account{AccessKey: "somebody", SecretKey: "some-secret", Topics: map[string]string{"a": "PUB"}}))
 	must(t, r.CreateTopic("a", 1))
+}
+
+// A broker that was killed while it made a file does not start over it by itself.
+func TestRocketMQStartsOverAFileThatWasNotMade(t *testing.T) {
+	r := testservices.RocketMQCluster(t)
+	must(t, r.CreateTopic("unmade", 1))
+	must(t, r.Kill(testservices.Master))
+	must(t, os.MkdirAll(filepath.Join(r.Store(testservices.Master), "consumequeue", "unmade", "0"), 0o755))
+	must(t, os.WriteFile(filepath.Join(r.Store(testservices.Master), "consumequeue", "unmade", "0", "00000000000000120000"), nil, 0o644))
+	must(t, r.Start(testservices.Master))
 }
