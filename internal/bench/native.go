@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -66,8 +67,15 @@ func nativeRocketMQ(j *job) (*task, error) {
 				batch = append(batch, m)
 			}
 			r, err := p.SendSync(context.Background(), batch...)
-			if err != nil || r.Status != primitive.SendOK {
-				return fmt.Errorf("send: %v %w", r, err)
+			for try := 0; err != nil && strings.Contains(err.Error(), "route info not found") && try < 100; try++ { // it asks once, the other lanes are told so
+				pause(context.Background(), 10*time.Millisecond)
+				r, err = p.SendSync(context.Background(), batch...)
+			}
+			if err != nil {
+				return fmt.Errorf("send: %w", err)
+			}
+			if r.Status != primitive.SendOK {
+				return fmt.Errorf("send: the broker answered with status %d", r.Status)
 			}
 		}
 		return nil
