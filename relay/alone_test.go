@@ -82,7 +82,7 @@ func TestWhenNobodyTakesAnythingInNothingIsCharged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, relaytest.BrokerConfig{})
 		began := time.Now()
-		w.broker.Script(returnLost(func() bool { return time.Since(began) < 10*time.Minute }))
+		w.broker.Script(returnLost(func() bool { return time.Since(began) < 4*time.Minute }))
 		w.start()
 		for i := range 400 {
 			w.db.Send("t", fmt.Sprint("lost", i%20), fmt.Sprint(i))

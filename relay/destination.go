@@ -20,6 +20,7 @@ type destination struct {
 	topics    map[string]*pause // by target topic
 	quietTo   time.Time         // without a fence: no byte before
 	acks      uint64            // batches with an ack
+	ackedAt   time.Time         // the last of them
 	exact     Exact             // pub, when it is one
 	settled   []ID              // for exact: marked sent by commits that a later claim makes durable
 	lastFault Outcome           // for people

@@ -170,8 +170,8 @@ type Outcome struct {
 	Earlier bool
 	// Alive: with Unavailable or Unknown, a living broker said so of this lane alone, and blames no message (its leader moved, it has too few replicas). The
 	// lane waits and nothing is charged; the breaker neither counts it nor closes by it: other lanes of the destination are not to wait with it.
-	// With Unavailable and ScopeKey it speaks of this message alone (nothing takes it in where it goes), not of one behind a failure: after a few tries in place
-	// it leaves the lane, so that the others go on.
+	// With Unavailable and ScopeKey it speaks of this message alone (nothing takes it in where it goes), not of one behind a failure: it leaves
+	// the lane, after a few tries in place when nothing passes beside it, so that the others go on.
 	Alive bool
 }
 

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/waybillmq/waybill/internal/kp"
@@ -11,7 +12,7 @@ import (
 const (
 	unknownTries = 5                // in place, then its messages leave the lane
 	unknownFor   = 60 * time.Second // the same as a time
-	aloneFor     = 5 * time.Second  // the same for messages that nobody takes in: certainly not stored, so others may be tried in their place sooner
+	aloneFor     = 5 * time.Second  // the same for messages that nobody takes in
 	lonelyTries  = 5                // answers in which one message alone met unavailable while its neighbours passed
 	retryInitial = 50 * time.Millisecond
 	retryCap     = 30 * time.Second
@@ -27,6 +28,7 @@ func (f *flow) resolve(l *lane, outcomes []Outcome, took time.Duration, now time
 	answered := sortOutcomes(l.open, outcomes)
 	if len(answered.acked) > 0 {
 		d.acks++
+		d.ackedAt = now
 		f.ack(l, answered.acked, answered.at)
 	}
 	l.open = append(l.open[:0], answered.rest...)
@@ -200,7 +202,10 @@ func (f *flow) failed(l *lane, a answered, took time.Duration, now time.Time) {
 	case o.Kind == Unknown && (o.Earlier || o.Alive):
 		l.unknowns = 0
 		return
-	case o.Kind == Unknown, alone:
+	case alone:
+		f.returned(l, o, len(a.acked) > 0, took, now)
+		return
+	case o.Kind == Unknown:
 		f.unknown(l, o, took, now)
 		return
 	}
@@ -278,27 +283,43 @@ func (f *flow) pauseScope(l *lane, o Outcome, now time.Time) {
 
 // unknown decides whether a batch that may be stored goes again in place. It leaves the lane after unknownTries or unknownFor, but only while others are
 // acked: a black hole answers everything with time-outs, and an outage must not spend an attempt. A destination whose only active lane this is has no
-// others: there a healthy Check stands in for them, and no attempt is charged. A message that the broker says nobody takes in goes the same way, and there
-// that word stands in for the Check.
+// others: there a healthy Check stands in for them, and no attempt is charged.
 func (f *flow) unknown(l *lane, o Outcome, took time.Duration, now time.Time) {
 	if l.unknowns++; l.unknowns == 1 {
 		l.firstUnknown, l.acksThen, l.healthyAt = now, l.dest.acks, time.Time{}
-		if o.Kind == Unavailable {
-			l.healthyAt = now
-		}
 	}
-	others, patience := l.dest.acks > l.acksThen, unknownFor
-	if o.Kind == Unavailable {
-		patience = aloneFor
-	}
+	others := l.dest.acks > l.acksThen
 	switch {
 	case others && (l.unknowns >= unknownTries || now.Sub(l.firstUnknown) >= unknownFor):
 		f.moveOut(l, o, true, took)
-	case !others && !l.healthyAt.IsZero() && now.Sub(l.healthyAt) >= patience<<min(l.moves, 6):
-		moves := l.moves + 1
-		f.moveOut(l, o, false, took)
-		l.moves = moves
+	case !others && !l.healthyAt.IsZero() && now.Sub(l.healthyAt) >= unknownFor<<min(l.moves, 6):
+		f.moveUncharged(l, o, took)
 	}
+}
+
+// returned decides about a batch of which a living broker says that nobody takes it in. It is certainly not stored, so that others may go in its place: it
+// leaves the lane at once when neighbours passed in the same answer or when it was tried before, else after a few tries in place. It is charged while others
+// pass; where nothing does, it is an outage, and the longer that lasts the fewer rows are moved.
+func (f *flow) returned(l *lane, o Outcome, neighbours bool, took time.Duration, now time.Time) {
+	d := l.dest
+	if l.unknowns++; l.unknowns == 1 {
+		l.firstUnknown, l.acksThen = now, d.acks
+	}
+	others := neighbours || d.acks > l.acksThen
+	again := slices.ContainsFunc(l.open, func(m *Message) bool { return m.held != nil })
+	switch {
+	case again && !d.ackedAt.IsZero() && now.Sub(d.ackedAt) < configPause, others && (neighbours || l.unknowns >= unknownTries):
+		f.moveOut(l, o, true, took)
+	case again, !others && now.Sub(l.firstUnknown) >= aloneFor<<min(l.moves, 2):
+		f.moveUncharged(l, o, took)
+	}
+}
+
+// moveUncharged moves the open batch out without an attempt; the lane remembers how often since its last ack.
+func (f *flow) moveUncharged(l *lane, o Outcome, took time.Duration) {
+	moves := l.moves + 1
+	f.moveOut(l, o, false, took)
+	l.moves = moves
 }
 
 // moveOut takes the open batch out of its lane into held: per key the lowest message is retrying, or dead when it has used up its attempts, the others of
