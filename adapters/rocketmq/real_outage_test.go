@@ -23,7 +23,7 @@ func TestKilledAndRestarted(t *testing.T) {
 	topic := topicName(t)
 	must(t, r.CreateTopic(topic, 6))
 	p := open(t, r.NameServers, nil)
-	f := drive(t, p, topic, 6, 100, 0)
+	f := drive(t, p, topic, 6, 100)
 	for range 4 {
 		f.more(30)
 		eventually(t, "something is in flight", func() bool { return f.busy.Load() > 0 })
@@ -43,7 +43,7 @@ func TestPausedMaster(t *testing.T) {
 	topic := topicName(t)
 	must(t, r.CreateTopic(topic, 4))
 	p := open(t, r.NameServers, nil)
-	f := drive(t, p, topic, 4, 100, 0)
+	f := drive(t, p, topic, 4, 100)
 	f.more(30)
 	must(t, r.Pause(testservices.Master))
 	eventually(t, "unknown in each lane", func() bool { return f.count(relay.Unknown) >= 4 })
@@ -113,7 +113,7 @@ func TestMasterKilledBesideItsSlave(t *testing.T) {
 	topic := topicName(t)
 	must(t, r.CreateTopic(topic, 2))
 	p := open(t, r.NameServers, nil)
-	f := drive(t, p, topic, 2, 50, 0)
+	f := drive(t, p, topic, 2, 50)
 	f.more(20)
 	for range 2 {
 		must(t, r.Kill(testservices.Master))
@@ -137,7 +137,7 @@ func TestNameServersFail(t *testing.T) {
 	topic := topicName(t)
 	must(t, r.CreateTopic(topic, 2))
 	p := open(t, r.NameServers, func(c *Config) { c.Connect = time.Second })
-	f := drive(t, p, topic, 2, 50, 0)
+	f := drive(t, p, topic, 2, 50)
 	f.more(20)
 	must(t, r.Kill(testservices.NameServer))
 	f.more(20)
@@ -168,7 +168,7 @@ func TestNameServersMove(t *testing.T) {
 	p := newPublisher(t, r.NameServers, nil)
 	p.watchEvery = 20 * time.Millisecond
 	opened(t, p)
-	f := drive(t, p, topic, 2, 50, 0)
+	f := drive(t, p, topic, 2, 50)
 	f.more(10)
 	p.clients.mu.Lock()
 	p.clients.servers = []string{unusedAddr(t)} // as if the names had led there until now

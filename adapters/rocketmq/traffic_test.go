@@ -20,7 +20,6 @@ type traffic struct {
 	topic string
 	lanes int
 	size  int // messages of a batch
-	total int // messages of a lane, after which it ends; 0 = until stop
 
 	stop  chan struct{}
 	tasks sync.WaitGroup
@@ -36,8 +35,8 @@ type traffic struct {
 	worst map[relay.Kind]time.Duration
 }
 
-func drive(t *testing.T, p *Publisher, topic string, lanes, size, total int) *traffic {
-	f := &traffic{t: t, p: p, topic: topic, lanes: lanes, size: size, total: total, stop: make(chan struct{}), acked: make([][]string, lanes),
+func drive(t *testing.T, p *Publisher, topic string, lanes, size int) *traffic {
+	f := &traffic{t: t, p: p, topic: topic, lanes: lanes, size: size, stop: make(chan struct{}), acked: make([][]string, lanes),
 		where: map[string]int64{}, kinds: map[relay.Kind]int{}, codes: map[string]int{}, worst: map[relay.Kind]time.Duration{}}
 	for i := range lanes {
 		f.tasks.Go(func() { f.lane(i) })
@@ -47,7 +46,7 @@ func drive(t *testing.T, p *Publisher, topic string, lanes, size, total int) *tr
 
 func (f *traffic) lane(i int) {
 	lane := relay.Lane{Topic: f.topic, Index: int32(i)}
-	for id := 1; f.total == 0 || id <= f.total; id += f.size {
+	for id := 1; ; id += f.size {
 		batch := ids(f.topic, fmt.Sprint("key of lane ", i), numbers(id, id+f.size-1)...)
 		for pause := 10 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
 			begun := time.Now()

@@ -53,6 +53,20 @@ func produceUntil(t *testing.T, c *testservices.Cluster, topic, value string) {
 	must(t, err)
 }
 
+// led waits for a leader of partition 0 of orders that is wanted.
+func led(t *testing.T, c *testservices.Cluster, wanted func(int) bool) int {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	leader, err := c.Leader("orders", 0)
+	for (err != nil || !wanted(leader)) && time.Now().Before(deadline) {
+		leader, err = c.Leader("orders", 0)
+	}
+	if err != nil || !wanted(leader) {
+		t.Fatalf("node %d leads: %v", leader, err)
+	}
+	return leader
+}
+
 // values reads partition 0 from the beginning to the value last.
 func values(t *testing.T, c *testservices.Cluster, topic, last string) []string {
 	t.Helper()
@@ -102,19 +116,15 @@ func TestThreeNodesSurviveTheirFaults(t *testing.T) {
 	must(t, produce(t, c, "orders", "1"))
 	for to := 1; to <= 3; to++ {
 		must(t, c.MoveLeaders("orders", 1, to))
-		if leader, err := c.Leader("orders", 0); err != nil || leader != to {
-			t.Errorf("node %d leads after it was given to %d: %v", leader, to, err)
-		}
+		led(t, c, func(leader int) bool { return leader == to }) // the node that is asked learns of it a moment later
 	}
 
-	leader, err := c.Leader("orders", 0)
-	must(t, err)
+	leader := led(t, c, func(int) bool { return true })
 	must(t, c.Kill(leader))
 	produceUntil(t, c, "orders", "2")
 	must(t, c.Start(leader))
 
-	leader, err = c.Leader("orders", 0)
-	must(t, err)
+	leader = led(t, c, func(int) bool { return true })
 	must(t, c.Pause(leader))
 	produceUntil(t, c, "orders", "3")
 	must(t, c.Resume(leader))
