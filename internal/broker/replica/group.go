@@ -42,8 +42,6 @@ type group struct {
 	term  atomic.Uint64 // in which it led last
 	led   chan struct{} // closed when this node has applied an entry of a term that it leads, and so everything before
 
-	encoding sync.Mutex // held while commands are encoded: whoever gives one up waits for its end. Locked behind mu
-
 	mu       sync.Mutex
 	waiting  []*proposal // not proposed yet
 	bytes    int         // of waiting
@@ -54,10 +52,29 @@ type group struct {
 
 // proposal is a command on its way.
 type proposal struct {
-	command fsm.Command
-	done    chan struct{} // closed when result or err is set
-	result  fsm.Result
-	err     error
+	command  fsm.Command
+	ctx      context.Context // of whoever waits
+	until    time.Time       // zero = no limit
+	answered atomic.Bool
+	done     chan struct{} // one slot: result or err is set
+	result   fsm.Result
+	err      error
+}
+
+// answer wakes whoever waits; of several answers the first counts.
+func (p *proposal) answer(result fsm.Result, err error) {
+	if p.answered.CompareAndSwap(false, true) {
+		p.result, p.err = result, err
+		p.done <- struct{}{}
+	}
+}
+
+// overdue says why nobody waits for it any more, nil while somebody does.
+func (p *proposal) overdue(now time.Time) error {
+	if !p.until.IsZero() && !now.Before(p.until) {
+		return ErrTimeout
+	}
+	return p.ctx.Err()
 }
 
 // size is what a proposal takes in an entry, at most.
@@ -69,9 +86,16 @@ type snapshot struct {
 	state       []byte
 }
 
-// propose hands a command over; it is answered when it was applied, or cannot be any more.
-func (g *group) propose(c fsm.Command) (*proposal, error) {
-	p := &proposal{command: c, done: make(chan struct{})}
+// propose hands a command over; it is answered when it was applied, cannot be any more, or is overdue.
+func (g *group) propose(ctx context.Context, c fsm.Command, limit time.Duration) (*proposal, error) {
+	p, ok := g.host.answered.Get().(*proposal)
+	if !ok {
+		p = &proposal{done: make(chan struct{}, 1)}
+	}
+	p.command, p.ctx, p.until = c, ctx, time.Time{}
+	if limit > 0 {
+		p.until = time.Now().Add(limit)
+	}
 	if p.size() > g.host.log.MaxBody() {
 		return nil, ErrTooLarge
 	}
@@ -94,18 +118,26 @@ func (g *group) propose(c fsm.Command) (*proposal, error) {
 	return p, nil
 }
 
-// withdraw gives a proposal up; nothing reads its command any more when it returns. True: it was not proposed.
-func (g *group) withdraw(p *proposal) bool {
+// expire answers what is overdue. The worker does it, which alone reads commands: nothing reads one any more when it is answered.
+func (g *group) expire(now time.Time) {
 	g.mu.Lock()
-	i := slices.Index(g.waiting, p)
-	if i >= 0 {
-		g.waiting = slices.Delete(g.waiting, i, i+1)
+	defer g.mu.Unlock()
+	g.waiting = slices.DeleteFunc(g.waiting, func(p *proposal) bool {
+		err := p.overdue(now)
+		if err == nil {
+			return false
+		}
 		g.bytes -= p.size()
+		p.answer(fsm.Result{}, fmt.Errorf("%w: %w", ErrNotLeader, err)) // it was not proposed
+		return true
+	})
+	for _, own := range g.proposed {
+		for _, p := range own.proposals {
+			if err := p.overdue(now); err != nil {
+				p.answer(fsm.Result{}, err)
+			}
+		}
 	}
-	g.mu.Unlock()
-	g.encoding.Lock()
-	defer g.encoding.Unlock()
-	return i >= 0
 }
 
 // commandAllowance is more than the head of an entry and of a command take.
@@ -125,6 +157,7 @@ func (g *group) work(ctx context.Context) {
 			return
 		case <-tick.C:
 			g.raw.Tick()
+			g.expire(time.Now())
 		case <-g.steps.ready:
 			for _, m := range g.steps.take() {
 				if m.GetType() == pb.MsgStorageApplyResp {
@@ -189,14 +222,12 @@ func (g *group) merge() {
 		own := &ownEntry{proposals: batch, encoded: encodings.Get().(*[]byte)}
 		g.proposed[number] = own
 		g.writing++
-		g.encoding.Lock()
 		g.mu.Unlock()
 		e := fsm.Entry{Time: time.Now().UnixMilli(), Proposer: g.host.cfg.ID, Proposal: number, Commands: make([]fsm.Command, n)}
 		for i, p := range batch {
 			e.Commands[i] = p.command
 		}
 		*own.encoded = e.Append((*own.encoded)[:0])
-		g.encoding.Unlock()
 		if err := g.raw.Propose(g.token(number)); err != nil {
 			g.mu.Lock()
 			delete(g.proposed, number)
@@ -222,10 +253,11 @@ func (g *group) refuse(err error) {
 // finish answers proposals.
 func finish(batch []*proposal, results []fsm.Result, err error) {
 	for i, p := range batch {
-		if p.err = err; err == nil {
-			p.result = results[i]
+		if err != nil {
+			p.answer(fsm.Result{}, err)
+		} else {
+			p.answer(results[i], nil)
 		}
-		close(p.done)
 	}
 }
 

@@ -42,7 +42,8 @@ type Host struct {
 	segment atomic.Uint64
 	full    atomic.Bool   // the disk has no room: nothing is proposed
 	rolled  chan struct{} // one slot: another segment is in use
-	timers  sync.Pool     // of time limits, stopped: a new one for each command is most of what waiting for it costs
+
+	answered sync.Pool // proposals, to be used again
 
 	stop context.CancelCauseFunc // set by Run
 	mu   sync.Mutex
@@ -226,34 +227,21 @@ func (h *Host) Led(ctx context.Context) error {
 }
 
 // Propose replicates a command and returns what became of it. The error is [ErrNotLeader] (also with a full disk) or [ErrTooLarge], then nothing was proposed;
-// else [ErrStopped], [ErrTimeout] after limit, or that of ctx, then it may be stored. It keeps nothing of the command.
+// else [ErrStopped], [ErrTimeout] after limit (0 = none), or that of ctx, then it may be stored. Limit and ctx are looked at every [Config.Tick]: a timer and a
+// second channel for each command would cost more than the rest of the way. It keeps nothing of the command.
 func (h *Host) Propose(ctx context.Context, group uint16, c fsm.Command, limit time.Duration) (fsm.Result, error) {
-	g := h.groups[group]
-	p, err := g.propose(c)
+	if err := ctx.Err(); err != nil {
+		return fsm.Result{}, fmt.Errorf("%w: %w", ErrNotLeader, err)
+	}
+	p, err := h.groups[group].propose(ctx, c, limit)
 	if err != nil {
 		return fsm.Result{}, err
 	}
-	var late <-chan time.Time
-	if limit > 0 {
-		timer, ok := h.timers.Get().(*time.Timer)
-		if ok {
-			timer.Reset(limit)
-		} else {
-			timer = time.NewTimer(limit)
-		}
-		late = timer.C
-		defer func() { timer.Stop(); h.timers.Put(timer) }()
+	<-p.done
+	result, err := p.result, p.err
+	if err == nil { // else its entry may still name it
+		*p = proposal{done: p.done}
+		h.answered.Put(p)
 	}
-	select {
-	case <-p.done:
-		return p.result, p.err
-	case <-late:
-		err = ErrTimeout
-	case <-ctx.Done():
-		err = ctx.Err()
-	}
-	if g.withdraw(p) {
-		err = fmt.Errorf("%w: %w", ErrNotLeader, err)
-	}
-	return fsm.Result{}, err
+	return result, err
 }
