@@ -29,11 +29,13 @@ w AS (INSERT INTO outbox.message_held AS h (id, state, topic, key, destination, 
     fingerprint = excluded.fingerprint, passed = h.passed OR excluded.passed, first_failed_at = coalesce(h.first_failed_at, excluded.first_failed_at),
     changed_at = now()),
 x AS (UPDATE outbox.message_held h SET due_at = NULL, changed_at = now() -- a head went back: what was released behind it waits again; take sees to the rest
-  FROM (SELECT m.topic, m.key, min(u.id) AS id FROM u JOIN outbox.message_log m ON m.id = u.id
-        WHERE u.state IN ('retrying', 'dead') AND NOT u.passed AND m.key IS NOT NULL GROUP BY 1, 2) k
-  CROSS JOIN LATERAL (SELECT b.id, b.due_at, b.sending FROM outbox.message_held b WHERE b.topic = k.topic AND b.key = k.key AND b.id > k.id AND b.key IS NOT NULL
-        AND b.state <> 'scheduled' AND NOT b.passed ORDER BY b.topic, b.key, b.id LIMIT 1000) w
-  WHERE h.id = w.id AND w.due_at IS NOT NULL AND NOT w.sending AND h.state = 'blocked' AND h.id NOT IN (SELECT id FROM u)), -- by id: due is often a tiny index
+  WHERE h.id = ANY (ARRAY( -- not a join: planned while nothing is held, it would look for each blocked row behind each head
+      SELECT w.id FROM (SELECT m.topic, m.key, min(u.id) AS id FROM u JOIN outbox.message_log m ON m.id = u.id
+          WHERE u.state IN ('retrying', 'dead') AND NOT u.passed AND m.key IS NOT NULL GROUP BY 1, 2) k
+      CROSS JOIN LATERAL (SELECT b.id, b.due_at, b.sending FROM outbox.message_held b WHERE b.topic = k.topic AND b.key = k.key AND b.id > k.id AND b.key IS NOT NULL
+          AND b.state <> 'scheduled' AND NOT b.passed ORDER BY b.topic, b.key, b.id LIMIT 1000) w
+      WHERE w.due_at IS NOT NULL AND NOT w.sending AND w.id NOT IN (SELECT id FROM u)))
+    AND (h.state = 'blocked') IS TRUE), -- by id, never through the index of states
 n AS MATERIALIZED (SELECT b.*, k.i FROM unnest($13::text[], $14::text[]) WITH ORDINALITY AS k(topic, key, i)
   CROSS JOIN LATERAL (SELECT h.id, h.due_at, bool_and(h.state = 'blocked') OVER (ORDER BY h.id) AS go FROM ( -- up to the first dead or retrying one
       SELECT h.id, h.due_at, h.state FROM outbox.message_held h WHERE h.topic = k.topic AND h.key = k.key AND h.key IS NOT NULL

@@ -215,7 +215,9 @@ func (c *planCase) check(t *testing.T, plan node) {
 	t.Helper()
 	var joins, scans []string
 	var fromLog float64
+	var buffers int64 // of the node that costs most: the changes of a WITH are not counted into the node above them
 	plan.walk(func(n *node) {
+		buffers = max(buffers, n.Hit+n.Read)
 		ours := strings.HasPrefix(n.Relation, "message_log") || n.Relation == "message_pending" || n.Relation == "message_held"
 		switch {
 		case n.Type == "Seq Scan" && ours && n.Loops > 0 && !strings.HasSuffix(n.Relation, "_rest"): // the default partition is empty
@@ -227,8 +229,8 @@ func (c *planCase) check(t *testing.T, plan node) {
 			fromLog += n.Rows * n.Loops
 		}
 	})
-	if len(scans)+len(joins) > 0 || fromLog > float64(c.rows) || plan.Hit+plan.Read > c.buffers {
-		t.Errorf("%s: sequential scans %v, joins %v, %.0f rows of the log (at most %d), %d buffers (at most %d)", c.statement, scans, joins, fromLog, c.rows, plan.Hit+plan.Read, c.buffers)
+	if len(scans)+len(joins) > 0 || fromLog > float64(c.rows) || buffers > c.buffers {
+		t.Errorf("%s: sequential scans %v, joins %v, %.0f rows of the log (at most %d), %d buffers (at most %d)", c.statement, scans, joins, fromLog, c.rows, buffers, c.buffers)
 	}
 }
 
