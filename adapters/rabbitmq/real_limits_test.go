@@ -113,7 +113,7 @@ func TestCheckNamesWhatCanLose(t *testing.T) {
 	r := testservices.RabbitMQ(t)
 	name := func(s string) string { return newName(t) + "." + s }
 	empty, hidden, risky, missing := name("empty"), name("hidden"), name("risky"), name("missing")
-	dropping, fading, kept := name("dropping"), name("fading"), name("kept")
+	dropping, fading, kept, stream := name("dropping"), name("fading"), name("kept"), name("stream")
 	admin(t, r.Addrs, func(ch *amqp.Channel) error {
 		for _, x := range []struct {
 			name    string
@@ -130,7 +130,7 @@ func TestCheckNamesWhatCanLose(t *testing.T) {
 			args    amqp.Table
 			to      string
 		}{{dropping, true, amqp.Table{"x-max-length": int32(5)}, risky}, {fading, false, amqp.Table{"x-message-ttl": int32(1000)}, risky},
-			{kept, true, amqp.Table{"x-queue-type": "quorum"}, hidden}} {
+			{kept, true, amqp.Table{"x-queue-type": "quorum"}, hidden}, {stream, true, amqp.Table{"x-queue-type": "stream"}, risky}} {
 			if _, err := ch.QueueDeclare(q.name, q.durable, false, false, false, q.args); err != nil {
 				return err
 			}
@@ -152,6 +152,7 @@ func TestCheckNamesWhatCanLose(t *testing.T) {
 		{"rabbitmq.bindings", empty, relay.LevelFail}, {"rabbitmq.bindings", hidden, relay.LevelOK}, {"rabbitmq.alternate_exchange", hidden, relay.LevelWarn},
 		{"rabbitmq.exchange_durable", risky, relay.LevelWarn}, {"rabbitmq.overflow", dropping, relay.LevelFail}, {"rabbitmq.queue_durable", fading, relay.LevelFail},
 		{"rabbitmq.ttl", fading, relay.LevelWarn}, {"rabbitmq.queue_durable", kept, relay.LevelOK}, {"rabbitmq.queue_type", kept, relay.LevelOK},
+		{"rabbitmq.queue_type", stream, relay.LevelWarn},
 		{"rabbitmq.tls", "connection", relay.LevelWarn},
 	} {
 		wantLevel(t, f, x.id, x.subject, x.level)

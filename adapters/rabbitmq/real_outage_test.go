@@ -111,37 +111,58 @@ func TestAlarms(t *testing.T) {
 	}
 }
 
-// TestQuorumLeaderKilled: the node that leads the queue is killed while we are connected to another: slower confirms, and nobody is refused for long. Lanes
-// whose first message falls into the election take a new channel.
-func TestQuorumLeaderKilled(t *testing.T) {
+// TestLeaderKilled: the node that leads the queue is killed while we are connected to another: slower confirms, and nobody is refused for long.
+func TestLeaderKilled(t *testing.T) {
 	r := testservices.RabbitMQCluster(t, 3)
-	topic := newName(t)
-	makeTopic(t, r.Addrs[2:], topic, "quorum", amqp.Table{"x-queue-leader-locator": "client-local"}) // led by node 3
-	if err := r.Sync(); err != nil {
-		t.Fatal(err)
-	}
-	p := open(t, r.Addrs[:1], nil)
-	want(t, publish(t, p, ids(topic, "first", 5_000_000)), "acked 1")
-	for range 3 {
+	// Lanes whose first message falls into the election take a new channel.
+	t.Run("quorum", func(t *testing.T) {
+		topic := newName(t)
+		makeTopic(t, r.Addrs[2:], topic, "quorum", amqp.Table{"x-queue-leader-locator": "client-local"}) // led by node 3
+		if err := r.Sync(); err != nil {
+			t.Fatal(err)
+		}
+		p := open(t, r.Addrs[:1], nil)
+		want(t, publish(t, p, ids(topic, "first", 5_000_000)), "acked 1")
+		for range 3 {
+			if err := r.Kill(3); err != nil {
+				t.Fatal(err)
+			}
+			begun := time.Now()
+			f := drive(t, p, topic, 20, 0) // its lanes open their channels during the election
+			f.more(2000)
+			took := time.Since(begun)
+			if err := r.Start(3); err != nil {
+				t.Fatal(err)
+			}
+			f.more(1000)
+			f.verdict(r.Addrs[:1])
+			t.Logf("2,000 messages %v after the kill", took)
+			if took > 20*time.Second {
+				t.Errorf("it took %v", took)
+			}
+			if _, err := r.Ctl("eval", `[rabbit_quorum_queue:transfer_leadership(Q, 'w3@localhost') || Q <- rabbit_amqqueue:list()].`); err != nil {
+				t.Log(err) // then the next kill is one of a follower
+			}
+			p = open(t, r.Addrs[:1], nil) // new channels
+		}
+	})
+	t.Run("stream", func(t *testing.T) {
+		topic := newName(t)
+		makeTopic(t, r.Addrs[2:], topic, "stream", amqp.Table{"x-queue-leader-locator": "client-local"})
+		p := open(t, r.Addrs[:1], nil)
+		f := drive(t, p, topic, 20, 0)
+		f.more(1000)
 		if err := r.Kill(3); err != nil {
 			t.Fatal(err)
 		}
 		begun := time.Now()
-		f := drive(t, p, topic, 20, 0) // its lanes open their channels during the election
 		f.more(2000)
-		took := time.Since(begun)
+		t.Logf("2,000 messages %v after the kill", time.Since(begun))
 		if err := r.Start(3); err != nil {
 			t.Fatal(err)
 		}
 		f.more(1000)
-		f.verdict(r.Addrs[:1])
-		t.Logf("2,000 messages %v after the kill", took)
-		if took > 20*time.Second {
-			t.Errorf("it took %v", took)
-		}
-		if _, err := r.Ctl("eval", `[rabbit_quorum_queue:transfer_leadership(Q, 'w3@localhost') || Q <- rabbit_amqqueue:list()].`); err != nil {
-			t.Log(err) // then the next kill is one of a follower
-		}
-		p = open(t, r.Addrs[:1], nil) // new channels
-	}
+		f.end()
+		f.judge(readStream(t, p, r.Addrs[:1], topic))
+	})
 }

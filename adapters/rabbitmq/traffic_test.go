@@ -118,18 +118,28 @@ func (f *traffic) count(k relay.Kind) int {
 	return f.kinds[k]
 }
 
-// verdict ends the traffic, or waits for its end, and demands that the queue has everything that was acked, in the order of each key by first copies, and no
-// more copies than there were ambiguous answers.
-func (f *traffic) verdict(hosts []string) {
-	f.t.Helper()
+// end ends the traffic, or waits for its end.
+func (f *traffic) end() {
 	if f.most == 0 {
 		close(f.stop)
 	}
 	f.tasks.Wait()
+}
+
+// verdict ends the traffic and judges what lies in the queue.
+func (f *traffic) verdict(hosts []string) {
+	f.t.Helper()
+	f.end()
+	f.judge(drain(f.t, hosts, f.topic))
+}
+
+// judge demands that the queue has everything that was acked, in the order of each key by first copies, and no more copies than there were ambiguous answers.
+func (f *traffic) judge(records []Record) {
+	f.t.Helper()
 	seen := map[int]bool{}
 	firsts := map[string][]int{}
 	copies, total := 0, 0
-	for _, r := range drain(f.t, hosts, f.topic) {
+	for _, r := range records {
 		m, err := r.Message(f.topic)
 		if err != nil {
 			f.t.Fatal(err)
