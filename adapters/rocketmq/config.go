@@ -58,7 +58,8 @@ type Config struct {
 	// no hook for its sockets. Default 5 s. Linux only.
 	TCPUserTimeout time.Duration
 
-	// Log takes what the client library says, at debug level, and a panic of it. The library has one log for the process: that of the newest publisher counts.
+	// Log takes what the client library says, at debug level, a panic of it, and a warning when a master has no slave. There is one log for the process: that of
+	// the newest publisher counts.
 	// Nil = leave it as it is, at first nowhere.
 	Log *slog.Logger
 

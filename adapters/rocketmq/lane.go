@@ -19,6 +19,7 @@ type lane struct {
 
 	flight *flight               // still out when the Publish before gave up waiting; nothing is sent until it is over
 	doubt  map[relay.ID]struct{} // messages that an earlier try may have stored
+	alone  int                   // answers SLAVE_NOT_AVAILABLE since the last ack
 	part   []encoded             // what is being sent
 	ids    []relay.ID
 	index  []int // batch index of each message of part
@@ -188,6 +189,7 @@ func (l *lane) doubted(id relay.ID) bool {
 // settle turns an answer about the part into outcomes and says whether to go on with the rest.
 func (l *lane) settle(c *call, a answer) bool {
 	r, _ := decide(a.sig, false)
+	l.watchSlave(a.sig)
 	switch {
 	case r.kind == relay.Acked:
 		for k, i := range l.index {
@@ -208,6 +210,22 @@ func (l *lane) settle(c *call, a answer) bool {
 	}
 	l.stop(c, r, a)
 	return false
+}
+
+// alarmAt is the answer SLAVE_NOT_AVAILABLE, counted from the last ack, at which a person is told: the first two may be a slave that restarts.
+const alarmAt = 3
+
+// watchSlave tells a person once that a master has no slave, and again when that comes back after an ack.
+func (l *lane) watchSlave(s signal) {
+	switch s {
+	case sigStored:
+		l.alone = 0
+	case sigNoSlave:
+		if l.alone++; l.alone == alarmAt {
+			log.Load().Warn("rocketmq: this master stores without a slave, so nothing that is sent to it counts as sent, and each try stores a copy; "+
+				"start its slave, or allow fewer in-sync replicas at the broker", "broker", l.queue.broker, "topic", l.at.Topic, "queue", l.queue.id)
+		}
+	}
 }
 
 // stop ends a call with the answer about the part: what comes behind it was not sent.

@@ -17,6 +17,12 @@ import (
 // signal is what came back for a batch: an answer code of the protocol (RocketMQ, ResponseCode), or one of ours where no broker answered.
 type signal int32
 
+// Those of the protocol that more is asked of than their row. The client library numbers the answers to a send anew: see statuses.
+const (
+	sigStored  signal = 0
+	sigNoSlave signal = 11
+)
+
 // Our own signals, outside the range of the protocol's int16 codes.
 const (
 	sigDial      signal = 100_000 + iota // no connection: nothing was sent
@@ -68,11 +74,11 @@ type rule struct {
 
 // rules is the error map. An answer that is missing here is unknown, and counted.
 var rules = map[signal]rule{
-	0: {"SEND_OK", relay.Acked, 0, "", 0, ""},
+	sigStored: {"SEND_OK", relay.Acked, 0, "", 0, ""},
 
-	10: {"FLUSH_DISK_TIMEOUT", relay.Unknown, 0, relay.ClassNotReplicated, alive, "the master has it, but its disk did not confirm in time; look at its disk, and keep syncFlushTimeout at 2500 ms or less"},
-	11: {"SLAVE_NOT_AVAILABLE", relay.Unknown, 0, relay.ClassNotReplicated, alive, "the master has it, but no slave is connected or near enough; bring a slave back"},
-	12: {"FLUSH_SLAVE_TIMEOUT", relay.Unknown, 0, relay.ClassNotReplicated, alive, "the master has it, but no slave confirmed in time; look at the slaves"},
+	10:         {"FLUSH_DISK_TIMEOUT", relay.Unknown, 0, relay.ClassNotReplicated, alive, "the master has it, but its disk did not confirm in time; look at its disk, and keep syncFlushTimeout at 2500 ms or less"},
+	sigNoSlave: {"SLAVE_NOT_AVAILABLE", relay.Unknown, 0, relay.ClassNotReplicated, alive, "the master has it, but no slave is connected or near enough; bring a slave back"},
+	12:         {"FLUSH_SLAVE_TIMEOUT", relay.Unknown, 0, relay.ClassNotReplicated, alive, "the master has it, but no slave confirmed in time; look at the slaves"},
 
 	1:   {"SYSTEM_ERROR", relay.Unknown, 0, relay.ClassInternal, 0, "see the log of the broker"},
 	2:   {"SYSTEM_BUSY", relay.Unknown, 0, relay.ClassThrottled, alive, "the broker is overloaded, or its disk is slow"},
@@ -141,7 +147,7 @@ func read(res *primitive.SendResult, err error, left, untrusted bool) answer {
 	return brokerError(err.Error())
 }
 
-var statuses = map[primitive.SendStatus]signal{primitive.SendOK: 0, primitive.SendFlushDiskTimeout: 10, primitive.SendSlaveNotAvailable: 11, primitive.SendFlushSlaveTimeout: 12}
+var statuses = map[primitive.SendStatus]signal{primitive.SendOK: sigStored, primitive.SendFlushDiskTimeout: 10, primitive.SendSlaveNotAvailable: sigNoSlave, primitive.SendFlushSlaveTimeout: 12}
 
 // brokerError reads "CODE: 13, DESC: words".
 func brokerError(text string) answer {

@@ -1,6 +1,8 @@
 package rocketmq
 
 import (
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -112,7 +114,8 @@ func TestMasterKilledBesideItsSlave(t *testing.T) {
 	r := testservices.RocketMQCluster(t, testservices.WithSlave())
 	topic := topicName(t)
 	must(t, r.CreateTopic(topic, 2))
-	p := open(t, r.NameServers, nil)
+	warned := make(warnings, 10)
+	p := open(t, r.NameServers, func(c *Config) { c.Log = slog.New(warned) })
 	f := drive(t, p, topic, 2, 50)
 	f.more(20)
 	for range 2 {
@@ -126,6 +129,16 @@ func TestMasterKilledBesideItsSlave(t *testing.T) {
 	}
 	must(t, r.Kill(testservices.Slave))
 	eventually(t, "no slave", func() bool { return f.code("rocketmq/SLAVE_NOT_AVAILABLE") > 0 })
+	for range 2 { // for each queue
+		select {
+		case text := <-warned:
+			if !strings.Contains(text, "broker=b1 topic="+topic) {
+				t.Errorf("a person reads %s", text)
+			}
+		case <-within(t, patience).Done():
+			t.Fatal("nobody is told")
+		}
+	}
 	must(t, r.Start(testservices.Slave))
 	f.more(20)
 	f.verdict(readConfig(r.NameServers))
