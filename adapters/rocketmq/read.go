@@ -13,7 +13,7 @@ const (
 	readTries  = 40
 	readPause  = 250 * time.Millisecond
 	readGroup  = "TOOLS_CONSUMER" // every broker has it
-	dispatched = 2 * time.Second  // for the broker to index what it has stored
+	dispatched = 30 * time.Second // for the broker to index what it has stored
 
 	codePullNotFound  = 19
 	codePullAgain     = 20
@@ -210,7 +210,9 @@ func (r *reader) visit(ctx context.Context, s *span, f func(Record) error) error
 
 // limits asks for the first and the end offset, once the broker has indexed what it stored.
 func (l *link) limits(ctx context.Context, topic string, s *span) error {
-	l.awaitDispatch(ctx)
+	if err := l.awaitDispatch(ctx); err != nil {
+		return err
+	}
 	for code, to := range map[int]*int64{reqMinOffset: &s.next, reqMaxOffset: &s.end} {
 		a, err := l.ask(ctx, code, map[string]string{"topic": topic, "queueId": strconv.Itoa(int(s.queue.id))}, nil)
 		if err != nil {
@@ -224,28 +226,49 @@ func (l *link) limits(ctx context.Context, topic string, s *span) error {
 	return nil
 }
 
-// awaitDispatch waits until the broker's queues have caught up with its log: a message is confirmed before its queue has it. Under steady writes that may never be
-// seen; what was confirmed before is in the queues then.
-func (l *link) awaitDispatch(ctx context.Context) {
+// awaitDispatch waits until the broker's queues have what its log had when this began: a message is confirmed before its queue has it, on a busy machine by seconds.
+func (l *link) awaitDispatch(ctx context.Context) error {
+	target := int64(-1)
 	for begun := time.Now(); time.Since(begun) < dispatched; {
-		a, err := l.ask(ctx, reqBrokerRuntime, nil, nil)
+		end, indexed, err := l.progress(ctx)
 		if err != nil {
-			return
+			return err
 		}
-		var info struct {
-			Table map[string]string `json:"table"`
+		if target < 0 {
+			target = end
 		}
-		if json.Unmarshal(standardJSON(a.body), &info) != nil || info.Table["dispatchBehindBytes"] == "0" || info.Table["dispatchBehindBytes"] == "" {
-			return
+		if indexed >= target {
+			return nil
 		}
 		t := time.NewTimer(10 * time.Millisecond)
 		select {
 		case <-t.C:
 		case <-ctx.Done():
 			t.Stop()
-			return
+			return ctx.Err()
 		}
 	}
+	return fmt.Errorf("the broker has not indexed within %v what it stored; look at its load", dispatched)
+}
+
+// progress is where the broker's log ends, and up to where its queues have it.
+func (l *link) progress(ctx context.Context) (end, indexed int64, err error) {
+	a, err := l.ask(ctx, reqBrokerRuntime, nil, nil)
+	if err != nil {
+		return 0, 0, err
+	}
+	var info struct {
+		Table map[string]string `json:"table"`
+	}
+	if err := json.Unmarshal(standardJSON(a.body), &info); err != nil {
+		return 0, 0, errFrame
+	}
+	end, endErr := strconv.ParseInt(info.Table["commitLogMaxOffset"], 10, 64)
+	behind, behindErr := strconv.ParseInt(info.Table["dispatchBehindBytes"], 10, 64)
+	if endErr != nil || behindErr != nil {
+		return 0, 0, errFrame
+	}
+	return end, end - behind, nil
 }
 
 // pull reads one answer's worth.
