@@ -73,7 +73,7 @@ func (c *control) describe(ctx context.Context, topics, names []string) (map[str
 // Check asks whether the cluster is configured to keep what it confirms, and for the size limits of the topics. It works before Open too. An error means
 // that no broker answered, or, as a *relay.ConfigError and beside the finding that says so, that none lets us in.
 func (p *Publisher) Check(ctx context.Context) (relay.Findings, error) {
-	ctx, done, err := p.enter(ctx)
+	ctx, done, err := p.calls.Enter(ctx)
 	if err != nil {
 		return relay.Findings{}, err
 	}

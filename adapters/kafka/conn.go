@@ -8,19 +8,16 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/waybillmq/waybill/adapters/internal/socket"
 )
 
 const (
-	maxReadWait  = 60 * time.Second // no answer takes longer: a login that hangs is freed too
-	keepAlive    = 15 * time.Second
 	suspectFor   = 10 * time.Second
 	maxOpenConns = 1024 // far above what the sender rules can open; a bound on what a bug can do
 )
 
-var (
-	errTrustEnded = errors.New("kafka: the lease is no longer trusted, nothing more is written")
-	errTooMany    = errors.New("kafka: too many open connections")
-)
+var errTooMany = errors.New("kafka: too many open connections")
 
 // dialError says that no connection was made: no byte of a batch can have left.
 type dialError struct {
@@ -66,7 +63,7 @@ func (d *dialer) dial(ctx context.Context, network, addr string, trust func() bo
 		return nil, err
 	}
 	safe, err := d.admitted(ctx, c)
-	c.trust = trust // from here on batches are written; nobody else has the connection yet
+	c.Trust = trust // from here on batches are written; nobody else has the connection yet
 	if err != nil {
 		_ = c.Close()
 		err = &dialError{addr, d.explain(ctx, addr, err)}
@@ -80,16 +77,16 @@ func (d *dialer) connect(ctx context.Context, network, addr string) (*conn, erro
 	if d.passOver(addr) {
 		return nil, &dialError{addr, errors.New("it did not answer a moment ago, another broker is asked")}
 	}
-	nd := net.Dialer{Timeout: d.cfg.Timeouts.Connect, KeepAlive: keepAlive, Control: userTimeout(d.cfg.TCPUserTimeout)}
+	limits := socket.Limits{Connect: d.cfg.Timeouts.Connect, Write: d.cfg.WriteTimeout, User: d.cfg.TCPUserTimeout}
 	to := addr
 	if d.via != nil {
 		to = d.via(addr)
 	}
-	raw, err := nd.DialContext(ctx, network, to)
+	raw, err := limits.Dial(ctx, network, to)
 	if err != nil {
 		return nil, &dialError{addr, err}
 	}
-	c := &conn{Conn: raw, d: d, addr: addr}
+	c := &conn{Socket: raw, d: d, addr: addr}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
@@ -153,39 +150,16 @@ func (d *dialer) close() {
 	}
 }
 
-// conn bounds every read and write of a socket. The library sets deadlines of its own (or none at all, while it logs in); the earlier one counts.
+// conn is a socket that the dialer knows: it is told of those that hang.
 type conn struct {
-	net.Conn
-	d     *dialer
-	addr  string
-	trust func() bool
-
-	mu          sync.Mutex // guards the deadlines asked for by the library
-	read, write time.Time
-	waited      bool // owned by the reader: the last read timed out
-}
-
-func (c *conn) Write(b []byte) (int, error) {
-	if c.trust != nil && !c.trust() {
-		return 0, errTrustEnded
-	}
-	c.mu.Lock()
-	limit := earlier(c.write, time.Now().Add(c.d.cfg.WriteTimeout))
-	c.mu.Unlock()
-	if err := c.Conn.SetWriteDeadline(limit); err != nil {
-		return 0, err
-	}
-	return c.Conn.Write(b)
+	*socket.Socket
+	d      *dialer
+	addr   string
+	waited bool // owned by the reader: the last read timed out
 }
 
 func (c *conn) Read(b []byte) (int, error) {
-	c.mu.Lock()
-	limit := earlier(c.read, time.Now().Add(maxReadWait))
-	c.mu.Unlock()
-	if err := c.Conn.SetReadDeadline(limit); err != nil {
-		return 0, err
-	}
-	n, err := c.Conn.Read(b)
+	n, err := c.Socket.Read(b)
 	if hung := errors.Is(err, os.ErrDeadlineExceeded); hung || n > 0 && c.waited {
 		c.d.answered(c.addr, !hung)
 		c.waited = hung
@@ -193,37 +167,9 @@ func (c *conn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-func (c *conn) SetDeadline(t time.Time) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.read, c.write = t, t
-	return c.Conn.SetDeadline(t)
-}
-
-func (c *conn) SetReadDeadline(t time.Time) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.read = t
-	return c.Conn.SetReadDeadline(t)
-}
-
-func (c *conn) SetWriteDeadline(t time.Time) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.write = t
-	return c.Conn.SetWriteDeadline(t)
-}
-
 func (c *conn) Close() error {
 	c.d.mu.Lock()
 	delete(c.d.open, c)
 	c.d.mu.Unlock()
-	return c.Conn.Close()
-}
-
-func earlier(a, b time.Time) time.Time {
-	if a.IsZero() || b.Before(a) {
-		return b
-	}
-	return a
+	return c.Socket.Close()
 }

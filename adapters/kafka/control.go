@@ -76,8 +76,8 @@ func (c *control) ask(ctx context.Context, q protocol.Message) (protocol.Message
 func (c *control) roundTrip(ctx context.Context, q protocol.Message) (protocol.Message, error) {
 	conn := c.conn
 	limit := time.Now().Add(c.connect)
-	if t, ok := ctx.Deadline(); ok {
-		limit = earlier(limit, t)
+	if t, ok := ctx.Deadline(); ok && t.Before(limit) {
+		limit = t
 	}
 	_ = conn.SetDeadline(limit)
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })

@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/waybillmq/waybill/adapters/internal/socket"
 	"github.com/waybillmq/waybill/relay"
 )
 
@@ -122,7 +123,7 @@ func TestTrustEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if n, err := conn.Write([]byte("late")); n != 0 || !errors.Is(err, errTrustEnded) {
+	if n, err := conn.Write([]byte("late")); n != 0 || !errors.Is(err, socket.ErrUntrusted) {
 		t.Errorf("wrote %d bytes, %v", n, err)
 	}
 	if _, err := p.Check(within(t, patience)); err != nil {

@@ -323,13 +323,13 @@ func (p *Publisher) watch() {
 	limits := limitsWatch{all: time.Now()}
 	for {
 		select {
-		case <-p.ctx.Done():
+		case <-p.calls.Context().Done():
 			return
 		case <-tick.C:
 			p.compass.doubt()
 		case <-p.kicked:
 		}
-		l, err := p.compass.layout(p.ctx)
+		l, err := p.compass.layout(p.calls.Context())
 		if err != nil {
 			continue // an outage is told by the batches
 		}

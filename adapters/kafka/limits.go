@@ -33,7 +33,7 @@ func (p *Publisher) followLimits(last *limitsWatch) {
 	now := time.Now()
 	if now.Sub(last.all) >= p.limitsEvery {
 		last.all = now
-		p.learnLimits(p.ctx, slices.Sorted(maps.Keys(pins)))
+		p.learnLimits(p.calls.Context(), slices.Sorted(maps.Keys(pins)))
 		return
 	}
 	if now.Sub(last.met) < limitsPause {
@@ -47,6 +47,6 @@ func (p *Publisher) followLimits(last *limitsWatch) {
 	}
 	if len(doubted) > 0 {
 		last.met = now
-		p.learnLimits(p.ctx, doubted)
+		p.learnLimits(p.calls.Context(), doubted)
 	}
 }

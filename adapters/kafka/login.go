@@ -82,8 +82,8 @@ func (d *dialer) admitted(ctx context.Context, c *conn) (net.Conn, error) {
 		return c, nil
 	}
 	limit := time.Now().Add(d.cfg.Timeouts.Connect)
-	if t, ok := ctx.Deadline(); ok {
-		limit = earlier(limit, t)
+	if t, ok := ctx.Deadline(); ok && t.Before(limit) {
+		limit = t
 	}
 	_ = c.SetDeadline(limit)
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Now()) })

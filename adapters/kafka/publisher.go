@@ -13,6 +13,7 @@ import (
 
 	"github.com/segmentio/kafka-go"
 
+	"github.com/waybillmq/waybill/adapters/internal/calls"
 	"github.com/waybillmq/waybill/relay"
 )
 
@@ -34,8 +35,7 @@ type Publisher struct {
 	bootstrap net.Addr
 	compass   compass
 
-	ctx    context.Context // ends when the sockets are closed
-	cancel context.CancelFunc
+	calls  *calls.Calls
 	tasks  sync.WaitGroup // requests, watcher
 	kicked chan struct{}
 
@@ -50,13 +50,6 @@ type Publisher struct {
 	resetAt   time.Time
 
 	lapsed, unlisted, resets, tooLarge atomic.Uint64
-
-	life     sync.Mutex // guards the three below
-	closing  bool
-	running  int
-	idle     chan struct{} // closed when closing and nothing runs
-	closed   chan struct{} // closed when everything has ended
-	shutdown sync.Once
 
 	watchEvery, missingAfter, limitsEvery time.Duration // the constants, shorter in tests
 }
@@ -74,13 +67,11 @@ func New(cfg Config) (*Publisher, error) {
 		cfg.Topics = append(make([]string, 0, len(cfg.Topics)), cfg.Topics...)
 	}
 	p := &Publisher{
-		cfg: cfg, hash: cfg.Partitioner.hash(), bootstrap: kafka.TCP(cfg.Brokers...),
+		cfg: cfg, calls: calls.New("kafka"), hash: cfg.Partitioner.hash(), bootstrap: kafka.TCP(cfg.Brokers...),
 		kicked: make(chan struct{}, 1), opening: make(chan struct{}, 1), senders: map[int32]*sender{},
-		idle: make(chan struct{}), closed: make(chan struct{}), watchEvery: watchEvery, missingAfter: missingAfter,
-		limitsEvery: limitsEvery,
+		watchEvery: watchEvery, missingAfter: missingAfter, limitsEvery: limitsEvery,
 	}
 	p.dialer = newDialer(cfg, p.ClusterID)
-	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.control = newControl(p.dialer, cfg)
 	p.compass = compass{p: p, turn: make(chan struct{}, 1), extra: map[string]struct{}{}}
 	p.transport = &kafka.Transport{
@@ -118,7 +109,7 @@ func (p *Publisher) Counters() Counters {
 // Open learns which cluster answers, its topics and leaders, and fetches the producer id. Kafka cannot be told the epoch: a new owner waits for the
 // quarantine. The partition counts of the first Open that succeeds hold while the publisher lives.
 func (p *Publisher) Open(ctx context.Context, _ relay.Epoch) error {
-	ctx, done, err := p.enter(ctx)
+	ctx, done, err := p.calls.Enter(ctx)
 	if err != nil {
 		return err
 	}
@@ -185,7 +176,7 @@ func (p *Publisher) Publish(ctx context.Context, at relay.Lane, batch []*relay.M
 		panic("kafka: empty batch")
 	}
 	out := make([]relay.Outcome, len(batch))
-	ctx, done, err := p.enter(ctx)
+	ctx, done, err := p.calls.Enter(ctx)
 	if err != nil {
 		o := relay.Outcome{Kind: relay.Unavailable, Class: relay.ClassUnreachable, Code: "kafka/closed", Detail: "the publisher was closed"}
 		fill(out, o)
@@ -277,60 +268,21 @@ func (p *Publisher) reset() {
 	}
 }
 
-// enter counts a running call; its context also ends when the sockets are closed.
-func (p *Publisher) enter(ctx context.Context) (context.Context, func(), error) {
-	p.life.Lock()
-	defer p.life.Unlock()
-	if p.closing {
-		return nil, nil, fmt.Errorf("kafka: %w", relay.ErrClosed)
-	}
-	p.running++
-	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(p.ctx, cancel)
-	return ctx, func() {
-		stop()
-		cancel()
-		p.life.Lock()
-		defer p.life.Unlock()
-		if p.running--; p.closing && p.running == 0 {
-			close(p.idle)
-		}
-	}, nil
-}
-
 // Close refuses new calls, waits for the running ones until ctx ends, then closes the sockets; calls that still wait return Unknown. It returns an error
 // when the library did not let go within two seconds after that.
 func (p *Publisher) Close(ctx context.Context) error {
-	p.life.Lock()
-	if first := !p.closing; first {
-		p.closing = true
-		if p.running == 0 {
-			close(p.idle)
-		}
-	}
-	p.life.Unlock()
-	select {
-	case <-p.idle:
-	case <-ctx.Done():
-	}
-	p.shutdown.Do(func() { go p.end() })
-	t := time.NewTimer(closeWait)
-	defer t.Stop()
-	select {
-	case <-p.closed:
+	if p.calls.Close(ctx, closeWait, p.cut, p.release) {
 		return nil
-	case <-t.C:
-		return errors.New("kafka: close: the client library did not let go of its connections within 2 s")
 	}
+	return errors.New("kafka: close: the client library did not let go of its connections within 2 s")
 }
 
-// end closes everything, sockets first: the library can hang on them.
-func (p *Publisher) end() {
+func (p *Publisher) cut() {
 	p.dialer.close()
-	p.cancel()
 	p.transport.CloseIdleConnections()
-	<-p.idle
+}
+
+func (p *Publisher) release() {
 	p.tasks.Wait()
 	p.control.close()
-	close(p.closed)
 }

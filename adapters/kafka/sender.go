@@ -126,7 +126,7 @@ func (s *sender) run(l load) {
 // round is one request and the resolution of its flights.
 func (s *sender) round(flights []*flight) {
 	t := s.p.cfg.Timeouts
-	ctx, cancel := context.WithTimeout(s.p.ctx, t.Publish)
+	ctx, cancel := context.WithTimeout(s.p.calls.Context(), t.Publish)
 	defer cancel()
 	begun := time.Now()
 	m, err := s.p.transport.RoundTrip(ctx, s.p.bootstrap, request(s.leader, int32(t.Broker.Milliseconds()), flights))

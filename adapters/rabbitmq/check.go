@@ -19,7 +19,7 @@ const certificateDays = 30
 // Check asks whether the cluster is configured to keep what it confirms, and for the size limits. It uses a connection of its own and throw-away channels,
 // changes nothing, and works before Open too. An error means that no host let us in.
 func (p *Publisher) Check(ctx context.Context) (relay.Findings, error) {
-	ctx, done, err := p.enter(ctx)
+	ctx, done, err := p.calls.Enter(ctx)
 	if err != nil {
 		return relay.Findings{}, err
 	}

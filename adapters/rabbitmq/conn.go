@@ -3,40 +3,23 @@ package rabbitmq
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"runtime"
 	"sync"
-	"time"
+
+	"github.com/waybillmq/waybill/adapters/internal/socket"
 )
 
-const (
-	maxReadWait = 60 * time.Second // whatever the heartbeat is: a login that hangs is freed too
-	keepAlive   = 15 * time.Second
-	flushBytes  = 64 << 10 // of frames that wait for the one write that takes them all
-)
-
-var errTrustEnded = errors.New("rabbitmq: the lease is no longer trusted, nothing more is written")
-
-// socket bounds every read and write of a connection, and can be closed under the library.
-type socket struct {
-	net.Conn
-	limit time.Duration // of a write
-	trust func() bool   // nil = always
-
-	mu          sync.Mutex // guards the deadlines asked for by others
-	read, write time.Time
-}
+const flushBytes = 64 << 10 // of frames that wait for the one write that takes them all
 
 // dial connects to one host, with TLS when it is configured. The socket is what is closed to end everything; conn is what is spoken through.
-func (c *Config) dial(ctx context.Context, host, to string, trust func() bool) (*socket, net.Conn, error) {
-	nd := net.Dialer{Timeout: c.Timeouts.Connect, KeepAlive: keepAlive, Control: userTimeout(c.TCPUserTimeout)}
-	raw, err := nd.DialContext(ctx, "tcp", to)
+func (c *Config) dial(ctx context.Context, host, to string, trust func() bool) (*socket.Socket, net.Conn, error) {
+	s, err := socket.Limits{Connect: c.Timeouts.Connect, Write: c.WriteTimeout, User: c.TCPUserTimeout}.Dial(ctx, "tcp", to)
 	if err != nil {
 		return nil, nil, err
 	}
-	s := &socket{Conn: raw, limit: c.WriteTimeout, trust: trust}
+	s.Trust = trust
 	if c.TLS == nil {
 		return s, s, nil
 	}
@@ -51,57 +34,6 @@ func (c *Config) dial(ctx context.Context, host, to string, trust func() bool) (
 		return nil, nil, fmt.Errorf("tls: %w", err)
 	}
 	return s, secure, nil
-}
-
-func (s *socket) Write(b []byte) (int, error) {
-	if s.trust != nil && !s.trust() {
-		return 0, errTrustEnded
-	}
-	s.mu.Lock()
-	limit := earlier(s.write, time.Now().Add(s.limit))
-	s.mu.Unlock()
-	if err := s.Conn.SetWriteDeadline(limit); err != nil {
-		return 0, err
-	}
-	return s.Conn.Write(b)
-}
-
-func (s *socket) Read(b []byte) (int, error) {
-	s.mu.Lock()
-	limit := earlier(s.read, time.Now().Add(maxReadWait))
-	s.mu.Unlock()
-	if err := s.Conn.SetReadDeadline(limit); err != nil {
-		return 0, err
-	}
-	return s.Conn.Read(b)
-}
-
-func (s *socket) SetDeadline(t time.Time) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.read, s.write = t, t
-	return s.Conn.SetDeadline(t)
-}
-
-func (s *socket) SetReadDeadline(t time.Time) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.read = t
-	return s.Conn.SetReadDeadline(t)
-}
-
-func (s *socket) SetWriteDeadline(t time.Time) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.write = t
-	return s.Conn.SetWriteDeadline(t)
-}
-
-func earlier(a, b time.Time) time.Time {
-	if a.IsZero() || b.Before(a) {
-		return b
-	}
-	return a
 }
 
 // batcher gathers the frames that many channels write into few writes: one goroutine hands on whatever has come while its last write ran, so nothing is held

@@ -13,6 +13,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/waybillmq/waybill/adapters/internal/socket"
 	"github.com/waybillmq/waybill/relay"
 )
 
@@ -24,7 +25,7 @@ const (
 // generation is one connection and what was learned through it. Any end of the connection ends it, for good.
 type generation struct {
 	conn     *amqp.Connection
-	socket   *socket
+	socket   *socket.Socket
 	batches  *batcher
 	tasks    *sync.WaitGroup // the publisher's
 	frameMax int

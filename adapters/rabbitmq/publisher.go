@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/waybillmq/waybill/adapters/internal/calls"
 	"github.com/waybillmq/waybill/relay"
 )
 
@@ -22,9 +23,8 @@ type Publisher struct {
 	cfg Config
 	via func(host string) string // where to connect instead, through a test's proxy; nil = there
 
-	ctx    context.Context // ends when the sockets are closed
-	cancel context.CancelFunc
-	tasks  sync.WaitGroup
+	calls *calls.Calls
+	tasks sync.WaitGroup
 
 	hostsMu  sync.Mutex
 	suspects map[string]time.Time // hosts that failed, until when they are tried last
@@ -41,13 +41,6 @@ type Publisher struct {
 	queues  atomic.Pointer[map[string]bool] // exchanges whose only queue refuses when it is full, as the last Check saw them
 
 	connections, reopened, returned, refusals, unlistedErrors atomic.Uint64
-
-	life     sync.Mutex // guards the three below
-	closing  bool
-	running  int
-	idle     chan struct{} // closed when closing and nothing runs
-	closed   chan struct{} // closed when everything has ended
-	shutdown sync.Once
 
 	missingAfter time.Duration // the constant, shorter in tests
 	mostChannels int           // likewise
@@ -68,9 +61,8 @@ func New(cfg Config) (*Publisher, error) {
 		return nil, err
 	}
 	cfg.Hosts = append([]string(nil), cfg.Hosts...)
-	p := &Publisher{cfg: cfg, suspects: map[string]time.Time{}, lanes: map[relay.Lane]*lane{}, used: map[string]bool{}, idle: make(chan struct{}), closed: make(chan struct{}),
+	p := &Publisher{cfg: cfg, calls: calls.New("rabbitmq"), suspects: map[string]time.Time{}, lanes: map[relay.Lane]*lane{}, used: map[string]bool{},
 		missingAfter: missingAfter, mostChannels: maxOpenChannels}
-	p.ctx, p.cancel = context.WithCancel(context.Background())
 	return p, nil
 }
 
@@ -101,7 +93,7 @@ func (p *Publisher) Counters() Counters {
 
 // Open connects and learns which cluster answers. RabbitMQ cannot be told the epoch: a new owner waits for the quarantine.
 func (p *Publisher) Open(ctx context.Context, _ relay.Epoch) error {
-	ctx, done, err := p.enter(ctx)
+	ctx, done, err := p.calls.Enter(ctx)
 	if err != nil {
 		return err
 	}
@@ -140,7 +132,7 @@ func (p *Publisher) generation(ctx context.Context) (*generation, error) {
 
 // renew connects for d. A cluster that is not the first one's is refused.
 func (p *Publisher) renew(d *dialing) {
-	g, err := p.connect(p.ctx, p.cfg.Trust)
+	g, err := p.connect(p.calls.Context(), p.cfg.Trust)
 	p.genMu.Lock()
 	if err == nil && p.cluster != "" && g.cluster != p.cluster {
 		err = &signalError{sigOther, fmt.Sprintf("%q instead of %q", g.cluster, p.cluster)}
@@ -149,7 +141,7 @@ func (p *Publisher) renew(d *dialing) {
 	if err == nil {
 		p.gen, p.cluster, d.gen = g, g.cluster, g
 		p.connections.Add(1)
-		if p.ctx.Err() != nil { // closed meanwhile
+		if p.calls.Context().Err() != nil { // closed meanwhile
 			g.end()
 		}
 	}
@@ -168,7 +160,7 @@ func (p *Publisher) Publish(ctx context.Context, at relay.Lane, batch []*relay.M
 		panic(fmt.Sprintf("rabbitmq: foreign lane %v", at))
 	}
 	out := make([]relay.Outcome, len(batch))
-	ctx, done, err := p.enter(ctx)
+	ctx, done, err := p.calls.Enter(ctx)
 	if err != nil {
 		return p.closedOut(at, batch, out)
 	}
@@ -218,63 +210,21 @@ func (p *Publisher) laneOf(at relay.Lane, byDefault bool) *lane {
 	return l
 }
 
-// enter counts a running call; its context also ends when the sockets are closed.
-func (p *Publisher) enter(ctx context.Context) (context.Context, func(), error) {
-	p.life.Lock()
-	defer p.life.Unlock()
-	if p.closing {
-		return nil, nil, fmt.Errorf("rabbitmq: %w", relay.ErrClosed)
-	}
-	p.running++
-	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(p.ctx, cancel)
-	return ctx, func() {
-		stop()
-		cancel()
-		p.life.Lock()
-		defer p.life.Unlock()
-		if p.running--; p.closing && p.running == 0 {
-			close(p.idle)
-		}
-	}, nil
-}
-
 // Close refuses new calls, waits for the running ones until ctx ends, then closes the sockets; calls that still wait return Unknown. It returns an error when
 // the library did not let go within two seconds after that.
 func (p *Publisher) Close(ctx context.Context) error {
-	p.life.Lock()
-	if first := !p.closing; first {
-		p.closing = true
-		if p.running == 0 {
-			close(p.idle)
-		}
-	}
-	p.life.Unlock()
-	select {
-	case <-p.idle:
-	case <-ctx.Done():
-	}
-	p.shutdown.Do(func() { go p.end() })
-	t := time.NewTimer(closeWait)
-	defer t.Stop()
-	select {
-	case <-p.closed:
+	if p.calls.Close(ctx, closeWait, p.cut, p.tasks.Wait) {
 		return nil
-	case <-t.C:
-		return errors.New("rabbitmq: close: the client library did not let go of its connection within 2 s")
 	}
+	return errors.New("rabbitmq: close: the client library did not let go of its connection within 2 s")
 }
 
-// end closes everything, sockets first: the library can hang on them.
-func (p *Publisher) end() {
-	p.cancel()
+// cut ends the connection, which the library can hang on; one that is made meanwhile is ended by renew.
+func (p *Publisher) cut() {
 	p.genMu.Lock()
 	g := p.gen
 	p.genMu.Unlock()
 	if g != nil {
 		g.end()
 	}
-	<-p.idle
-	p.tasks.Wait()
-	close(p.closed)
 }

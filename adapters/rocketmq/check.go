@@ -71,7 +71,7 @@ func (p *Publisher) settings(ctx context.Context, b brokerData) (s settings, err
 // Check asks whether the brokers are configured to keep what they confirm, whether the topics exist, and for their size limits. It works before Open too. An error
 // means that no name server answered, or that none knows a master.
 func (p *Publisher) Check(ctx context.Context) (relay.Findings, error) {
-	ctx, done, err := p.enter(ctx)
+	ctx, done, err := p.calls.Enter(ctx)
 	if err != nil {
 		return relay.Findings{}, err
 	}

@@ -223,16 +223,16 @@ func (p *Publisher) watch() {
 	limits := time.Now()
 	for {
 		select {
-		case <-p.ctx.Done():
+		case <-p.calls.Context().Done():
 			return
 		case <-tick.C:
 		case <-p.kicked:
 		}
-		p.freshen(p.ctx)
-		p.compare(p.ctx, told)
+		p.freshen(p.calls.Context())
+		p.compare(p.calls.Context(), told)
 		if time.Since(limits) >= limitsEvery {
 			limits = time.Now()
-			p.learnLimits(p.ctx)
+			p.learnLimits(p.calls.Context())
 		}
 	}
 }

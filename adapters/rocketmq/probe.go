@@ -11,9 +11,9 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
-)
 
-const keepAlive = 15 * time.Second
+	"github.com/waybillmq/waybill/adapters/internal/socket"
+)
 
 // prober asks name servers and brokers questions, over connections that live as long as a few questions do. It changes nothing but by createTopic. Its
 // methods may be called from any goroutine.
@@ -76,8 +76,7 @@ func (p *prober) dial(ctx context.Context, addr string) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := net.Dialer{Timeout: p.connect, KeepAlive: keepAlive, Control: userTimeout(p.user)}
-	conn, err := d.DialContext(ctx, "tcp", addr)
+	conn, err := socket.Limits{Connect: p.connect, Write: p.write, User: p.user}.Dial(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", addr, err)
 	}

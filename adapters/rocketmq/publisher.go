@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/waybillmq/waybill/adapters/internal/calls"
 	"github.com/waybillmq/waybill/relay"
 )
 
@@ -23,8 +24,7 @@ type Publisher struct {
 	hash  func(key string, n int32) int32
 	probe *prober
 
-	ctx    context.Context // ends when the publisher closes
-	cancel context.CancelFunc
+	calls  *calls.Calls
 	tasks  sync.WaitGroup // watcher, clients that retire
 	kicked chan struct{}
 	routes routes
@@ -36,13 +36,6 @@ type Publisher struct {
 	clients clients
 
 	unlisted, renewed atomic.Uint64
-
-	life     sync.Mutex // guards the three below
-	closing  bool
-	running  int
-	idle     chan struct{} // closed when closing and nothing runs
-	closed   chan struct{} // closed when everything has ended
-	shutdown sync.Once
 
 	watchEvery, missingAfter time.Duration // the constants, shorter in tests
 }
@@ -62,10 +55,9 @@ func New(cfg Config) (*Publisher, error) {
 		cfg.Topics = append(make([]string, 0, len(cfg.Topics)), cfg.Topics...)
 	}
 	p := &Publisher{
-		cfg: cfg, hash: cfg.Partitioner.hash(), probe: newProber(cfg), kicked: make(chan struct{}, 1), opening: make(chan struct{}, 1),
-		routes: routes{known: map[string]*known{}}, idle: make(chan struct{}), closed: make(chan struct{}), watchEvery: watchEvery, missingAfter: missingAfter,
+		cfg: cfg, calls: calls.New("rocketmq"), hash: cfg.Partitioner.hash(), probe: newProber(cfg), kicked: make(chan struct{}, 1), opening: make(chan struct{}, 1),
+		routes: routes{known: map[string]*known{}}, watchEvery: watchEvery, missingAfter: missingAfter,
 	}
-	p.ctx, p.cancel = context.WithCancel(context.Background())
 	return p, nil
 }
 
@@ -109,7 +101,7 @@ func (p *Publisher) Counters() Counters {
 // Open learns which cluster answers, and its topics. RocketMQ cannot be told the epoch: a new owner waits for the quarantine. The queues of the first Open that
 // succeeds hold while the publisher lives.
 func (p *Publisher) Open(ctx context.Context, _ relay.Epoch) error {
-	ctx, done, err := p.enter(ctx)
+	ctx, done, err := p.calls.Enter(ctx)
 	if err != nil {
 		return err
 	}
@@ -232,7 +224,7 @@ func (p *Publisher) Publish(ctx context.Context, at relay.Lane, batch []*relay.M
 		panic("rocketmq: empty batch")
 	}
 	out := make([]relay.Outcome, len(batch))
-	ctx, done, err := p.enter(ctx)
+	ctx, done, err := p.calls.Enter(ctx)
 	if err != nil {
 		fill(out, relay.Outcome{Kind: relay.Unavailable, Class: relay.ClassUnreachable, Code: "rocketmq/closed", Detail: "the publisher was closed"})
 		p.unsure(at, batch, out)
@@ -292,58 +284,16 @@ func fill(out []relay.Outcome, o relay.Outcome) {
 	}
 }
 
-// enter counts a running call; its context also ends when the publisher closes.
-func (p *Publisher) enter(ctx context.Context) (context.Context, func(), error) {
-	p.life.Lock()
-	defer p.life.Unlock()
-	if p.closing {
-		return nil, nil, fmt.Errorf("rocketmq: %w", relay.ErrClosed)
-	}
-	p.running++
-	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(p.ctx, cancel)
-	return ctx, func() {
-		stop()
-		cancel()
-		p.life.Lock()
-		defer p.life.Unlock()
-		if p.running--; p.closing && p.running == 0 {
-			close(p.idle)
-		}
-	}, nil
-}
-
 // Close refuses new calls, waits for the running ones until ctx ends; calls that still wait return Unknown then. It returns an error when the library did not let go
 // within four seconds after that. The library itself keeps two goroutines for 10 s more, and a connection to a name server for up to 45 s.
 func (p *Publisher) Close(ctx context.Context) error {
-	p.life.Lock()
-	if first := !p.closing; first {
-		p.closing = true
-		if p.running == 0 {
-			close(p.idle)
-		}
-	}
-	p.life.Unlock()
-	select {
-	case <-p.idle:
-	case <-ctx.Done():
-	}
-	p.shutdown.Do(func() { go p.end() })
-	t := time.NewTimer(closeWait)
-	defer t.Stop()
-	select {
-	case <-p.closed:
+	if p.calls.Close(ctx, closeWait, func() {}, p.release) {
 		return nil
-	case <-t.C:
-		return errors.New("rocketmq: close: a send did not return within 4 s")
 	}
+	return errors.New("rocketmq: close: a send did not return within 4 s")
 }
 
-// end closes everything.
-func (p *Publisher) end() {
-	p.cancel()
-	<-p.idle
+func (p *Publisher) release() {
 	p.retireAll()
 	p.tasks.Wait()
-	close(p.closed)
 }

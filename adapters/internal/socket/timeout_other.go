@@ -1,6 +1,6 @@
 //go:build !linux
 
-package rocketmq
+package socket
 
 import (
 	"syscall"

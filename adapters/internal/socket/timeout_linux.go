@@ -1,4 +1,4 @@
-package rocketmq
+package socket
 
 import (
 	"syscall"
