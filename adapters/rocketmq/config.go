@@ -1,6 +1,7 @@
 package rocketmq
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -67,6 +68,15 @@ type Config struct {
 	// not block. Nil = always trusted.
 	Trust func() bool
 
+	// Transactional sends each message as a half message, which nobody sees, and commits it once SEND_OK has come: what becomes of a half whose sender died is
+	// decided by the outbox's tables. For messages without a key only; one message a call.
+	Transactional bool
+
+	// Receipts answers what the broker asks about a half: the positions under which a message of the outbox is marked sent. One without an offset was sent
+	// to another destination. Empty also for a message that the outbox does not know by this id and message id. It is called with Transactional only, from one
+	// goroutine for each broker, and returns when ctx ends; an error leaves the half as it is, and the broker asks again. Nil = always empty.
+	Receipts func(ctx context.Context, id relay.ID, messageID string) ([]relay.Position, error)
+
 	// OnLanesChanged is told that a topic appeared or changed its queues: keys would move, so the lanes of this publisher stay as they are and a new
 	// publisher is needed. Called once per change, from the watcher's goroutine, with the topic's name at the broker; it must return quickly and must not
 	// call Close itself. Nil = nobody wants to know.
@@ -113,7 +123,11 @@ func (c Config) Validate() error {
 			bad("name server %q is not host:port", s)
 		}
 	}
-	if why := illegalName(c.Group, maxGroup); why != "" {
+	most := maxGroup
+	if c.Transactional {
+		most -= len(halfGroup)
+	}
+	if why := illegalName(c.Group, most); why != "" {
 		bad("group %q: %s", c.Group, why)
 	}
 	for _, t := range c.Topics {
@@ -147,8 +161,11 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Capabilities say what this publisher can do with this configuration.
+// Capabilities say what this publisher can do with this configuration. The offset of a half is its number, not a place.
 func (c Config) Capabilities() relay.Capabilities {
+	if c.Transactional {
+		return relay.Capabilities{Atomic: true, Tombstone: c.Tombstone == TombstoneByte, MaxBatch: 1, MaxBytes: c.Batch.MaxBytes}
+	}
 	return relay.Capabilities{
 		Atomic:    true,
 		Positions: true,

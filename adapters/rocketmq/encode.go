@@ -22,6 +22,7 @@ const (
 	propSharding = primitive.PropertyShardingKey
 
 	propTombstone = "waybill-tombstone"
+	propHalf      = "waybill-half" // number of a half message; its receipt has it as offset
 
 	eventPrefix = "CE_" // of a CloudEvent's attributes in binary mode (draft of a CloudEvents binding for RocketMQ)
 )
@@ -51,7 +52,7 @@ var reserved = func() map[string]bool {
 		TIMER_DEL_FLAG DLQ_ORIGIN_TOPIC DLQ_ORIGIN_MESSAGE_ID DLQ_ORIGIN_QUEUE_ID BORN_HOST BORN_TIMESTAMP __SHARDINGKEY __CRC32#`) {
 		names[n] = true
 	}
-	names[propTombstone] = true
+	names[propTombstone], names[propHalf] = true, true
 	return names
 }()
 
@@ -87,6 +88,7 @@ func fitsTag(s string) bool { return !strings.ContainsAny(s, " \t\r\n|") }
 type encoded struct {
 	properties string // what follows "UNIQ_KEY 0x01", without the last separator
 	body       []byte
+	half       bool
 }
 
 // size is what the message takes in a batch (MessageDecoder.encodeMessage).
@@ -147,6 +149,9 @@ func printable(name string) string { return strconv.Quote(fmt.Sprintf("%.60s", n
 func (e *encoded) message(topic string, q *primitive.MessageQueue) *primitive.Message {
 	m := primitive.NewMessage(topic, e.body)
 	m.WithProperty(propUnique, e.properties)
+	if e.half {
+		m.WithProperty(primitive.PropertyTransactionPrepared, "true") // on its own, because the library looks for it
+	}
 	m.Queue = q
 	return m
 }

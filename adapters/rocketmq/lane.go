@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/apache/rocketmq-client-go/v2/primitive"
+
 	"github.com/waybillmq/waybill/relay"
 )
 
@@ -17,12 +19,13 @@ type lane struct {
 	queue queue
 	busy  atomic.Bool // a Publish runs: two at once are a broken invariant
 
-	flight *flight               // still out when the Publish before gave up waiting; nothing is sent until it is over
-	doubt  map[relay.ID]struct{} // messages that an earlier try may have stored
-	alone  int                   // answers SLAVE_NOT_AVAILABLE since the last ack
-	part   []encoded             // what is being sent
-	ids    []relay.ID
-	index  []int // batch index of each message of part
+	flight  *flight               // still out when the Publish before gave up waiting; nothing is sent until it is over
+	doubt   map[relay.ID]struct{} // messages that an earlier try may have stored
+	alone   int                   // answers SLAVE_NOT_AVAILABLE since the last ack
+	part    []encoded             // what is being sent
+	commits committer             // of half messages
+	ids     []relay.ID
+	index   []int // batch index of each message of part
 }
 
 // call is the state of one Publish.
@@ -39,11 +42,19 @@ type call struct {
 // message and the others are innocent. It ends with the first answer that is neither acked nor a definite refusal.
 func (l *lane) run(ctx context.Context, batch []*relay.Message, out []relay.Outcome) {
 	c := call{batch: batch, out: out, most: len(batch)}
+	if l.p.cfg.Transactional {
+		c.most = 1
+	}
 	l.forget(batch)
 	if l.flight != nil && !l.await(ctx, &c) {
 		return
 	}
 	for c.next < len(batch) {
+		if l.p.cfg.Transactional && batch[c.next].Key != "" {
+			l.index = append(l.index[:0], c.next)
+			l.settle(&c, answer{sig: sigKeyed})
+			return
+		}
 		l.pick(&c)
 		if len(l.index) == 0 {
 			c.next = len(batch)
@@ -77,7 +88,7 @@ func (l *lane) forget(batch []*relay.Message) {
 // await waits for the flight that an earlier Publish left behind. Its ack counts for the same messages now; what else it brings is only learnt.
 func (l *lane) await(ctx context.Context, c *call) bool {
 	f := l.flight
-	if !wait(ctx, f.done) {
+	if !l.p.wait(ctx, f.done) {
 		o := rules[sigBusy].outcome(sigBusy, l.at.Topic, "")
 		for i, m := range c.batch {
 			if c.out[i] = o; l.doubted(m.ID) {
@@ -112,9 +123,13 @@ func leads(ids []relay.ID, batch []*relay.Message) bool {
 	return true
 }
 
-// wait waits for a flight as long as the library may take, and ctx allows.
-func wait(ctx context.Context, done <-chan struct{}) bool {
-	t := time.NewTimer(sendWait)
+// wait waits for a flight as long as the library, and a commit, may take, and ctx allows.
+func (p *Publisher) wait(ctx context.Context, done <-chan struct{}) bool {
+	limit := sendWait
+	if p.cfg.Transactional {
+		limit += commitWait
+	}
+	t := time.NewTimer(limit)
 	defer t.Stop()
 	select {
 	case <-done:
@@ -136,6 +151,9 @@ func (l *lane) pick(c *call) {
 		}
 		m := c.batch[i]
 		e, class, why := encode(m, l.p.cfg.Tombstone, l.p.clusterLength())
+		if l.p.cfg.Transactional && why == "" {
+			class, why = relay.ClassTooLarge, e.tooLarge(limit, l.p.clusterLength())
+		}
 		if why != "" {
 			c.reject(i, relay.Outcome{Kind: relay.Rejected, Class: class, Code: "rocketmq/local", Detail: fmt.Sprintf("rocketmq topic %q: %s", l.at.Topic, why)})
 			continue
@@ -159,8 +177,18 @@ func (l *lane) send(ctx context.Context) (answer, bool) {
 		l.p.giveBack(cl)
 		return answer{sig: sigLate}, true
 	}
-	f := cl.launch(l.at.Topic, l.queue, l.part, append([]relay.ID(nil), l.ids...), func() { l.p.giveBack(cl) })
-	if !wait(ctx, f.done) {
+	var finish func(*primitive.SendResult) answer
+	if l.p.cfg.Transactional {
+		number, a := l.prepare(ctx)
+		if a.sig != 0 {
+			l.p.giveBack(cl)
+			return l.noticed(ctx, cl, a), true
+		}
+		unique := l.part[0].unique()
+		finish = func(res *primitive.SendResult) answer { return l.commit(res, unique, number) }
+	}
+	f := cl.launch(l.at.Topic, l.queue, l.part, append([]relay.ID(nil), l.ids...), finish, func() { l.p.giveBack(cl) })
+	if !l.p.wait(ctx, f.done) {
 		l.flight = f
 		if f.state.CompareAndSwap(flightWaits, flightOff) {
 			return answer{sig: sigLate}, true // the library was still looking for the route
@@ -168,7 +196,11 @@ func (l *lane) send(ctx context.Context) (answer, bool) {
 		l.p.act(cl, rules[sigTimeout].do)
 		return answer{}, false
 	}
-	a = f.answer
+	return l.noticed(ctx, cl, f.answer), true
+}
+
+// noticed does what an answer asks of the publisher, and finds out more about a missing route.
+func (l *lane) noticed(ctx context.Context, cl *client, a answer) answer {
 	if a.sig == sigNoRoute {
 		a = l.p.whyNoRoute(ctx, cl, l, a)
 	}
@@ -177,7 +209,7 @@ func (l *lane) send(ctx context.Context) (answer, bool) {
 	} else {
 		l.p.unlisted.Add(1)
 	}
-	return a, true
+	return a
 }
 
 // doubted says whether an earlier try may have stored a message.
@@ -197,7 +229,9 @@ func (l *lane) settle(c *call, a answer) bool {
 			delete(l.doubt, c.batch[i].ID)
 		}
 		c.next = c.after
-		c.most = min(2*c.most, len(c.batch))
+		if !l.p.cfg.Transactional {
+			c.most = min(2*c.most, len(c.batch))
+		}
 		return true
 	case r.do&split != 0 && len(l.index) > 1:
 		c.most = len(l.index) / 2
@@ -205,7 +239,9 @@ func (l *lane) settle(c *call, a answer) bool {
 	case r.do&split != 0:
 		c.reject(l.index[0], r.outcome(a.sig, l.at.Topic, a.detail))
 		c.next = c.after
-		c.most = len(c.batch)
+		if !l.p.cfg.Transactional {
+			c.most = len(c.batch)
+		}
 		return true
 	}
 	l.stop(c, r, a)

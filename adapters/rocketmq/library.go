@@ -182,8 +182,9 @@ type flight struct {
 	done      chan struct{} // closed when answer is set
 }
 
-// launch sends a batch in a goroutine of its own: SendSync obeys no context, and a frozen broker blocks it while it writes.
-func (c *client) launch(topic string, q queue, batch []encoded, ids []relay.ID, over func()) *flight {
+// launch sends a batch in a goroutine of its own: SendSync obeys no context, and a frozen broker blocks it while it writes. Behind a SEND_OK comes finish, unless it
+// is nil; what it returns is the answer then.
+func (c *client) launch(topic string, q queue, batch []encoded, ids []relay.ID, finish func(*primitive.SendResult) answer, over func()) *flight {
 	f := &flight{queue: q, ids: ids, done: make(chan struct{})}
 	mark := &primitive.MessageQueue{Topic: topic, BrokerName: q.broker, QueueId: int(q.id)}
 	msgs := make([]*primitive.Message, len(batch))
@@ -202,7 +203,9 @@ func (c *client) launch(topic string, q queue, batch []encoded, ids []relay.ID, 
 			}
 		}()
 		res, err := c.SendSync(context.Background(), msgs...)
-		f.answer = read(res, err, f.state.Load() == flightLeaves, f.untrusted)
+		if f.answer = read(res, err, f.state.Load() == flightLeaves, f.untrusted); f.answer.sig == 0 && finish != nil {
+			f.answer = finish(res)
+		}
 	}()
 	return f
 }

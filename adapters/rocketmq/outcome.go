@@ -41,13 +41,15 @@ const (
 	sigOdd                               // an error that the library never gave before
 	sigDenied                            // the broker's access list: no right to the topic
 	sigLogin                             // the broker's access list: who is that?
+	sigKeyed                             // a message with a key, where half messages are sent
+	sigCommit                            // the half is stored, and nothing is known of its commit
 )
 
 // answer is what is known of a flight.
 type answer struct {
 	sig    signal
 	detail string
-	offset int64 // queue offset of the first message, with SEND_OK
+	offset int64 // queue offset of the first message, with SEND_OK; the number of a half
 }
 
 // action is what an answer asks of the publisher, beside the outcome.
@@ -104,6 +106,9 @@ var rules = map[signal]rule{
 	sigClosed:    {"client_closed", relay.Unavailable, relay.ScopeLane, relay.ClassUnreachable, suspect, "the connections are being made anew"},
 	sigNoLogin:   {"no_login", relay.Config, relay.ScopeDestination, relay.ClassAuth, 0, "the credentials cannot be read; check where they come from"},
 	sigNoClient:  {"no_client", relay.Unavailable, relay.ScopeDestination, relay.ClassUnreachable, 0, "no name server address can be resolved"},
+
+	sigKeyed:  {"keyed", relay.Config, relay.ScopeTopic, relay.ClassInvalid, 0, "the message has a key, and half messages keep no order (transactional: true): route messages with a key to a destination without it, or write this one without a key"},
+	sigCommit: {"half_commit", relay.Unknown, 0, relay.ClassCut, ask, "the half message is stored, and it is not known whether it was committed"},
 
 	sigCut:     {"cut", relay.Unknown, 0, relay.ClassCut, ask, "the connection ended before the answer"},
 	sigTimeout: {"timeout", relay.Unknown, 0, relay.ClassTimeout, ask | suspect, "no answer in time"},

@@ -57,6 +57,8 @@ var rows = []struct {
 	{sigClosed, una, unk, relay.ScopeLane, relay.ClassUnreachable, false},
 	{sigNoLogin, conf, conf, relay.ScopeDestination, relay.ClassAuth, false},
 	{sigNoClient, una, unk, relay.ScopeDestination, relay.ClassUnreachable, false},
+	{sigKeyed, conf, conf, relay.ScopeTopic, relay.ClassInvalid, false},
+	{sigCommit, unk, unk, 0, relay.ClassCut, false},
 	{sigCut, unk, unk, 0, relay.ClassCut, false},
 	{sigTimeout, unk, unk, 0, relay.ClassTimeout, false},
 	{sigPanic, unk, unk, 0, relay.ClassInternal, false},

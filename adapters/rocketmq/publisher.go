@@ -36,6 +36,7 @@ type Publisher struct {
 	clients clients
 
 	unlisted, renewed atomic.Uint64
+	judged            [rollback>>2 + 1]atomic.Uint64 // questions about halves, by verdict
 
 	watchEvery, missingAfter time.Duration // the constants, shorter in tests
 }
@@ -91,11 +92,15 @@ func SameCluster(a, b string) bool {
 type Counters struct {
 	UnlistedErrors uint64 // answers that the error map does not know
 	Renewed        uint64 // the library's client was replaced
+
+	// What brokers asked about half messages, by our answer.
+	Undecided, Committed, RolledBack uint64
 }
 
 // Counters may be called at any time.
 func (p *Publisher) Counters() Counters {
-	return Counters{UnlistedErrors: p.unlisted.Load(), Renewed: p.renewed.Load()}
+	return Counters{UnlistedErrors: p.unlisted.Load(), Renewed: p.renewed.Load(), Undecided: p.judged[undecided>>2].Load(),
+		Committed: p.judged[commit>>2].Load(), RolledBack: p.judged[rollback>>2].Load()}
 }
 
 // Open learns which cluster answers, and its topics. RocketMQ cannot be told the epoch: a new owner waits for the quarantine. The queues of the first Open that
@@ -133,6 +138,9 @@ func (p *Publisher) Open(ctx context.Context, _ relay.Epoch) error {
 	p.freshen(ctx)
 	p.tasks.Add(1)
 	go p.watch()
+	if p.cfg.Transactional {
+		p.attendAll()
+	}
 	return nil
 }
 
@@ -296,4 +304,5 @@ func (p *Publisher) Close(ctx context.Context) error {
 func (p *Publisher) release() {
 	p.retireAll()
 	p.tasks.Wait()
+	p.hangUp()
 }

@@ -47,7 +47,11 @@ func drive(t *testing.T, p *Publisher, topic string, lanes, size int) *traffic {
 func (f *traffic) lane(i int) {
 	lane := relay.Lane{Topic: f.topic, Index: int32(i)}
 	for id := 1; ; id += f.size {
-		batch := ids(f.topic, fmt.Sprint("key of lane ", i), numbers(id, id+f.size-1)...)
+		key := fmt.Sprint("key of lane ", i)
+		if f.p.cfg.Transactional {
+			key = ""
+		}
+		batch := ids(f.topic, key, numbers(id, id+f.size-1)...)
 		for pause := 10 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
 			begun := time.Now()
 			f.busy.Add(1)
@@ -106,7 +110,11 @@ func (f *traffic) verdict(cfg Config) {
 	err := ReadAll(within(f.t, 2*patience), cfg, f.topic, func(r Record) error {
 		seq, _ := r.Property(record.HeaderSeq)
 		name := fmt.Sprint(r.Lane, "/", seq)
-		at[fmt.Sprint(name, "@", r.Offset)] = true
+		place := fmt.Sprint(r.Offset)
+		if number, half := r.Property(propHalf); half {
+			place = number
+		}
+		at[fmt.Sprint(name, "@", place)] = true
 		if seen[name]++; seen[name] == 1 {
 			first[r.Lane] = append(first[r.Lane], seq)
 		} else {

@@ -20,6 +20,9 @@ const (
 	reqBrokerConfig = 26
 	reqMaxOffset    = 30
 	reqMinOffset    = 31
+	reqHeartbeat    = 34
+	reqEnd          = 37 // ends a half message: END_TRANSACTION
+	reqCheckBack    = 39 // a broker's own: CHECK_TRANSACTION_STATE
 	reqRoute        = 105
 	reqCluster      = 106
 	reqProducers    = 204 // connections of a producer group

@@ -1,0 +1,291 @@
+package rocketmq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/waybillmq/waybill/internal/testservices"
+	"github.com/waybillmq/waybill/internal/testservices/tcpproxy"
+	"github.com/waybillmq/waybill/relay"
+)
+
+// table stands for the receipts of an outbox.
+type table struct {
+	mu   sync.Mutex
+	rows map[string][]relay.Position // by message id
+	down error
+}
+
+func newTable() *table { return &table{rows: map[string][]relay.Position{}} }
+
+func (a *table) put(m *relay.Message, at relay.Position) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.rows[m.MessageID] = append(a.rows[m.MessageID], at)
+}
+
+func (a *table) fail(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.down = err
+}
+
+func (a *table) of(_ context.Context, id relay.ID, messageID string) ([]relay.Position, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if messageID != fmt.Sprintf("gen-%d", id) {
+		return nil, fmt.Errorf("asked for id %d and message id %s", id, messageID)
+	}
+	return slices.Clone(a.rows[messageID]), a.down
+}
+
+// halves configures a publisher of half messages whose receipts are in the table.
+func (a *table) halves(topic string) func(*Config) {
+	return func(c *Config) { c.Topics, c.Transactional, c.Receipts = []string{topic}, true, a.of }
+}
+
+// leave sends a half as a publisher does that dies before it commits, and returns its number.
+func leave(t *testing.T, p *Publisher, m *relay.Message) relay.Position {
+	t.Helper()
+	l := p.lane(p.Lane(m))
+	e, _, why := encode(m, TombstoneReject, p.clusterLength())
+	if why != "" {
+		t.Fatal(why)
+	}
+	number := rand.Int64()
+	e.asHalf(p.halves(), number)
+	cl, a := p.borrow(t.Context())
+	if cl == nil {
+		t.Fatalf("%+v", a)
+	}
+	f := cl.launch(l.at.Topic, l.queue, []encoded{e}, []relay.ID{m.ID}, nil, func() { p.giveBack(cl) })
+	<-f.done
+	if f.answer.sig != 0 {
+		t.Fatalf("the half: %s", f.answer.words())
+	}
+	return relay.Position{Offset: number, HasOffset: true}
+}
+
+// sent presents a message until it is acked, as the engine does, and writes its receipt.
+func (a *table) sent(t *testing.T, p *Publisher, m *relay.Message) {
+	t.Helper()
+	eventually(t, "acked", func() bool {
+		o := publish(t, p, []*relay.Message{m})[0]
+		if o.Kind == relay.Acked {
+			a.put(m, o.At)
+		}
+		return o.Kind == relay.Acked
+	})
+}
+
+// settled waits until the broker has nothing to ask any more.
+func settled(t *testing.T, r *testservices.Rocket) {
+	t.Helper()
+	p := newProber(readConfig(r.NameServers))
+	eventually(t, "every half is ended", func() bool {
+		var seen, end string
+		err := p.broker(within(t, patience), r.Broker, func(l *link) error {
+			at := map[string]string{"topic": "RMQ_SYS_TRANS_HALF_TOPIC", "queueId": "0", "consumerGroup": "CID_RMQ_SYS_TRANS"}
+			c, err := l.ask(t.Context(), 14, at, nil) // QUERY_CONSUMER_OFFSET
+			if err != nil {
+				return err
+			}
+			seen = c.ExtFields["offset"]
+			if c, err = l.ask(t.Context(), reqMaxOffset, at, nil); err == nil {
+				end = c.ExtFields["offset"]
+			}
+			return err
+		})
+		return err == nil && seen != "" && seen == end
+	})
+}
+
+// TestCheckBackFollowsTheTable: a relay dies between half and commit; what the next one finds in the table is what becomes of the topic.
+func TestCheckBackFollowsTheTable(t *testing.T) {
+	for _, slave := range []bool{false, true} {
+		t.Run(fmt.Sprint("slave ", slave), func(t *testing.T) {
+			var opts []testservices.RocketOption
+			if slave {
+				opts = append(opts, testservices.WithSlave())
+			}
+			r := testservices.RocketMQCluster(t, opts...)
+			topic := topicName(t)
+			must(t, r.CreateTopic(topic, 1))
+			receipts := newTable()
+			died := unchecked(t, r.NameServers, receipts.halves(topic))
+			opened(t, died)
+			m := ids(topic, "", 1, 2, 3, 4)
+			mine, other, none := m[0], m[1], m[2]
+			receipts.put(mine, leave(t, died, mine))
+			leave(t, died, other)
+			receipts.put(other, relay.Position{Offset: 1, HasOffset: true})
+			leave(t, died, none)
+			receipts.fail(errors.New("the database is away"))
+			must(t, died.Close(within(t, patience)))
+
+			p := open(t, r.NameServers, receipts.halves(topic))
+			eventually(t, "questions while the database is away", func() bool { return p.Counters().Undecided >= 3 })
+			if c := p.Counters(); c.Committed+c.RolledBack > 0 {
+				t.Errorf("decided without the database: %+v", c)
+			}
+			wantStored(t, r.NameServers, topic)
+			receipts.fail(nil)
+			before := p.Counters().Undecided
+			eventually(t, "answers", func() bool { c := p.Counters(); return c.Committed >= 1 && c.RolledBack >= 1 && c.Undecided > before })
+			eventually(t, "the half of the receipt", func() bool { return len(seqs(t, readConfig(r.NameServers), topic)[0]) > 0 })
+			wantStored(t, r.NameServers, topic, 1)
+			receipts.sent(t, p, none) // the relay itself sends it; the half that was left is another copy now
+			receipts.sent(t, p, m[3])
+			settled(t, r)
+			wantStored(t, r.NameServers, topic, 1, 3, 4)
+			t.Logf("%+v", p.Counters())
+		})
+	}
+}
+
+// second calls f at each second call: of Trust, which a publisher asks before it writes a half, and before it commits.
+func second(f func() bool) func() bool {
+	var n atomic.Int64
+	return func() bool { return n.Add(1)%2 == 1 || f() }
+}
+
+// TestCommitThatFails: the half is stored, and the commit is lost, or its answer, or the lease ends, or the broker dies; the message is presented again.
+func TestCommitThatFails(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		at     func(r *testservices.Rocket, proxy *tcpproxy.Proxy) bool // right before the first commit
+		stored []int
+	}{
+		{"request lost", func(_ *testservices.Rocket, proxy *tcpproxy.Proxy) bool {
+			proxy.Lose(tcpproxy.Request, 200)
+			return true
+		}, []int{1, 2, 3}},
+		{"answer lost", func(_ *testservices.Rocket, proxy *tcpproxy.Proxy) bool {
+			proxy.Lose(tcpproxy.Answer, 200)
+			return true
+		}, []int{1, 2, 2, 3}},
+		{"lease over", func(*testservices.Rocket, *tcpproxy.Proxy) bool { return false }, []int{1, 2, 3}},
+		{"broker killed", func(r *testservices.Rocket, _ *tcpproxy.Proxy) bool { return r.Kill(testservices.Master) == nil }, []int{1, 2, 3}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			r := testservices.RocketMQCluster(t, testservices.AdvertisedHost(proxyHost))
+			g := newTarget(t, r)
+			topic := g.Topic(1)
+			receipts := newTable()
+			var armed atomic.Bool
+			p := open(t, r.NameServers, func(c *Config) {
+				receipts.halves(topic)(c)
+				c.Trust = second(func() bool { return !armed.CompareAndSwap(true, false) || row.at(r, g.proxy) })
+			})
+			m := ids(topic, "", 1, 2, 3)
+			receipts.sent(t, p, m[0])
+			armed.Store(true)
+			o := publish(t, p, m[1:2])[0]
+			if o.Kind != relay.Unknown || o.Code != "rocketmq/half_commit" || o.Earlier {
+				t.Fatalf("%+v", o)
+			}
+			t.Log(o.Detail)
+			if row.name == "broker killed" {
+				must(t, r.Start(testservices.Master))
+			}
+			receipts.sent(t, p, m[1])
+			receipts.sent(t, p, m[2])
+			settled(t, r)
+			wantStored(t, r.NameServers, topic, row.stored...)
+			if c := p.Counters(); c.Committed > 0 {
+				t.Errorf("a half that has no receipt was committed: %+v", c)
+			}
+		})
+	}
+}
+
+// TestHalfThatIsNotConfirmed: a half with another status than SEND_OK is unknown under that name, and never seen unless the table has it.
+func TestHalfThatIsNotConfirmed(t *testing.T) {
+	r := testservices.RocketMQCluster(t, testservices.WithSlave())
+	topic := topicName(t)
+	must(t, r.CreateTopic(topic, 1))
+	receipts := newTable()
+	p := open(t, r.NameServers, receipts.halves(topic))
+	m := ids(topic, "", 1, 2, 3)
+	receipts.sent(t, p, m[0])
+	must(t, r.SlowFlush(1500*time.Millisecond))
+	eventually(t, "FLUSH_DISK_TIMEOUT", func() bool {
+		o := publish(t, p, m[1:2])[0]
+		if o.Kind == relay.Acked {
+			t.Fatal("acked while no flush returns")
+		}
+		return o.Kind == relay.Unknown && o.Code == "rocketmq/FLUSH_DISK_TIMEOUT"
+	})
+	must(t, r.SlowFlush(0))
+	receipts.sent(t, p, m[1])
+	receipts.sent(t, p, m[2])
+	settled(t, r)
+	all := seqs(t, readConfig(r.NameServers), topic)[0]
+	if first := slices.Compact(slices.Clone(all)); !slices.Equal(first, []string{"1", "2", "3"}) {
+		t.Errorf("stored %v", all)
+	}
+	t.Logf("stored %v, %+v", all, p.Counters())
+}
+
+// TestKeyOnADestinationOfHalves: certainly not sent, and the sentence says what to change.
+func TestKeyOnADestinationOfHalves(t *testing.T) {
+	r := testservices.RocketMQ(t)
+	topic := topicName(t)
+	must(t, r.CreateTopic(topic, 1))
+	receipts := newTable()
+	p := open(t, r.NameServers, receipts.halves(topic))
+	o := publish(t, p, ids(topic, "k", 1))[0]
+	if o.Kind != relay.Config || o.Scope != relay.ScopeTopic || o.Class != relay.ClassInvalid || !strings.Contains(o.Detail, "transactional") {
+		t.Errorf("%+v", o)
+	}
+	receipts.sent(t, p, ids(topic, "", 2)[0])
+	wantStored(t, r.NameServers, topic, 2)
+}
+
+// TestHalvesWhileTheBrokerIsKilled: load in four lanes, kill -9 of the broker: everything that was acked is there under the number of its receipt, and there are no
+// more copies than ambiguous answers and committed questions explain.
+func TestHalvesWhileTheBrokerIsKilled(t *testing.T) {
+	r := testservices.RocketMQCluster(t)
+	topic := topicName(t)
+	must(t, r.CreateTopic(topic, 4))
+	var f *traffic
+	begun := make(chan struct{})
+	p := open(t, r.NameServers, func(c *Config) {
+		c.Topics, c.Transactional = []string{topic}, true
+		c.Receipts = func(_ context.Context, id relay.ID, _ string) (all []relay.Position, err error) {
+			<-begun
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			for lane := range f.lanes { // ids are the same in each lane: its message has one receipt in each
+				if n, acked := f.where[fmt.Sprint(lane, "/", strconv.Itoa(int(id)))]; acked {
+					all = append(all, relay.Position{Offset: n, HasOffset: true})
+				} else {
+					return nil, nil
+				}
+			}
+			return all, nil
+		}
+	})
+	f = drive(t, p, topic, 4, 1)
+	close(begun)
+	for range 3 {
+		f.more(200)
+		eventually(t, "something is in flight", func() bool { return f.busy.Load() > 0 })
+		must(t, r.Kill(testservices.Master))
+		must(t, r.Start(testservices.Master))
+	}
+	f.more(200)
+	f.verdict(readConfig(r.NameServers))
+	if f.count(relay.Unknown)+f.count(relay.Unavailable) == 0 {
+		t.Error("the kills were not noticed: the run proves nothing")
+	}
+}
