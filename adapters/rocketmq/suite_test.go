@@ -92,6 +92,22 @@ func carries(m *relay.Message) bool {
 	})
 }
 
+// halfTarget has publishers of half messages.
+type halfTarget struct{ *target }
+
+func (h halfTarget) Publisher() relay.Publisher {
+	return unchecked(h.t, h.r.NameServers, func(c *Config) { *c = h.config(); c.Transactional = true })
+}
+
+// TestContractOfHalvesOnRocketMQ holds half messages to the same contract.
+func TestContractOfHalvesOnRocketMQ(t *testing.T) {
+	r := testservices.RocketMQCluster(t, testservices.AdvertisedHost(proxyHost))
+	cfg := DefaultConfig()
+	cfg.Transactional, cfg.Tombstone = true, TombstoneByte
+	relaytest.TestPublisher(t, func(t *testing.T) relaytest.Target { return halfTarget{newTarget(t, r)} },
+		relaytest.PublisherTraits{Capabilities: cfg.Capabilities(), Loses: true, Keyless: true, EventPrefix: "CE_", Carries: carries, Lingers: lingers})
+}
+
 // TestContractOnRocketMQ holds the adapter to the contract of the port against a real server.
 func TestContractOnRocketMQ(t *testing.T) {
 	r := testservices.RocketMQCluster(t, testservices.AdvertisedHost(proxyHost))

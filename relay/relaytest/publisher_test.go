@@ -52,13 +52,14 @@ func TestPublisherInMemory(t *testing.T) {
 		{Lanes: -1, Dedupes: true},
 		{Lanes: -1, Dedupes: true, Fences: true, MaxBatch: 100},
 		{Lanes: -1, NoOffsets: true},
+		{Lanes: -1, NoOffsets: true, MaxBatch: 1},
 	} {
 		t.Run(fmt.Sprintf("%+v", config), func(t *testing.T) {
 			TestPublisher(t, func(*testing.T) Target {
 				b := NewBroker(config)
 				b.Poison(func(m *relay.Message) bool { return bytes.Equal(m.Payload, []byte("poison")) })
 				return &memoryTarget{Broker: b}
-			}, PublisherTraits{Capabilities: NewBroker(config).Capabilities(), Loses: true})
+			}, PublisherTraits{Capabilities: NewBroker(config).Capabilities(), Loses: true, Keyless: config.MaxBatch == 1})
 		})
 	}
 }

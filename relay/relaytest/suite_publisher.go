@@ -36,6 +36,7 @@ type Faulty interface {
 type PublisherTraits struct {
 	relay.Capabilities
 	Loses      bool // the Target is Faulty
+	Keyless    bool // messages with a key are not for this publisher: the suite's have none
 	FixedLanes bool // lanes do not depend on what the broker knows: no topic is provisional
 	// EventPrefix begins the header names of CloudEvents, "ce_"; empty = it writes none.
 	EventPrefix string
@@ -48,6 +49,11 @@ type PublisherTraits struct {
 // TestPublisher holds a relay.Publisher to the contract of the port. open makes a Target for one case.
 func TestPublisher(t *testing.T, open func(t *testing.T) Target, traits PublisherTraits) {
 	cases := maps.Clone(publisherCases)
+	if traits.Keyless {
+		t.Logf("declared: takes no keys: %v not run", slices.Sorted(maps.Keys(keyCases)))
+	} else {
+		maps.Copy(cases, keyCases)
+	}
 	if traits.Loses {
 		maps.Copy(cases, lossCases)
 	} else {
@@ -111,9 +117,12 @@ func (c *publisherCase) close() {
 	}
 }
 
-// message makes a message of the topic; ids ascend.
+// message makes a message of the topic; ids ascend. It has the key unless the publisher takes none.
 func (c *publisherCase) message(topic, key, payload string) *relay.Message {
 	c.lastID++
+	if c.traits.Keyless {
+		key = ""
+	}
 	return &relay.Message{ID: c.lastID, MessageID: fmt.Sprintf("gen-%d", c.lastID), Topic: topic, Target: topic, Key: key, Payload: []byte(payload),
 		Size: len(payload), CreatedAt: time.Now()}
 }
@@ -136,20 +145,25 @@ func (c *publisherCase) messages(topic, key string, n int) (batch []*relay.Messa
 	return batch
 }
 
-// bulky makes n messages of one key and 2 KiB each: a Target that is to lose a batch can tell it from whatever else its client says.
-func (c *publisherCase) bulky(topic, key string, n int) (batch []*relay.Message) {
+// bulky makes a batch of 10 KiB of one key, of five messages if a batch may have so many: a Target that is to lose it can tell it from whatever else its client
+// says.
+func (c *publisherCase) bulky(topic, key string) (batch []*relay.Message) {
+	n := min(5, c.traits.MaxBatch)
 	for range n {
-		batch = append(batch, c.message(topic, key, fmt.Sprintf("payload %d%2048d", c.lastID, 0)))
+		batch = append(batch, c.message(topic, key, fmt.Sprintf("payload %d%*d", c.lastID, 10240/n, 0)))
 	}
 	return batch
 }
 
-// publish sends one batch to the lane of its first message and demands one outcome for each.
-func (c *publisherCase) publish(p relay.Publisher, batch []*relay.Message) []relay.Outcome {
+// publish sends messages to the lane of the first one, in batches as large as they may be, and demands one outcome for each.
+func (c *publisherCase) publish(p relay.Publisher, messages []*relay.Message) (outcomes []relay.Outcome) {
 	c.t.Helper()
-	outcomes := p.Publish(c.ctx(), p.Lane(batch[0]), batch)
-	if len(outcomes) != len(batch) {
-		c.t.Fatalf("%d outcomes for %d messages", len(outcomes), len(batch))
+	for batch := range slices.Chunk(messages, c.traits.MaxBatch) {
+		some := p.Publish(c.ctx(), p.Lane(messages[0]), batch)
+		if len(some) != len(batch) {
+			c.t.Fatalf("%d outcomes for %d messages", len(some), len(batch))
+		}
+		outcomes = append(outcomes, some...)
 	}
 	return outcomes
 }
@@ -300,7 +314,7 @@ func (c *publisherCase) strange(topic string, r *rand.Rand) (all []*relay.Messag
 			b[j] = byte(r.Uint32())
 		}
 		m := c.message(topic, fmt.Sprint("key ", i%97), string(b))
-		if r.IntN(3) == 0 {
+		if r.IntN(3) == 0 && !c.traits.Keyless {
 			m.Key = text(string(b[:min(len(b), 40)]))
 		}
 		if r.IntN(4) == 0 {

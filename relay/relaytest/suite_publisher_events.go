@@ -25,25 +25,32 @@ var eventCases = map[string]func(*publisherCase){
 			batch = append(batch, m)
 		}
 		outcomes := c.publish(p, batch)
-		if got := kinds(outcomes); got != "acked 2 rejected 1 unavailable 1" || outcomes[2].Kind != relay.Rejected || outcomes[2].Detail == "" || outcomes[3].Scope != relay.ScopeKey {
+		want, records, last, keyed := "acked 2 rejected 1 unavailable 1", 2, relay.ScopeKey, `"subject":"k","partitionkey":"k",`
+		if c.traits.Keyless {
+			want, records, last, keyed = "acked 3 rejected 1", 3, 0, ""
+		}
+		if got := kinds(outcomes); got != want || outcomes[2].Kind != relay.Rejected || outcomes[2].Detail == "" || outcomes[3].Scope != last {
 			c.t.Fatalf("%s: %+v", got, outcomes)
 		}
 		stored := c.target.Stored(topic)
-		if len(stored) != 2 {
-			c.t.Fatalf("%d records are stored, want 2", len(stored))
+		if len(stored) != records {
+			c.t.Fatalf("%d records are stored, want %d", len(stored), records)
 		}
 		id, prefix := batch[0].MessageID, c.traits.EventPrefix
-		want := map[string]string{"h": "v", prefix + "specversion": "1.0", prefix + "id": id, prefix + "source": "/shop", prefix + "type": "paid",
-			prefix + "time": "2026-01-02T03:04:05.000006Z", prefix + "subject": "k", prefix + "partitionkey": "k"}
+		attributes := map[string]string{"h": "v", prefix + "specversion": "1.0", prefix + "id": id, prefix + "source": "/shop", prefix + "type": "paid",
+			prefix + "time": "2026-01-02T03:04:05.000006Z"}
+		if !c.traits.Keyless {
+			attributes[prefix+"subject"], attributes[prefix+"partitionkey"] = "k", "k"
+		}
 		got := map[string]string{}
 		for _, h := range stored[0].Message.Headers {
 			got[h.Name] = h.Value
 		}
-		if m := stored[0].Message; !maps.Equal(got, want) || m.ContentType != "application/json" || string(m.Payload) != `{"paid":1}` || m.MessageID != id {
-			c.t.Errorf("binary: %q as %s with headers\n%q\nwant\n%q", m.Payload, m.ContentType, got, want)
+		if m := stored[0].Message; !maps.Equal(got, attributes) || m.ContentType != "application/json" || string(m.Payload) != `{"paid":1}` || m.MessageID != id {
+			c.t.Errorf("binary: %q as %s with headers\n%q\nwant\n%q", m.Payload, m.ContentType, got, attributes)
 		}
-		document := fmt.Sprintf(`{"specversion":"1.0","id":"%s","source":"/shop","type":"paid","time":"2026-01-02T03:04:05.000006Z","subject":"k","partitionkey":"k",`+
-			`"datacontenttype":"application/json","data":{"paid":1}}`, batch[1].MessageID)
+		document := fmt.Sprintf(`{"specversion":"1.0","id":"%s","source":"/shop","type":"paid","time":"2026-01-02T03:04:05.000006Z",%s`+
+			`"datacontenttype":"application/json","data":{"paid":1}}`, batch[1].MessageID, keyed)
 		if m := stored[1].Message; string(m.Payload) != document || m.ContentType != "application/cloudevents+json" || len(m.Headers) != 1 || m.MessageID != batch[1].MessageID {
 			c.t.Errorf("structured: %s as %s with headers %q\nwant %s", m.Payload, m.ContentType, m.Headers, document)
 		}

@@ -13,7 +13,7 @@ var lossCases = map[string]func(*publisherCase){
 		for _, lose := range []func(){c.target.(Faulty).LoseAnswer, c.target.(Faulty).LoseRequest} {
 			topic := c.target.Topic(1)
 			p := c.open(1)
-			before, batch, after := c.messages(topic, "k", 2), c.bulky(topic, "k", 5), c.messages(topic, "k", 2)
+			before, batch, after := c.messages(topic, "k", 2), c.bulky(topic, "k"), c.messages(topic, "k", 2)
 			c.acked(p, before)
 			lose()
 			c.lost(p, batch)
@@ -28,11 +28,11 @@ var lossCases = map[string]func(*publisherCase){
 		c.acked(p, c.messages(topic, "other", 1))
 		var all []*relay.Message
 		for _, lose := range []func(){c.target.(Faulty).LoseAnswer, c.target.(Faulty).LoseRequest} {
-			batch := c.bulky(topic, "k", 5)
+			batch := c.bulky(topic, "k")
 			all = append(all, batch...)
 			lose()
 			c.lost(p, batch)
-			c.acked(p, batch[1:4])
+			c.acked(p, batch[len(batch)/5:max(1, len(batch)*4/5)])
 			c.acked(p, batch)
 		}
 		stored := map[string]int{}
