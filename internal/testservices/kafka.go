@@ -19,12 +19,14 @@ type Cluster struct {
 	// Brokers are the addresses of the nodes, node 1 first; they stay the same over restarts.
 	Brokers []string
 
-	dir    string
-	java   string
-	jars   string
-	roomy  bool
-	secure *Security // nil = only the plain listener
-	nodes  []*node
+	dir     string
+	java    string
+	jars    string
+	archive string // of classes; empty = none
+	dump    string // where the nodes write one when they stop; empty = nowhere
+	roomy   bool
+	secure  *Security // nil = only the plain listener
+	nodes   []*node
 }
 
 // node is one JVM.
@@ -80,13 +82,21 @@ func NewKafka(ctx context.Context, nodes int, opts ...ClusterOption) (*Cluster, 
 	if err != nil {
 		return nil, err
 	}
-	space, err := processSpace()
-	if err != nil {
-		return nil, err
-	}
 	c := &Cluster{java: java, jars: jars}
 	for _, set := range opts {
 		set(c)
+	}
+	if !c.roomy { // figures are taken as Kafka comes
+		c.archive = kafkaArchive(ctx, java, jars)
+	}
+	return newKafka(ctx, c, nodes)
+}
+
+// newKafka starts c, which says what runs.
+func newKafka(ctx context.Context, c *Cluster, nodes int) (*Cluster, error) {
+	space, err := processSpace()
+	if err != nil {
+		return nil, err
 	}
 	if c.dir, err = space.folder("kafka"); err != nil {
 		return nil, err

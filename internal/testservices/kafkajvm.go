@@ -91,6 +91,9 @@ func (c *Cluster) jvm(limits []string, args ...string) *exec.Cmd {
 		"-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true",
 		"-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS", "-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info",
 		"-cp", c.jars + "/*"}
+	if c.archive != "" {
+		flags = append(flags, "-XX:SharedArchiveFile="+c.archive)
+	}
 	cmd := exec.Command(c.java, slices.Concat(limits, flags, args)...)
 	cmd.Dir = c.dir
 	return cmd
@@ -169,6 +172,9 @@ func (c *Cluster) launch(n *node) (begin int64, err error) {
 	limits := small("192m")
 	if c.roomy {
 		limits = roomy
+	}
+	if c.dump != "" {
+		limits = append(limits, "-XX:ArchiveClassesAtExit="+c.dump)
 	}
 	cmd := c.jvm(limits, "kafka.Kafka", n.properties())
 	return n.launch(cmd)
