@@ -79,11 +79,7 @@ func (i *Inspector) Message(ctx context.Context, id relay.ID) (relay.MessageInfo
 	}
 	rows, err := i.pool.Query(ctx, i.sql(`SELECT destination, lane, coalesce(lane_offset, -1), acked_at, epoch, coalesce(detail, '') FROM outbox.receipts_of($1)`), id)
 	if err == nil {
-		m.Places, err = pgx.CollectRows(rows, func(r pgx.CollectableRow) (p relay.Place, err error) {
-			err = r.Scan(&p.Destination, &p.Lane, &p.Offset, opt(&p.AckedAt), &p.Epoch, &p.Detail)
-			p.HasOffset = p.Offset >= 0
-			return p, err
-		})
+		m.Places, err = pgx.CollectRows(rows, scanPlace)
 	}
 	return m, i.failed("message", err)
 }

@@ -19,10 +19,39 @@ func TestInspector(t *testing.T) {
 			t.Run("overview", d.testOverview)
 			t.Run("held counts", d.testHeldCounts)
 			t.Run("message", d.testMessage)
+			t.Run("places", d.testPlaces)
 			t.Run("find", d.testFind)
 			t.Run("lists", d.testLists)
 			t.Run("keys", d.testKeys)
 		})
+	}
+}
+
+// testPlaces: receipts belong to an id and its message id together.
+func (d *desk) testPlaces(t *testing.T) {
+	s, err := Open(t.Context(), Config{URL: d.url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	m, err := d.inspector.Message(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		id        relay.ID
+		messageID string
+		want      int
+	}{{1, m.MessageID, 1}, {1, m.MessageID + "0", 0}, {2, m.MessageID, 0}, {7, "own-7", 0}, {99, "own-99", 0}} {
+		places, err := s.Places(t.Context(), row.id, row.messageID)
+		if err != nil || len(places) != row.want {
+			t.Errorf("%d %s: %+v, %v", row.id, row.messageID, places, err)
+		}
+		for _, p := range places {
+			if p != m.Places[0] {
+				t.Errorf("%+v, want %+v", p, m.Places[0])
+			}
+		}
 	}
 }
 

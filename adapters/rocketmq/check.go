@@ -21,6 +21,9 @@ const (
 	setController  = "enableControllerMode"
 	setAutoCreate  = "autoCreateTopicEnable"
 	setMaxMessage  = "maxMessageSize"
+	setNoHalves    = "rejectTransactionMessage"
+	setHalfAge     = "transactionTimeOut"
+	leastHalfAge   = 6000 // ms, the default of 4.9: above the longest commit
 	mostFlushWait  = 2500 // ms: the library gives up after 3 s
 	recommendedNum = 8    // queues
 )
@@ -95,7 +98,10 @@ func (p *Publisher) Check(ctx context.Context) (relay.Findings, error) {
 	for _, broker := range masters {
 		r.broker(ctx, found.Brokers[broker])
 	}
-	r.group(ctx, found, masters)
+	r.group(ctx, found, masters, p.cfg.Group)
+	if p.cfg.Transactional {
+		r.group(ctx, found, masters, p.halves())
+	}
 	routes, err := p.learnTopics(ctx)
 	if err != nil {
 		return relay.Findings{}, p.unavailable(err)
@@ -148,6 +154,9 @@ func (r *report) broker(ctx context.Context, b brokerData) {
 		return
 	}
 	r.durability(b, s)
+	if r.p.cfg.Transactional {
+		r.halves(b, s)
+	}
 	wait, _ := s.number(setFlushWait)
 	r.judge("rocketmq.sync_flush_timeout", s[setFlush] == "SYNC_FLUSH" && wait > mostFlushWait, relay.LevelWarn, b.Name, fmt.Sprintf("%s is %d ms", setFlushWait, wait),
 		"set it to 2500 or less: the client gives up after 3 s, and a slow disk looks like a broken network")
@@ -192,6 +201,16 @@ func (r *report) durability(b brokerData, s settings) {
 		"losses are known in this mode (apache/rocketmq issues 7689, 7017): use master and slave without it")
 }
 
+// halves judges what steers half messages.
+func (r *report) halves(b brokerData, s settings) {
+	r.judge("rocketmq.half_messages", s[setNoHalves] == "true", relay.LevelFail, b.Name, setNoHalves+" is "+orFalse(s[setNoHalves]),
+		"set it to false: the broker refuses half messages, and transactional: true sends nothing else")
+	if ms, ok := s.number(setHalfAge); ok {
+		r.judge("rocketmq.half_timeout", ms < leastHalfAge, relay.LevelWarn, b.Name, fmt.Sprintf("%s is %d ms", setHalfAge, ms),
+			fmt.Sprintf("set it to %d or more: a half whose commit is still on its way may be asked about, and then be there twice", leastHalfAge))
+	}
+}
+
 // five says whether the settings are of a broker from 5.0 on: earlier ones ignore some that they name.
 func five(s settings) bool {
 	_, knows := s[setController]
@@ -206,12 +225,12 @@ func orFalse(s string) string {
 }
 
 // group looks for strangers in the producer group: two destinations in one group answer each other's check-backs.
-func (r *report) group(ctx context.Context, found *cluster, masters []string) {
+func (r *report) group(ctx context.Context, found *cluster, masters []string, group string) {
 	for _, name := range masters {
 		strangers, seen := 0, false
 		b := found.Brokers[name]
 		_ = r.p.probe.broker(ctx, b.master(), func(l *link) error {
-			a, err := l.ask(ctx, reqProducers, map[string]string{"producerGroup": r.p.cfg.Group}, nil)
+			a, err := l.ask(ctx, reqProducers, map[string]string{"producerGroup": group}, nil)
 			if err != nil {
 				return err // also how a broker says that nobody is in the group
 			}
@@ -232,7 +251,7 @@ func (r *report) group(ctx context.Context, found *cluster, masters []string) {
 			return nil
 		})
 		if seen {
-			r.judge("rocketmq.group", strangers > 0, relay.LevelWarn, name, fmt.Sprintf("%d producers that are no relays are in the group %s", strangers, r.p.cfg.Group),
+			r.judge("rocketmq.group", strangers > 0, relay.LevelWarn, name, fmt.Sprintf("%d producers that are no relays are in the group %s", strangers, group),
 				"give the destination a producer group of its own")
 		}
 	}

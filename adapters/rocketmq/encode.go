@@ -89,6 +89,7 @@ type encoded struct {
 	properties string // what follows "UNIQ_KEY 0x01", without the last separator
 	body       []byte
 	half       bool
+	number     int64 // of a half
 }
 
 // size is what the message takes in a batch (MessageDecoder.encodeMessage).

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
@@ -53,7 +52,7 @@ func judge(n int64, receipts []relay.Position) verdict {
 // asHalf makes a half message of an encoded one. The number tells it from other halves of its message: its place does not, because the broker moves it before it
 // asks about it.
 func (e *encoded) asHalf(group string, number int64) {
-	e.half = true
+	e.half, e.number = true, number
 	e.properties += string(valueEnds) + primitive.PropertyProducerGroup + string(nameEnds) + group +
 		string(valueEnds) + propHalf + string(nameEnds) + strconv.FormatInt(number, 10)
 }
@@ -69,7 +68,7 @@ func (e *encoded) tooLarge(limit, cluster int) string {
 	if n, most := len(propUnique)+2+len(e.properties), maxProperties-clusterSpare-cluster-halfSpare; n > most {
 		return fmt.Sprintf("key, type and headers take %d bytes as properties; a half message may have %d", n, most)
 	}
-	if n := e.size() + halfSpare; n > limit {
+	if n := e.size() + 2*halfSpare; n > limit { // with its head, and the names of both topics
 		return fmt.Sprintf("as a half message it takes up to %d bytes; maxMessageSize of the broker is %d", n, limit)
 	}
 	return ""
@@ -114,8 +113,8 @@ func (c *committer) close() {
 	}
 }
 
-// prepare makes one half of the part, and a connection to commit it over: without one nothing is sent. It returns the half's number.
-func (l *lane) prepare(ctx context.Context) (number int64, a answer) {
+// prepare makes a connection to commit the next half over: without one it is not sent.
+func (l *lane) prepare(ctx context.Context) answer {
 	if l.commits.link != nil && time.Since(l.commits.used) > linkIdle {
 		l.commits.close()
 	}
@@ -124,25 +123,23 @@ func (l *lane) prepare(ctx context.Context) (number int64, a answer) {
 		defer cancel()
 		r, _, err := l.p.find(ctx, l.at.Topic)
 		if err == nil && (r == nil || r.master(l.queue.broker) == "") {
-			return 0, answer{sig: sigNoRoute}
+			return answer{sig: sigNoRoute}
 		}
 		if err == nil {
 			l.commits.link, err = l.p.probe.dial(ctx, r.master(l.queue.broker))
 		}
 		var login *loginError
 		if errors.As(err, &login) {
-			return 0, answer{sig: sigNoLogin, detail: reason(err)}
+			return answer{sig: sigNoLogin, detail: reason(err)}
 		} else if err != nil {
-			return 0, answer{sig: sigDial, detail: reason(err)}
+			return answer{sig: sigDial, detail: reason(err)}
 		}
 	}
-	number = rand.Int64()
-	l.part[0].asHalf(l.p.halves(), number)
-	return number, answer{}
+	return answer{}
 }
 
 // commit commits the half that SEND_OK was the answer for. It runs in the flight of the half.
-func (l *lane) commit(res *primitive.SendResult, unique string, number int64) answer {
+func (l *lane) commit(res *primitive.SendResult, e encoded) answer {
 	at, ok := logOffset(res.OffsetMsgID)
 	if !ok {
 		return answer{sig: sigCommit, detail: "the broker did not say where the half lies"}
@@ -152,11 +149,11 @@ func (l *lane) commit(res *primitive.SendResult, unique string, number int64) an
 	}
 	ctx, cancel := context.WithTimeout(l.p.calls.Context(), commitWait)
 	defer cancel()
-	h := half{group: l.p.halves(), unique: unique, queueOffset: res.QueueOffset, logOffset: at}
+	h := half{group: l.p.halves(), unique: e.unique(), queueOffset: res.QueueOffset, logOffset: at}
 	_, err := l.commits.link.ask(ctx, reqEnd, h.fields(commit), nil)
 	if err == nil {
 		l.commits.used = time.Now()
-		return answer{offset: number}
+		return answer{offset: e.number}
 	}
 	l.commits.close()
 	var no *answerError

@@ -63,10 +63,10 @@ func TestHalfIsTheMessage(t *testing.T) {
 	if err != nil || back.MessageID != m.MessageID || back.ID != m.ID || len(back.Headers) != 1 || back.Headers[0] != m.Headers[0] {
 		t.Errorf("%+v, %v", back, err)
 	}
-	if why := half.tooLarge(half.size()+halfSpare, 7); why != "" {
+	if why := half.tooLarge(half.size()+2*halfSpare, 7); why != "" {
 		t.Error(why)
 	}
-	if why := half.tooLarge(half.size()+halfSpare-1, 7); why == "" {
+	if why := half.tooLarge(half.size()+2*halfSpare-1, 7); why == "" {
 		t.Error("a half that does not fit with what the broker adds passes")
 	}
 }

@@ -3,6 +3,7 @@ package rocketmq
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
@@ -152,6 +153,7 @@ func (l *lane) pick(c *call) {
 		m := c.batch[i]
 		e, class, why := encode(m, l.p.cfg.Tombstone, l.p.clusterLength())
 		if l.p.cfg.Transactional && why == "" {
+			e.asHalf(l.p.halves(), rand.Int64())
 			class, why = relay.ClassTooLarge, e.tooLarge(limit, l.p.clusterLength())
 		}
 		if why != "" {
@@ -179,13 +181,12 @@ func (l *lane) send(ctx context.Context) (answer, bool) {
 	}
 	var finish func(*primitive.SendResult) answer
 	if l.p.cfg.Transactional {
-		number, a := l.prepare(ctx)
-		if a.sig != 0 {
+		if a := l.prepare(ctx); a.sig != 0 {
 			l.p.giveBack(cl)
 			return l.noticed(ctx, cl, a), true
 		}
-		unique := l.part[0].unique()
-		finish = func(res *primitive.SendResult) answer { return l.commit(res, unique, number) }
+		e := l.part[0]
+		finish = func(res *primitive.SendResult) answer { return l.commit(res, e) }
 	}
 	f := cl.launch(l.at.Topic, l.queue, l.part, append([]relay.ID(nil), l.ids...), finish, func() { l.p.giveBack(cl) })
 	if !l.p.wait(ctx, f.done) {

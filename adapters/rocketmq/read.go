@@ -55,6 +55,36 @@ func Masters(ctx context.Context, cfg Config) (addresses []string, err error) {
 	return addresses, nil
 }
 
+// Halves says how many half messages the masters of the cluster have still to ask about, those included that were ended since they asked last.
+func Halves(ctx context.Context, cfg Config) (n int64, err error) {
+	masters, err := Masters(ctx, cfg)
+	if err != nil {
+		return 0, fmt.Errorf("rocketmq: halves: %w", err)
+	}
+	p := newProber(cfg)
+	for _, master := range masters {
+		err := p.broker(ctx, master, func(l *link) error {
+			at := map[string]string{"topic": "RMQ_SYS_TRANS_HALF_TOPIC", "queueId": "0", "consumerGroup": "CID_RMQ_SYS_TRANS"}
+			for code, sign := range map[int]int64{reqMaxOffset: 1, reqGroupOffset: -1} {
+				a, err := l.ask(ctx, code, at, nil)
+				if err != nil {
+					return err
+				}
+				offset, err := strconv.ParseInt(a.ExtFields["offset"], 10, 64)
+				if err != nil {
+					return errFrame
+				}
+				n += sign * offset
+			}
+			return nil
+		})
+		if err != nil {
+			return 0, fmt.Errorf("rocketmq: halves of broker %s: %w", master, err)
+		}
+	}
+	return n, nil
+}
+
 // CreateTopics makes topics with so many queues on every master, perm 6, or changes their number, and returns when the name server gives their routes. It is for
 // demonstrations, measurements and tests: a publisher never creates topics.
 func CreateTopics(ctx context.Context, cfg Config, names []string, queues int) error {

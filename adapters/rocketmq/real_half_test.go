@@ -53,16 +53,16 @@ func (a *table) halves(topic string) func(*Config) {
 	return func(c *Config) { c.Topics, c.Transactional, c.Receipts = []string{topic}, true, a.of }
 }
 
-// leave sends a half as a publisher does that dies before it commits, and returns its number.
-func leave(t *testing.T, p *Publisher, m *relay.Message) relay.Position {
+// leave sends a half as a publisher does that dies before it commits, and returns its number, and where SEND_OK says that it lies among the broker's halves.
+func leave(t *testing.T, p *Publisher, m *relay.Message) (number relay.Position, place int64) {
 	t.Helper()
 	l := p.lane(p.Lane(m))
 	e, _, why := encode(m, TombstoneReject, p.clusterLength())
 	if why != "" {
 		t.Fatal(why)
 	}
-	number := rand.Int64()
-	e.asHalf(p.halves(), number)
+	number = relay.Position{Offset: rand.Int64(), HasOffset: true}
+	e.asHalf(p.halves(), number.Offset)
 	cl, a := p.borrow(t.Context())
 	if cl == nil {
 		t.Fatalf("%+v", a)
@@ -72,7 +72,7 @@ func leave(t *testing.T, p *Publisher, m *relay.Message) relay.Position {
 	if f.answer.sig != 0 {
 		t.Fatalf("the half: %s", f.answer.words())
 	}
-	return relay.Position{Offset: number, HasOffset: true}
+	return number, f.answer.offset
 }
 
 // sent presents a message until it is acked, as the engine does, and writes its receipt.
@@ -90,22 +90,9 @@ func (a *table) sent(t *testing.T, p *Publisher, m *relay.Message) {
 // settled waits until the broker has nothing to ask any more.
 func settled(t *testing.T, r *testservices.Rocket) {
 	t.Helper()
-	p := newProber(readConfig(r.NameServers))
 	eventually(t, "every half is ended", func() bool {
-		var seen, end string
-		err := p.broker(within(t, patience), r.Broker, func(l *link) error {
-			at := map[string]string{"topic": "RMQ_SYS_TRANS_HALF_TOPIC", "queueId": "0", "consumerGroup": "CID_RMQ_SYS_TRANS"}
-			c, err := l.ask(t.Context(), 14, at, nil) // QUERY_CONSUMER_OFFSET
-			if err != nil {
-				return err
-			}
-			seen = c.ExtFields["offset"]
-			if c, err = l.ask(t.Context(), reqMaxOffset, at, nil); err == nil {
-				end = c.ExtFields["offset"]
-			}
-			return err
-		})
-		return err == nil && seen != "" && seen == end
+		n, err := Halves(within(t, patience), readConfig(r.NameServers))
+		return err == nil && n == 0
 	})
 }
 
@@ -125,7 +112,8 @@ func TestCheckBackFollowsTheTable(t *testing.T) {
 			opened(t, died)
 			m := ids(topic, "", 1, 2, 3, 4)
 			mine, other, none := m[0], m[1], m[2]
-			receipts.put(mine, leave(t, died, mine))
+			number, _ := leave(t, died, mine)
+			receipts.put(mine, number)
 			leave(t, died, other)
 			receipts.put(other, relay.Position{Offset: 1, HasOffset: true})
 			leave(t, died, none)
@@ -150,6 +138,68 @@ func TestCheckBackFollowsTheTable(t *testing.T) {
 			t.Logf("%+v", p.Counters())
 		})
 	}
+}
+
+// TestQuestionAboutAHalf: the broker stores a half anew before it asks about it, so that its place tells nothing, and its number does. One that is as large as it may
+// be is asked about again and again, with what the broker adds; a larger one is rejected.
+func TestQuestionAboutAHalf(t *testing.T) {
+	r := testservices.RocketMQCluster(t)
+	topic := topicName(t)
+	must(t, r.CreateTopic(topic, 1))
+	p := open(t, r.NameServers, func(c *Config) { c.Topics = []string{topic} }) // it answers no questions
+	sized := func(id, spare int) *relay.Message {
+		m := ids(topic, "", id)[0]
+		e, _, _ := encode(m, TombstoneReject, p.clusterLength())
+		e.asHalf(p.halves(), 1<<63-1)
+		m.Headers = []relay.Header{{Name: "h", Value: strings.Repeat("x", maxProperties-clusterSpare-p.clusterLength()-halfSpare-len(propUnique)-2-len(e.properties)-3-spare)}}
+		m.Payload = make([]byte, defaultLimit-maxProperties)
+		return m
+	}
+	large := sized(1, 0)
+	number, place := leave(t, p, large)
+	_, second := leave(t, p, ids(topic, "", 2)[0])
+	if second != place+1 {
+		t.Errorf("halves at %d and %d", place, second)
+	}
+	must(t, p.probe.broker(t.Context(), r.Broker, func(l *link) error {
+		if err := p.beat(l); err != nil {
+			return err
+		}
+		_ = l.SetReadDeadline(time.Now().Add(patience))
+		places := []int64{place}
+		for len(places) < 4 {
+			frame, err := readFrame(l)
+			if err != nil {
+				return err
+			}
+			c, err := decode(frame)
+			if err != nil || c.Code != reqCheckBack {
+				continue
+			}
+			q, err := readQuestion(c)
+			if err != nil {
+				return err
+			}
+			if q.id != 1 {
+				continue
+			}
+			if q.number != number.Offset || q.messageID != "gen-1" || slices.Contains(places, q.half.queueOffset) {
+				t.Errorf("half %d of message gen-1, at %v before: asked about %+v", number.Offset, places, q)
+			}
+			places = append(places, q.half.queueOffset)
+		}
+		t.Logf("its places: %v", places)
+		return nil
+	}))
+	receipts := newTable()
+	receipts.put(large, number)
+	receipts.put(ids(topic, "", 2)[0], relay.Position{})
+	halves := open(t, r.NameServers, receipts.halves(topic))
+	if o := publish(t, halves, []*relay.Message{sized(3, -20)})[0]; o.Kind != relay.Rejected || o.Class != relay.ClassTooLarge || !strings.Contains(o.Detail, "half") {
+		t.Errorf("%+v", o)
+	}
+	settled(t, r)
+	wantStored(t, r.NameServers, topic, 1)
 }
 
 // second calls f at each second call: of Trust, which a publisher asks before it writes a half, and before it commits.

@@ -16,6 +16,7 @@ import (
 // Codes of requests (RocketMQ 4.9, RequestCode).
 const (
 	reqPull         = 11
+	reqGroupOffset  = 14 // how far a consumer group has come in a queue
 	reqCreateTopic  = 17
 	reqBrokerConfig = 26
 	reqMaxOffset    = 30

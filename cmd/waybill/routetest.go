@@ -66,6 +66,8 @@ func (p *program) routeTests(tests []app.RouteTest, expected bool) error {
 		p.note("the configuration has no route_tests; waybill config test --topic TOPIC says where a message goes")
 	case failed > 0 && expected:
 		return &exitError{exitConfig, fmt.Errorf("%d of %d route tests fail", failed, len(tests))}
+	case failed > 0 && len(tests[0].Wrong) > 0:
+		return &exitError{exitConfig, fmt.Errorf("topic %s: %s", clean(tests[0].Given.Topic), strings.Join(tests[0].Wrong, "; "))}
 	case failed > 0:
 		return &exitError{exitConfig, fmt.Errorf("no route takes topic %s: such messages wait with no_route", clean(tests[0].Given.Topic))}
 	}

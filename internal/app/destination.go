@@ -19,7 +19,9 @@ import (
 type hooks struct {
 	trusted      func() bool        // whether the lease is still trusted; nil = always
 	lanesChanged func(topic string) // nil = nobody wants to know
-	log          *slog.Logger       // for client libraries that write one; nil = nowhere
+	// receipts are the places under which a message is marked sent, for a broker that asks about a copy; nil = always none.
+	receipts func(ctx context.Context, id relay.ID, messageID string) ([]relay.Position, error)
+	log      *slog.Logger // for client libraries that write one; nil = nowhere
 }
 
 // describe is the engine's description of a destination that is reached through a network, but for its name and what follows its opening.
@@ -37,7 +39,11 @@ func describe(c *config.Config, d *config.Destination, h hooks) relay.Destinatio
 
 // destination is the engine's description of any destination.
 func (e *engine) destination(d *config.Destination, b waybillbroker.Broker) (to relay.Destination) {
-	h := hooks{trusted: func() bool { return e.relay.Trusted() }, lanesChanged: func(string) { e.relay.LanesChanged(d.Name) }, log: e.log}
+	h := hooks{trusted: func() bool { return e.relay.Trusted() }, lanesChanged: func(string) { e.relay.LanesChanged(d.Name) }, log: e.log,
+		receipts: func(ctx context.Context, id relay.ID, messageID string) ([]relay.Position, error) {
+			places, err := e.store.Places(ctx, id, messageID)
+			return positionsAt(d.Name, places), err
+		}}
 	if d.Kind == config.KindWaybillBroker {
 		to = describeBundled(e.store, b, h)
 	} else {
@@ -46,6 +52,18 @@ func (e *engine) destination(d *config.Destination, b waybillbroker.Broker) (to 
 	to.Name = d.Name
 	to.Opened = func(p relay.Publisher) error { return e.opened(d, p) }
 	return to
+}
+
+// positionsAt are the places of a message as its destination knows them: one elsewhere has no offset.
+func positionsAt(destination string, places []relay.Place) (all []relay.Position) {
+	for _, p := range places {
+		at := relay.Position{Offset: p.Offset, HasOffset: p.HasOffset}
+		if p.Destination != destination {
+			at = relay.Position{}
+		}
+		all = append(all, at)
+	}
+	return all
 }
 
 // sameCluster compares two cluster ids of a kind whose id names brokers too; nil = the id is the cluster.

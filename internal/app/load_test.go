@@ -15,7 +15,7 @@ import (
 	"github.com/waybillmq/waybill/outbox"
 )
 
-// load is traffic of business transactions: one to three messages of random keys each, one in eight rolled back.
+// load is traffic of business transactions: one to three messages each, of random keys, or without when there are none, one in eight rolled back.
 type load struct {
 	stop      func()
 	committed atomic.Int64 // messages, as far as the writers heard
@@ -79,7 +79,10 @@ func (l *load) transaction(conn **pgx.Conn, url, setup string, keys int, topics 
 	}
 	msgs := make([]outbox.Message, 1+rnd.IntN(3))
 	for i := range msgs {
-		m := text(topics[rnd.IntN(len(topics))], fmt.Sprint("key-", rnd.IntN(keys)))
+		m := text(topics[rnd.IntN(len(topics))], "")
+		if keys > 0 {
+			m.Key = fmt.Sprint("key-", rnd.IntN(keys))
+		}
 		m.Payload = append(m.Payload, bytes.Repeat([]byte{'.'}, rnd.IntN(600))...)
 		msgs[i] = m
 	}

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/waybillmq/waybill/internal/child"
+	"github.com/waybillmq/waybill/internal/config"
 )
 
 // build makes the real program for one test.
@@ -85,6 +86,11 @@ breaker: { probe_cap: 1s }
 destinations:
 `, instance, c.Relay.Lease, c.Relay.WriteTimeout, c.Relay.TCPUserTimeout, c.Relay.Quarantine, c.Relay.WriteLimits)
 	for _, d := range c.Destinations {
+		if d.Kind == config.KindRocketMQ {
+			servers, _ := json.Marshal(d.RocketMQ.NameServers)
+			text = fmt.Appendf(text, "  %s: { kind: rocketmq, name_servers: %s, transactional: %t }\n", d.Name, servers, d.RocketMQ.Transactional)
+			continue
+		}
 		brokers, _ := json.Marshal(d.Kafka.Brokers) // a list of strings
 		text = fmt.Appendf(text, "  %s: { kind: kafka, brokers: %s, batch: { max_messages: %d }, timeouts: { connect: 2s, broker: 3s, publish: 5s } }\n", d.Name, brokers,
 			d.Kafka.Batch.MaxMessages)

@@ -34,6 +34,16 @@ func TestCheckRoutes(t *testing.T) {
 	}
 }
 
+func TestKeyForADestinationWithoutKeys(t *testing.T) {
+	c := sample(t, strings.NewReplacer("transactional: false", "transactional: true", "max_messages: 200\n      max_bytes: 1MiB", "max_messages: 1").Replace)
+	for key, want := range map[string]int{"": 0, "k": 1} {
+		tests, err := TestRoutes(c, []config.Given{{Topic: "click.cart", Key: key}})
+		if err != nil || tests[0].Goes.Destination != "rocket" || len(tests[0].Wrong) != want {
+			t.Errorf("key %q: %+v, %v", key, tests, err)
+		}
+	}
+}
+
 func TestRouted(t *testing.T) {
 	c := sample(t, func(s string) string { return s })
 	at := func(topic string) Routed {

@@ -34,7 +34,7 @@ func (a Address) String() string {
 type RouteTest struct {
 	Given config.Given `json:"given"`
 	Goes  Address      `json:"goes"`
-	Wrong []string     `json:"wrong"` // what differs from the expectation; empty = nothing
+	Wrong []string     `json:"wrong"` // what differs from the expectation, or cannot be; empty = nothing
 }
 
 // TestRoutes says where messages go, by the routes alone: nothing is connected to.
@@ -50,6 +50,9 @@ func TestRoutes(c *config.Config, given []config.Given) ([]RouteTest, error) {
 			m.Headers = append(m.Headers, relay.Header{Name: name, Value: value})
 		}
 		out[i] = RouteTest{Given: g, Goes: address(c, router, m), Wrong: []string{}}
+		if d := c.Destination(out[i].Goes.Destination); d != nil && d.RocketMQ.Transactional && g.Key != "" {
+			out[i].Wrong = append(out[i].Wrong, fmt.Sprintf("it has a key, and %s takes none (transactional: true)", d.Name))
+		}
 	}
 	return out, nil
 }

@@ -150,6 +150,7 @@ func TestProblems(t *testing.T) {
 		"no hosts":        {kind("rabbitmq", ""), "destinations.kafka-a.hosts: is missing: host:port of the nodes"},
 		"no kind":         {strings.Replace(smallest, "kafka, brokers", "kafak, brokers", 1), `kind: "kafak" is none of kafka, rocketmq, rabbitmq, waybillbroker`},
 		"rocketmq tls":    {kind("rocketmq", `name_servers: ["n:1"], tls: { enabled: true }`), "tls: is a key of kind kafka and rabbitmq, not of rocketmq"},
+		"batch of halves": {kind("rocketmq", `name_servers: ["n:1"], transactional: true, batch: { max_messages: 50 }`), "batch.max_messages: is not used: transactional: true"},
 		"half a login":    {kind("rocketmq", `name_servers: ["n:1"], credentials: { access_key: { env: A } }`), "credentials.secret_key: is missing: access_key stands alone"},
 		"plain sasl":      {kind("kafka", `brokers: ["b:1"], sasl: { mechanism: plain, username: { env: U }, password: { env: P } }`), "sasl.mechanism: plain sends the password as it is"},
 		"no login":        {kind("kafka", `brokers: ["b:1"], sasl: { mechanism: scram-sha-256 }`), "sasl: scram-sha-256 needs username and password"},

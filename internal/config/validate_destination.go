@@ -27,6 +27,11 @@ func (d *decoder) validateDestination(dest *Destination) {
 	case KindRocketMQ:
 		login := dest.RocketMQ.Credentials
 		d.together(path+".credentials", "access_key", login.AccessKey.IsSet(), "secret_key", login.SecretKey.IsSet())
+		if at := path + ".batch.max_messages"; dest.RocketMQ.Transactional && dest.RocketMQ.Batch.MaxMessages != 1 {
+			if _, given := d.origins[at]; given {
+				d.at(at, "is not used: transactional: true sends one message a call; leave it out, or set it to 1")
+			}
+		}
 	case KindRabbitMQ:
 		login := dest.RabbitMQ.Credentials
 		d.together(path+".credentials", "username", login.Username.IsSet(), "password", login.Password.IsSet())
