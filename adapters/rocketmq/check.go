@@ -23,6 +23,7 @@ const (
 	setMaxMessage  = "maxMessageSize"
 	setNoHalves    = "rejectTransactionMessage"
 	setHalfAge     = "transactionTimeOut"
+	setHalfEvery   = "transactionCheckInterval"
 	leastHalfAge   = 6000 // ms, the default of 4.9: above the longest commit
 	mostFlushWait  = 2500 // ms: the library gives up after 3 s
 	recommendedNum = 8    // queues
@@ -205,9 +206,11 @@ func (r *report) durability(b brokerData, s settings) {
 func (r *report) halves(b brokerData, s settings) {
 	r.judge("rocketmq.half_messages", s[setNoHalves] == "true", relay.LevelFail, b.Name, setNoHalves+" is "+orFalse(s[setNoHalves]),
 		"set it to false: the broker refuses half messages, and transactional: true sends nothing else")
-	if ms, ok := s.number(setHalfAge); ok {
-		r.judge("rocketmq.half_timeout", ms < leastHalfAge, relay.LevelWarn, b.Name, fmt.Sprintf("%s is %d ms", setHalfAge, ms),
-			fmt.Sprintf("set it to %d or more: a half whose commit is still on its way may be asked about, and then be there twice", leastHalfAge))
+	for _, is := range []struct{ id, name string }{{"rocketmq.half_timeout", setHalfAge}, {"rocketmq.half_interval", setHalfEvery}} {
+		if ms, ok := s.number(is.name); ok {
+			r.judge(is.id, ms < leastHalfAge, relay.LevelWarn, b.Name, fmt.Sprintf("%s is %d ms", is.name, ms),
+				fmt.Sprintf("set it to %d or more: a half whose commit is still on its way may be asked about again, and then be there twice", leastHalfAge))
+		}
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"slices"
 	"strconv"
@@ -12,13 +11,12 @@ import (
 	"sync"
 	"time"
 
-	"github.com/waybillmq/waybill/adapters/internal/record"
 	"github.com/waybillmq/waybill/relay"
 )
 
 const (
 	beatEvery  = 20 * time.Second // a broker forgets a producer that says nothing for 120 s
-	judgeLimit = 2 * time.Second  // for the receipts of one message
+	judgeLimit = 2 * time.Second  // from a question to its answer
 	comeBack   = time.Second      // before a broker is connected to again
 )
 
@@ -63,13 +61,11 @@ func (p *Publisher) attend(ctx context.Context, broker string) error {
 	if err != nil {
 		return err
 	}
-	frames, broken := make(chan []byte), make(chan error, 1)
-	ctx, cancel := context.WithCancel(ctx)
+	asked, broken := newQuestions(), make(chan error, 1)
 	var reader sync.WaitGroup
 	defer reader.Wait()
 	defer l.Close()
-	defer cancel()
-	reader.Go(func() { broken <- l.frames(ctx, frames) })
+	reader.Go(func() { broken <- l.collect(asked) })
 	beat := time.NewTicker(beatEvery)
 	defer beat.Stop()
 	if err := p.beat(l); err != nil {
@@ -83,8 +79,10 @@ func (p *Publisher) attend(ctx context.Context, broker string) error {
 			return err
 		case <-beat.C:
 			err = p.beat(l)
-		case frame := <-frames:
-			err = p.answerCheck(ctx, l, frame)
+		case <-asked.some:
+			if q, any := asked.next(); any {
+				err = p.answerCheck(ctx, l, asked, q)
+			}
 		}
 		if err != nil {
 			return err
@@ -92,18 +90,27 @@ func (p *Publisher) attend(ctx context.Context, broker string) error {
 	}
 }
 
-// frames passes on what comes, until the connection is closed or silent for longer than its heartbeats are.
-func (l *link) frames(ctx context.Context, to chan<- []byte) error {
+// collect reads what the broker asks, at once, until the connection is closed or silent for longer than its heartbeats are. What is no question about a half of a
+// relay is passed over.
+func (l *link) collect(asked *questions) error {
 	for {
 		_ = l.SetReadDeadline(time.Now().Add(3 * beatEvery))
 		frame, err := readFrame(l)
 		if err != nil {
 			return err
 		}
-		select {
-		case to <- frame:
-		case <-ctx.Done():
-			return ctx.Err()
+		c, err := decode(frame)
+		switch {
+		case err != nil:
+			return err
+		case c.Flag&1 != 0 && c.Code != 0:
+			log.Load().Debug("rocketmq: a broker refused a heartbeat, or the answer to its question about a half message", "error", firstLine(c.Remark))
+		case c.Flag&1 == 0 && c.Code == reqCheckBack:
+			if q, err := readQuestion(c); err != nil {
+				log.Load().Debug("rocketmq: a broker asked about a message that is no half of a relay", "error", err)
+			} else {
+				asked.add(q, time.Now())
+			}
 		}
 	}
 }
@@ -133,70 +140,22 @@ func (p *Publisher) beat(l *link) error {
 	return l.say(reqHeartbeat, nil, body)
 }
 
-// answerCheck answers one question. What is no question, or not about a half of ours, is passed over.
-func (p *Publisher) answerCheck(ctx context.Context, l *link, frame []byte) error {
-	c, err := decode(frame)
-	if err != nil {
-		return err
-	}
-	if c.Flag&1 != 0 {
-		if c.Code != 0 {
-			log.Load().Debug("rocketmq: a broker refused the answer to its question about a half message", "error", firstLine(c.Remark))
-		}
-		return nil
-	}
-	if c.Code != reqCheckBack {
-		return nil
-	}
-	q, err := readQuestion(c)
-	if err != nil {
-		log.Load().Debug("rocketmq: a broker asked about a message that is no half of a relay", "error", err)
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, judgeLimit)
+// answerCheck answers one question, unless that has become old: the broker may have stored the half anew since, to ask again, and would commit both.
+func (p *Publisher) answerCheck(ctx context.Context, l *link, asked *questions, q question) error {
+	ctx, cancel := context.WithDeadline(ctx, q.at.Add(judgeLimit))
 	defer cancel()
 	var receipts []relay.Position
 	if p.cfg.Receipts != nil {
+		var err error
 		if receipts, err = p.cfg.Receipts(ctx, q.id, q.messageID); err != nil {
 			receipts = nil // it asks again
 		}
 	}
 	v := judge(q.number, receipts)
+	if ctx.Err() != nil || asked.again(q) {
+		v = undecided
+	}
 	p.judged[v>>2].Add(1)
 	q.half.group = p.halves()
 	return l.say(reqEnd, q.half.fields(v), nil)
-}
-
-// question is a broker's about one half.
-type question struct {
-	half      half
-	id        relay.ID
-	messageID string
-	number    int64
-}
-
-// readQuestion reads CHECK_TRANSACTION_STATE: the head names the place of the half now, the body is the message.
-func readQuestion(c *command) (q question, err error) {
-	q.half = half{unique: c.ExtFields["msgId"], checked: true}
-	for name, to := range map[string]*int64{"tranStateTableOffset": &q.half.queueOffset, "commitLogOffset": &q.half.logOffset} {
-		if *to, err = strconv.ParseInt(c.ExtFields[name], 10, 64); err != nil {
-			return q, errFrame
-		}
-	}
-	n := 0
-	err = decodeStored(c.body, func(r Record) error {
-		n++
-		m, err := r.Message("")
-		if err != nil {
-			return err
-		}
-		text, _ := r.Property(propHalf)
-		q.id, q.messageID = m.ID, m.MessageID
-		q.number, err = strconv.ParseInt(text, 10, 64)
-		return err
-	})
-	if err == nil && (n != 1 || q.id == 0 || q.messageID == "") {
-		err = fmt.Errorf("%w, or without %s", errStored, record.HeaderSeq)
-	}
-	return q, err
 }

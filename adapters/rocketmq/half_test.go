@@ -2,6 +2,7 @@ package rocketmq
 
 import (
 	"testing"
+	"time"
 
 	"github.com/waybillmq/waybill/relay"
 )
@@ -81,4 +82,40 @@ func FuzzQuestion(f *testing.F) {
 			t.Errorf("%+v", q)
 		}
 	})
+}
+
+// TestQuestionsWait: each half has one question, the newest, in the turn of its first; more than may wait are left to be asked again.
+func TestQuestionsWait(t *testing.T) {
+	a, now := newQuestions(), time.Now()
+	ask := func(id, number, place int64) {
+		a.add(question{id: relay.ID(id), number: number, half: half{queueOffset: place}}, now.Add(time.Duration(place)))
+	}
+	ask(1, 7, 0)
+	ask(2, 7, 1)
+	ask(1, 7, 2) // stored anew
+	ask(1, 8, 3) // another copy
+	for _, want := range []int64{2, 1, 3} {
+		<-a.some
+		q, any := a.next()
+		if !any || q.half.queueOffset != want || !q.at.Equal(now.Add(time.Duration(want))) || a.again(q) {
+			t.Errorf("%+v, want the half at %d", q, want)
+		}
+		if want == 2 {
+			if ask(1, 7, 4); !a.again(q) {
+				t.Error("asked again, and not noticed")
+			}
+		}
+	}
+	if q, any := a.next(); !any || q.half.queueOffset != 4 {
+		t.Errorf("%+v %v", q, any)
+	}
+	if _, any := a.next(); any {
+		t.Error("a question too many")
+	}
+	for i := range int64(maxQuestions + 5) {
+		ask(i, i, i)
+	}
+	if len(a.order) != maxQuestions || len(a.last) != maxQuestions {
+		t.Errorf("%d wait", len(a.order))
+	}
 }

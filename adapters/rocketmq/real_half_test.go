@@ -2,7 +2,6 @@ package rocketmq
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -22,7 +21,7 @@ import (
 type table struct {
 	mu   sync.Mutex
 	rows map[string][]relay.Position // by message id
-	down error
+	down bool                        // it does not answer
 }
 
 func newTable() *table { return &table{rows: map[string][]relay.Position{}} }
@@ -33,19 +32,25 @@ func (a *table) put(m *relay.Message, at relay.Position) {
 	a.rows[m.MessageID] = append(a.rows[m.MessageID], at)
 }
 
-func (a *table) fail(err error) {
+func (a *table) freeze(down bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.down = err
+	a.down = down
 }
 
-func (a *table) of(_ context.Context, id relay.ID, messageID string) ([]relay.Position, error) {
+func (a *table) of(ctx context.Context, id relay.ID, messageID string) ([]relay.Position, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.down {
+		a.mu.Unlock()
+		<-ctx.Done()
+		a.mu.Lock()
+		return nil, ctx.Err()
+	}
 	if messageID != fmt.Sprintf("gen-%d", id) {
 		return nil, fmt.Errorf("asked for id %d and message id %s", id, messageID)
 	}
-	return slices.Clone(a.rows[messageID]), a.down
+	return slices.Clone(a.rows[messageID]), nil
 }
 
 // halves configures a publisher of half messages whose receipts are in the table.
@@ -100,7 +105,8 @@ func settled(t *testing.T, r *testservices.Rocket) {
 func TestCheckBackFollowsTheTable(t *testing.T) {
 	for _, slave := range []bool{false, true} {
 		t.Run(fmt.Sprint("slave ", slave), func(t *testing.T) {
-			var opts []testservices.RocketOption
+			// Longer than an answer may take, as everywhere but in tests: a question is not asked again while it is answered.
+			opts := []testservices.RocketOption{testservices.BrokerSetting("transactionCheckInterval", "3000")}
 			if slave {
 				opts = append(opts, testservices.WithSlave())
 			}
@@ -117,7 +123,7 @@ func TestCheckBackFollowsTheTable(t *testing.T) {
 			leave(t, died, other)
 			receipts.put(other, relay.Position{Offset: 1, HasOffset: true})
 			leave(t, died, none)
-			receipts.fail(errors.New("the database is away"))
+			receipts.freeze(true)
 			must(t, died.Close(within(t, patience)))
 
 			p := open(t, r.NameServers, receipts.halves(topic))
@@ -126,7 +132,7 @@ func TestCheckBackFollowsTheTable(t *testing.T) {
 				t.Errorf("decided without the database: %+v", c)
 			}
 			wantStored(t, r.NameServers, topic)
-			receipts.fail(nil)
+			receipts.freeze(false)
 			before := p.Counters().Undecided
 			eventually(t, "answers", func() bool { c := p.Counters(); return c.Committed >= 1 && c.RolledBack >= 1 && c.Undecided > before })
 			eventually(t, "the half of the receipt", func() bool { return len(seqs(t, readConfig(r.NameServers), topic)[0]) > 0 })
@@ -284,6 +290,24 @@ func TestHalfThatIsNotConfirmed(t *testing.T) {
 		t.Errorf("stored %v", all)
 	}
 	t.Logf("stored %v, %+v", all, p.Counters())
+}
+
+// TestBrokerThatTakesNoHalves: the check says so beforehand, and a message is certainly not stored.
+func TestBrokerThatTakesNoHalves(t *testing.T) {
+	r := testservices.RocketMQCluster(t)
+	topic := topicName(t)
+	must(t, r.CreateTopic(topic, 1))
+	p := open(t, r.NameServers, newTable().halves(topic))
+	wantLevel(t, check(t, p), "rocketmq.half_messages", "b1", relay.LevelOK)
+	wantLevel(t, check(t, p), "rocketmq.half_timeout", "b1", relay.LevelWarn)
+	must(t, r.Set(map[string]string{"rejectTransactionMessage": "true", "transactionTimeOut": "6000", "transactionCheckInterval": "6000"}))
+	wantLevel(t, check(t, p), "rocketmq.half_messages", "b1", relay.LevelFail)
+	wantLevel(t, check(t, p), "rocketmq.half_timeout", "b1", relay.LevelOK)
+	wantLevel(t, check(t, p), "rocketmq.half_interval", "b1", relay.LevelOK)
+	if o := publish(t, p, ids(topic, "", 1))[0]; o.Kind != relay.Config || o.Code != "rocketmq/NO_PERMISSION" {
+		t.Errorf("%+v", o)
+	}
+	wantStored(t, r.NameServers, topic)
 }
 
 // TestKeyOnADestinationOfHalves: certainly not sent, and the sentence says what to change.
