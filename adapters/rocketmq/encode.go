@@ -24,6 +24,8 @@ const (
 	propTombstone = "waybill-tombstone"
 	propHalf      = "waybill-half" // number of a half message; its receipt has it as offset
 
+	headerPrefix = "h-" // before a header's name that would steer RocketMQ
+
 	eventPrefix = "CE_" // of a CloudEvent's attributes in binary mode (draft of a CloudEvents binding for RocketMQ)
 )
 
@@ -41,7 +43,7 @@ const (
 	maxFrame = 16<<20 - 64<<10 // a broker cuts the connection above 16 MiB, whatever its maxMessageSize says
 )
 
-// reserved are properties that steer RocketMQ (MessageConst of 4.9 and 5): a header of that name would delay, hide or redirect its message.
+// reserved are properties that steer RocketMQ (MessageConst of 4.9 and 5), and two of ours: a header of that name would delay, hide or redirect its message.
 var reserved = func() map[string]bool {
 	names := map[string]bool{}
 	for _, n := range strings.Fields(`KEYS TAGS WAIT DELAY RETRY_TOPIC REAL_TOPIC REAL_QID TRAN_MSG PGROUP MIN_OFFSET MAX_OFFSET BUYER_ID ORIGIN_MESSAGE_ID TRANSFER_FLAG
@@ -55,6 +57,30 @@ var reserved = func() map[string]bool {
 	names[propTombstone], names[propHalf] = true, true
 	return names
 }()
+
+// steers says whether a name is reserved behind any number of our prefixes.
+func steers(name string) bool {
+	for strings.HasPrefix(name, headerPrefix) {
+		name = name[len(headerPrefix):]
+	}
+	return reserved[name]
+}
+
+// carried is the property that carries a header: h-DELAY for DELAY, and h-h-DELAY for h-DELAY, so that each has one of its own. header is the way back; of a
+// reserved property it makes nothing.
+func carried(name string) string {
+	if steers(name) {
+		return headerPrefix + name
+	}
+	return name
+}
+
+func header(property string) (name string, ok bool) {
+	if steers(property) {
+		return strings.CutPrefix(property, headerPrefix)
+	}
+	return property, true
+}
 
 // properties calls f for each property of a message, in an order that is the same in every copy. Empty values are left out: RocketMQ knows none.
 func properties(m *relay.Message, f func(name, value string)) {
@@ -72,7 +98,7 @@ func properties(m *relay.Message, f func(name, value string)) {
 	f(record.HeaderContentType, m.ContentType)
 	f(record.HeaderTime, m.CreatedAt.UTC().Format("2006-01-02T15:04:05.000000Z"))
 	for i := range m.Headers {
-		f(m.Headers[i].Name, m.Headers[i].Value)
+		f(carried(m.Headers[i].Name), m.Headers[i].Value)
 	}
 	f(record.HeaderTraceparent, m.Traceparent)
 	f(record.HeaderTracestate, m.Tracestate)
@@ -109,11 +135,6 @@ func encode(m *relay.Message, way Tombstone, cluster int) (e encoded, class, why
 			return e, relay.ClassInvalid, "the payload is NULL, which RocketMQ does not know; set tombstone: byte, or write an empty payload"
 		}
 		e.body = []byte{0}
-	}
-	for i := range m.Headers {
-		if name := m.Headers[i].Name; reserved[name] {
-			return e, relay.ClassInvalid, fmt.Sprintf("a header is called %s, which steers RocketMQ; give it another name", name)
-		}
 	}
 	var b strings.Builder
 	properties(m, func(name, value string) {

@@ -65,6 +65,35 @@ func TestPropertiesUpToTheLimit(t *testing.T) {
 	wantStored(t, r.NameServers, topic, 1, 2, 3, 4)
 }
 
+// TestHeadersThatWouldSteer: a header with the name of a RocketMQ property neither delays, hides nor redirects its message, and comes back under its name.
+func TestHeadersThatWouldSteer(t *testing.T) {
+	r := testservices.RocketMQ(t)
+	topic := topicName(t)
+	must(t, r.CreateTopic(topic, 1))
+	p := open(t, r.NameServers, func(c *Config) { c.Topics = []string{topic} })
+	m := ids(topic, "k", 1)[0]
+	for name := range reserved {
+		m.Headers = append(m.Headers, relay.Header{Name: name, Value: "3"}, relay.Header{Name: headerPrefix + name, Value: "false"})
+	}
+	want(t, publish(t, p, []*relay.Message{m}), "acked 1")
+	want(t, publish(t, p, []*relay.Message{ids(topic, "k", 2)[0], m}), "acked 2") // a batch is coded by another part of the library
+	read := 0
+	must(t, ReadAll(within(t, patience), readConfig(r.NameServers), topic, func(rec Record) error {
+		back, err := rec.Message(topic)
+		if read++; back.ID != 1 {
+			return err
+		}
+		byName := func(a, b relay.Header) int { return strings.Compare(a.Name, b.Name) }
+		if sorted := slices.SortedFunc(slices.Values(m.Headers), byName); !slices.Equal(slices.SortedFunc(slices.Values(back.Headers), byName), sorted) {
+			t.Errorf("headers %v, want %v", back.Headers, sorted)
+		}
+		return err
+	}))
+	if read != 3 {
+		t.Errorf("%d messages are stored, want 3", read)
+	}
+}
+
 // TestTopicDeleted (E16): config of that topic only, and nothing is created; made again it heals by itself.
 func TestTopicDeleted(t *testing.T) {
 	r := testservices.RocketMQ(t)

@@ -60,8 +60,8 @@ func (r *Record) Message(topic string) (relay.Message, error) {
 		case propTombstone:
 			m.Tombstone, m.Payload, m.Size = true, nil, 0
 		default:
-			if !reserved[p.Name] {
-				m.Headers = append(m.Headers, p)
+			if name, ok := header(p.Name); ok {
+				m.Headers = append(m.Headers, relay.Header{Name: name, Value: p.Value})
 			}
 		}
 		if err != nil {
