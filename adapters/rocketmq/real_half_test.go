@@ -363,3 +363,26 @@ func TestHalvesWhileTheBrokerIsKilled(t *testing.T) {
 		t.Error("the kills were not noticed: the run proves nothing")
 	}
 }
+
+// TestHalvesWithAnAccount: the right to publish is enough for halves, their commits and the answers to a broker's questions, and all of them are signed.
+func TestHalvesWithAnAccount(t *testing.T) {
+	r := testservices.RocketMQCluster(t, testservices.WithACL(), testservices.BrokerSetting("transactionCheckInterval", "3000"))
+	topic := topicName(t)
+	admin := readConfig(r.NameServers)
+	admin.Login = func() (string, string, error) { return testservices.Admin.AccessKey, testservices.Admin.SecretKey, nil }
+	must(t, CreateTopics(t.Context(), admin, []string{topic}, 1))
+	must(t, r.SetAccounts(testservices.Account{AccessKey: "publisher", SecretKey: "first-secret", Topics: map[string]string{topic: "PUB"}}))
+	receipts := newTable()
+	p := open(t, r.NameServers, func(c *Config) {
+		receipts.halves(topic)(c)
+		c.Login = func() (string, string, error) { return "publisher", "first-secret", nil }
+	})
+	m := ids(topic, "", 1, 2)
+	receipts.sent(t, p, m[0])
+	number, _ := leave(t, p, m[1])
+	receipts.put(m[1], number)
+	eventually(t, "the half of the receipt", func() bool { return slices.Contains(seqs(t, admin, topic)[0], "2") })
+	if c := p.Counters(); c.Committed != 1 || c.RolledBack > 0 {
+		t.Errorf("%+v", c)
+	}
+}
