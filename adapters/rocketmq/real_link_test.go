@@ -22,7 +22,7 @@ import (
 // TestCutAtEachByte (E1): the connection is cut at every byte of the request and of the answer of a small publish, then the same message is presented again: nothing
 // is lost, order is kept, and each ambiguous answer leaves one copy at most. Many publishers at once, because the library finds out about a cut after 3 s only.
 func TestCutAtEachByte(t *testing.T) {
-	const publishers, request, answer = 48, 640, 260 // bytes: a little more than there are
+	const publishers, request, answer = 90, 640, 260 // bytes: a little more than there are
 	r := testservices.RocketMQ(t)
 	topic := topicName(t)
 	must(t, r.CreateTopic(topic, 8))

@@ -57,9 +57,15 @@ func TestPausedMaster(t *testing.T) {
 	}
 }
 
-// TestEachStatus: the four statuses of a real master, each on demand; only one is an ack.
-func TestEachStatus(t *testing.T) {
+// TestMasterAndSlave is what the two show together.
+func TestMasterAndSlave(t *testing.T) {
 	r := testservices.RocketMQCluster(t, testservices.WithSlave())
+	t.Run("each status", func(t *testing.T) { eachStatus(t, r) })
+	t.Run("master killed beside its slave", func(t *testing.T) { masterKilledBesideItsSlave(t, r) })
+}
+
+// eachStatus: the four statuses of a real master, each on demand; only one is an ack.
+func eachStatus(t *testing.T, r *testservices.Rocket) {
 	topic := topicName(t)
 	must(t, r.CreateTopic(topic, 1))
 	p := open(t, r.NameServers, nil)
@@ -109,9 +115,8 @@ func TestEachStatus(t *testing.T) {
 	}
 }
 
-// TestMasterKilledBesideItsSlave: the route shrinks to a slave, to which nothing is sent; when the master is back, its lanes go on without the library's 30 s.
-func TestMasterKilledBesideItsSlave(t *testing.T) {
-	r := testservices.RocketMQCluster(t, testservices.WithSlave())
+// masterKilledBesideItsSlave: the route shrinks to a slave, to which nothing is sent; when the master is back, its lanes go on without the library's 30 s.
+func masterKilledBesideItsSlave(t *testing.T, r *testservices.Rocket) {
 	topic := topicName(t)
 	must(t, r.CreateTopic(topic, 2))
 	warned := make(warnings, 10)
