@@ -11,11 +11,13 @@ import (
 	"github.com/waybillmq/waybill/relay"
 )
 
-// TestSizeLimits: our limit rejects one byte over it, alone. The server's own limit ends the channel: what was outstanding is unknown, and then the culprit is
+// serverLimit is the largest payload that the node of TestOneNode takes.
+const serverLimit = 3000
+
+// sizeLimits: our limit rejects one byte over it, alone. The server's own limit ends the channel: what was outstanding is unknown, and then the culprit is
 // found and rejected, and the others pass.
-func TestSizeLimits(t *testing.T) {
-	const limit, serverLimit = 5000, 3000
-	r := testservices.RabbitMQCluster(t, 1, testservices.RabbitSetting("max_message_size", fmt.Sprint(serverLimit)))
+func sizeLimits(t *testing.T, r *testservices.Rabbit) {
+	const limit = 5000
 	topic := newName(t)
 	makeTopic(t, r.Addrs, topic, "quorum", nil)
 	p := open(t, r.Addrs, func(cfg *Config) { cfg.MaxMessageBytes, cfg.Channels = limit, 1 })

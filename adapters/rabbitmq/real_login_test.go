@@ -10,10 +10,9 @@ import (
 	"github.com/waybillmq/waybill/relay"
 )
 
-// TestCredentialsRevokedAndRenewed, over TLS and in a virtual host: the server closes the connection of a user who is deleted, the destination pauses, and the
+// credentialsRevokedAndRenewed, over TLS and in a virtual host: the server closes the connection of a user who is deleted, the destination pauses, and the
 // credentials that Login gives next are used without a restart. Rights on the exchange that are taken away pause the exchange.
-func TestCredentialsRevokedAndRenewed(t *testing.T) {
-	r := testservices.RabbitMQCluster(t, 1, testservices.WithTLS())
+func credentialsRevokedAndRenewed(t *testing.T, r *testservices.Rabbit) {
 	for _, err := range []error{r.AddVhost("shop"), r.AddUser("clerk", "first", "shop")} {
 		if err != nil {
 			t.Fatal(err)
@@ -92,9 +91,9 @@ func TestCredentialsRevokedAndRenewed(t *testing.T) {
 	}
 }
 
-// TestOtherCluster: hosts of two clusters are no destination.
-func TestOtherCluster(t *testing.T) {
-	a, b := testservices.RabbitMQ(t), testservices.RabbitMQCluster(t, 1)
+// otherCluster: hosts of two clusters are no destination.
+func otherCluster(t *testing.T, b *testservices.Rabbit) {
+	a := testservices.RabbitMQ(t)
 	if _, err := b.Ctl("set_cluster_name", "another"); err != nil {
 		t.Fatal(err)
 	}

@@ -11,10 +11,10 @@ import (
 	"github.com/waybillmq/waybill/relay"
 )
 
-// TestStreamKilledAndRestarted: a queue of type stream confirms like the others. Its only node is killed with -9 under load: nothing lost, order kept per key, and
-// no more copies than ambiguous answers, read back from its first message.
-func TestStreamKilledAndRestarted(t *testing.T) {
-	r := testservices.RabbitMQCluster(t, 1)
+// streamRestarted: a queue of type stream confirms like the others. Its only node is stopped and started under load: nothing lost, order kept per key, and no more
+// copies than ambiguous answers, read back from its first message. A kill -9 of a stream's only node may lose what it confirmed (docs/brokers.md); with three
+// nodes it is TestLeaderKilled.
+func streamRestarted(t *testing.T, r *testservices.Rabbit) {
 	topic := newName(t)
 	makeTopic(t, r.Addrs, topic, "stream", nil)
 	if err := r.Sync(); err != nil {
@@ -25,7 +25,7 @@ func TestStreamKilledAndRestarted(t *testing.T) {
 	for range 2 {
 		f.more(2000)
 		eventually(t, "something is in flight", func() bool { return f.busy.Load() > 0 })
-		if err := r.Kill(); err != nil {
+		if err := r.Stop(); err != nil {
 			t.Fatal(err)
 		}
 		if err := r.Start(); err != nil {
@@ -35,8 +35,8 @@ func TestStreamKilledAndRestarted(t *testing.T) {
 	f.more(2000)
 	f.end()
 	f.judge(readStream(t, p, r.Addrs, topic))
-	if f.count(relay.Unknown) == 0 {
-		t.Error("the kills were not noticed: the run proves nothing")
+	if f.count(relay.Unknown)+f.count(relay.Unavailable) == 0 {
+		t.Error("the stops were not noticed: the run proves nothing")
 	}
 }
 
