@@ -11,6 +11,7 @@ import (
 
 	"github.com/apache/rocketmq-client-go/v2/primitive"
 	"github.com/apache/rocketmq-client-go/v2/producer"
+	"github.com/apache/rocketmq-client-go/v2/rlog"
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
@@ -45,6 +46,7 @@ func nothing() error { return nil }
 
 // nativeRocketMQ sends batches, one at a time into each queue.
 func nativeRocketMQ(j *job) (*task, error) {
+	rlog.SetLogLevel("error")
 	p, err := producer.NewDefaultProducer(producer.WithNsResolver(primitive.NewPassthroughResolver(j.Queue.NameServers)), producer.WithInstanceName("waybill-bench"),
 		producer.WithGroupName("waybill_bench_native"), producer.WithRetry(0), producer.WithQueueSelector(nextQueue{}))
 	if err == nil {

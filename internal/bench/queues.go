@@ -44,7 +44,7 @@ func (q *queueServer) make(ctx context.Context) (topic string, err error) {
 		err = rabbitmq.Declare(ctx, q.rabbitmq(), []string{topic})
 	}
 	if err != nil {
-		return "", fmt.Errorf("no broker answers at %v%s: %w", q.NameServers, q.Host, err)
+		return "", fmt.Errorf("make %s: %w", topic, err)
 	}
 	return topic, nil
 }
