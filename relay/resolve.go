@@ -298,17 +298,17 @@ func (f *flow) unknown(l *lane, o Outcome, took time.Duration, now time.Time) {
 }
 
 // returned decides about a batch of which a living broker says that nobody takes it in. It is certainly not stored, so that others may go in its place: it
-// leaves the lane at once when neighbours passed in the same answer or when it was tried before, else after a few tries in place. It is charged while others
-// pass; where nothing does, it is an outage, and the longer that lasts the fewer rows are moved.
+// leaves the lane at once when neighbours passed in the same answer or when one of it had failed before, else after a few tries in place. It is charged while
+// others pass: for what had failed before, in the last configPause. Where nothing passes it is an outage, and a lane moves a batch after 5 s, 10 s, then every 20 s.
 func (f *flow) returned(l *lane, o Outcome, neighbours bool, took time.Duration, now time.Time) {
 	d := l.dest
 	if l.unknowns++; l.unknowns == 1 {
 		l.firstUnknown, l.acksThen = now, d.acks
 	}
 	others := neighbours || d.acks > l.acksThen
-	again := slices.ContainsFunc(l.open, func(m *Message) bool { return m.held != nil })
+	again := slices.ContainsFunc(l.open, func(m *Message) bool { return m.held != nil && m.held.State == Retrying })
 	switch {
-	case again && !d.ackedAt.IsZero() && now.Sub(d.ackedAt) < configPause, others && (neighbours || l.unknowns >= unknownTries):
+	case again && now.Sub(d.ackedAt) < configPause, others && (neighbours || l.unknowns >= unknownTries):
 		f.moveOut(l, o, true, took)
 	case again, !others && now.Sub(l.firstUnknown) >= aloneFor<<min(l.moves, 2):
 		f.moveUncharged(l, o, took)
