@@ -351,17 +351,7 @@ func TestHalvesWhileTheBrokerIsKilled(t *testing.T) {
 	})
 	f = drive(t, p, topic, 4, 1)
 	close(begun)
-	for range 3 {
-		f.more(200)
-		eventually(t, "something is in flight", func() bool { return f.busy.Load() > 0 })
-		must(t, r.Kill(testservices.Master))
-		must(t, r.Start(testservices.Master))
-	}
-	f.more(200)
-	f.verdict(readConfig(r.NameServers))
-	if f.count(relay.Unknown)+f.count(relay.Unavailable) == 0 {
-		t.Error("the kills were not noticed: the run proves nothing")
-	}
+	f.outlives(r, 3, 200)
 }
 
 // TestHalvesWithAnAccount: the right to publish is enough for halves, their commits and the answers to a broker's questions, and all of them are signed.

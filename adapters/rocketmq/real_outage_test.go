@@ -26,17 +26,7 @@ func TestKilledAndRestarted(t *testing.T) {
 	must(t, r.CreateTopic(topic, 6))
 	p := open(t, r.NameServers, nil)
 	f := drive(t, p, topic, 6, 100)
-	for range 4 {
-		f.more(30)
-		eventually(t, "something is in flight", func() bool { return f.busy.Load() > 0 })
-		must(t, r.Kill(testservices.Master))
-		must(t, r.Start(testservices.Master))
-	}
-	f.more(30)
-	f.verdict(readConfig(r.NameServers))
-	if f.count(relay.Unknown)+f.count(relay.Unavailable) == 0 {
-		t.Error("the kills were not noticed: the run proves nothing")
-	}
+	f.outlives(r, 4, 30)
 }
 
 // TestPausedMaster: SIGSTOP and CONT. What is in flight is unknown after 3.5 s at the latest; a lane sends nothing more until that is over.

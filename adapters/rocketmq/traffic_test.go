@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/waybillmq/waybill/adapters/internal/record"
+	"github.com/waybillmq/waybill/internal/testservices"
 	"github.com/waybillmq/waybill/relay"
 )
 
@@ -147,6 +148,22 @@ func (f *traffic) verdict(cfg Config) {
 		f.t.Errorf("%d answers that the error map does not know", n)
 	}
 	f.t.Logf("%d messages, %d copies more, %d ambiguous answers; batches %v, %v; longest %v; %+v", total, copies, f.doubt, f.kinds, f.codes, f.worst, f.p.Counters())
+}
+
+// outlives kills the master with -9 again and again, each time after more batches and with one in flight, and ends with the verdict.
+func (f *traffic) outlives(r *testservices.Rocket, kills int, more int64) {
+	f.t.Helper()
+	for range kills {
+		f.more(more)
+		eventually(f.t, "something is in flight", func() bool { return f.busy.Load() > 0 })
+		must(f.t, r.Kill(testservices.Master))
+		must(f.t, r.Start(testservices.Master))
+	}
+	f.more(more)
+	f.verdict(readConfig(r.NameServers))
+	if f.count(relay.Unknown)+f.count(relay.Unavailable) == 0 {
+		f.t.Error("the kills were not noticed: the run proves nothing")
+	}
 }
 
 func (f *traffic) count(k relay.Kind) int {

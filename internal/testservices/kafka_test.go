@@ -53,18 +53,18 @@ func produceUntil(t *testing.T, c *testservices.Cluster, topic, value string) {
 	must(t, err)
 }
 
-// led waits for a leader of partition 0 of orders that is wanted.
-func led(t *testing.T, c *testservices.Cluster, wanted func(int) bool) int {
+// leads waits until a node leads partition 0 of orders: node number by, or any when that is 0.
+func leads(t *testing.T, c *testservices.Cluster, by int) int {
 	t.Helper()
-	deadline := time.Now().Add(patience)
-	leader, err := c.Leader("orders", 0)
-	for (err != nil || !wanted(leader)) && time.Now().Before(deadline) {
-		leader, err = c.Leader("orders", 0)
+	for deadline := time.Now().Add(patience); ; {
+		leader, err := c.Leader("orders", 0)
+		if err == nil && (by == 0 || leader == by) {
+			return leader
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("node %d leads, not %d: %v", leader, by, err)
+		}
 	}
-	if err != nil || !wanted(leader) {
-		t.Fatalf("node %d leads: %v", leader, err)
-	}
-	return leader
 }
 
 // values reads partition 0 from the beginning to the value last.
@@ -116,15 +116,15 @@ func TestThreeNodesSurviveTheirFaults(t *testing.T) {
 	must(t, produce(t, c, "orders", "1"))
 	for to := 1; to <= 3; to++ {
 		must(t, c.MoveLeaders("orders", 1, to))
-		led(t, c, func(leader int) bool { return leader == to }) // the node that is asked learns of it a moment later
+		leads(t, c, to) // the node that is asked learns of it a moment later
 	}
 
-	leader := led(t, c, func(int) bool { return true })
+	leader := leads(t, c, 0)
 	must(t, c.Kill(leader))
 	produceUntil(t, c, "orders", "2")
 	must(t, c.Start(leader))
 
-	leader = led(t, c, func(int) bool { return true })
+	leader = leads(t, c, 0)
 	must(t, c.Pause(leader))
 	produceUntil(t, c, "orders", "3")
 	must(t, c.Resume(leader))
