@@ -59,6 +59,40 @@ func TestLanesTravelTogether(t *testing.T) {
 	}
 }
 
+// TestLanesLeaveTogether: lanes that submit before the first request has left are in it.
+func TestLanesLeaveTogether(t *testing.T) {
+	const lanes = 3
+	c := fake(t, kfake.SeedTopics(lanes, "t"))
+	p := open(t, c.ListenAddrs(), nil)
+	sizes := make(chan int, lanes)
+	c.ControlKey(int16(kmsg.Produce), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		n := 0
+		for _, t := range r.(*kmsg.ProduceRequest).Topics {
+			n += len(t.Partitions)
+		}
+		sizes <- n
+		return nil, nil, false
+	})
+	s := p.sender(c.LeaderFor("t", 0))
+	s.gathering = true // as if the first were about to leave
+	results := make(chan []relay.Outcome, lanes)
+	for i := range int32(lanes) {
+		go func() {
+			results <- p.Publish(within(t, patience), relay.Lane{Topic: "t", Index: i}, ids("t", "", int(i)*500))
+		}()
+	}
+	eventually(t, "all wait", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return len(s.fast) == lanes })
+	p.tasks.Add(1)
+	s.leave()
+	for range lanes {
+		want(t, <-results, "acked 1")
+	}
+	if n := <-sizes; n != lanes {
+		t.Errorf("the first request has %d partitions, want %d", n, lanes)
+	}
+}
+
 // TestSlowLaneTravelsAlone (I13): a lane whose last answer took long does not hold up the others.
 func TestSlowLaneTravelsAlone(t *testing.T) {
 	s := &sender{p: &Publisher{}}
@@ -71,12 +105,13 @@ func TestSlowLaneTravelsAlone(t *testing.T) {
 	for i := range int32(6) {
 		s.submit(at(i, i >= 3))
 	}
-	if _, ok := s.next(); ok {
+	if s.mayLeave() {
 		t.Fatal("more requests than allowed")
 	}
 	s.requests, s.slowCount = 0, 0
 	var got []string
-	for l, ok := s.next(); ok; l, ok = s.next() {
+	for s.mayLeave() {
+		l := s.next()
 		text := fmt.Sprint(l.slow)
 		for _, f := range l.flights {
 			text += fmt.Sprint(" ", f.lane.at.Index)
@@ -100,8 +135,8 @@ func TestRequestIsBounded(t *testing.T) {
 	}
 	s.requests = 0
 	var counts []int
-	for l, ok := s.next(); ok; l, ok = s.next() {
-		counts = append(counts, len(l.flights))
+	for s.mayLeave() {
+		counts = append(counts, len(s.next().flights))
 	}
 	if !slices.Equal(counts, []int{2, 2}) || len(s.fast) != 1 {
 		t.Errorf("%v flights in requests of at most 8 MiB, %d wait", counts, len(s.fast))

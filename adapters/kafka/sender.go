@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 	"time"
 
@@ -42,6 +43,7 @@ type sender struct {
 	slow      []*flight
 	requests  int
 	slowCount int
+	gathering bool // leave is about to run
 }
 
 // submit queues a flight; its done channel is closed when it is resolved.
@@ -53,9 +55,24 @@ func (s *sender) submit(f *flight) {
 	} else {
 		s.fast = append(s.fast, f)
 	}
-	if load, ok := s.next(); ok {
+	if s.gathering || !s.mayLeave() {
+		return
+	}
+	s.gathering = true
+	s.p.tasks.Add(1)
+	go s.leave()
+}
+
+// leave begins the requests that may leave. Lanes that are about to submit come along: a page wakes several lanes of a leader at once.
+func (s *sender) leave() {
+	defer s.p.tasks.Done()
+	runtime.Gosched()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gathering = false
+	for s.mayLeave() {
 		s.p.tasks.Add(1)
-		go s.run(load)
+		go s.run(s.next())
 	}
 }
 
@@ -80,8 +97,13 @@ type load struct {
 	slow    bool
 }
 
-// next takes the flights of the next request, if one may leave. mu is held.
-func (s *sender) next() (load, bool) {
+// mayLeave says whether something waits that has a request free. mu is held.
+func (s *sender) mayLeave() bool {
+	return len(s.fast) > 0 && s.requests < maxRequests || len(s.slow) > 0 && s.slowCount < maxSlowRequests
+}
+
+// next takes the flights of the next request. mu is held, and one may leave.
+func (s *sender) next() load {
 	if len(s.fast) > 0 && s.requests < maxRequests {
 		n, size := 0, 0
 		for n < len(s.fast) {
@@ -96,15 +118,12 @@ func (s *sender) next() (load, bool) {
 		clear(s.fast[rest:])
 		s.fast = s.fast[:rest]
 		s.requests++
-		return load{flights: flights}, true
+		return load{flights: flights}
 	}
-	if len(s.slow) > 0 && s.slowCount < maxSlowRequests {
-		f := s.slow[0]
-		s.slow = append(s.slow[:0], s.slow[1:]...)
-		s.slowCount++
-		return load{flights: []*flight{f}, slow: true}, true
-	}
-	return load{}, false
+	f := s.slow[0]
+	s.slow = append(s.slow[:0], s.slow[1:]...)
+	s.slowCount++
+	return load{flights: []*flight{f}, slow: true}
 }
 
 // run sends one request after the other until nothing waits.
@@ -118,7 +137,9 @@ func (s *sender) run(l load) {
 		} else {
 			s.requests--
 		}
-		l, ok = s.next()
+		if ok = s.mayLeave(); ok {
+			l = s.next()
+		}
 		s.mu.Unlock()
 	}
 }
