@@ -29,7 +29,7 @@ type Options struct {
 	InlineBytes int           // larger payloads are fetched when their lane is ready. Default 64 KiB
 	Ahead       int           // rows read and not yet acked. Default 20,000
 	AheadBytes  int           // the same in bytes. Default 64 MiB
-	PollBusy    time.Duration // pause after an empty read while messages trickle. Default 2 ms
+	PollBusy    time.Duration // pause after a read while messages trickle; doubles twice while reads are empty. Default 1 ms
 	PollIdle    time.Duration // longest pause of an idle reader. Default 250 ms
 
 	SettleMessages int           // messages of one settlement. Default 5,000
@@ -74,7 +74,7 @@ func Defaults() Options {
 	return Options{
 		Lease: 30 * time.Second, WriteTimeout: 5 * time.Second, TCPTimeout: 5 * time.Second, Quarantine: 10 * time.Second,
 		ReadRows: 2000, PageBytes: 8 << 20, InlineBytes: 64 << 10, Ahead: 20000, AheadBytes: 64 << 20,
-		PollBusy: 2 * time.Millisecond, PollIdle: 250 * time.Millisecond,
+		PollBusy: time.Millisecond, PollIdle: 250 * time.Millisecond,
 		SettleMessages: 5000, SettleDelay: 5 * time.Millisecond, SettleBatches: 4,
 		OpenAfter: 3, ProbeInitial: 250 * time.Millisecond, ProbeCap: 30 * time.Second,
 		ShutdownTimeout: 25 * time.Second,

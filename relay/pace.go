@@ -3,16 +3,20 @@ package relay
 import "time"
 
 // pace decides when the reader reads next. While more rows are known to wait: at once. At a steady trickle (more than wakesPerSecond bursts of rows in the
-// last second): after a short pause, because a NOTIFY for each wake-up costs the writers more than polling. Otherwise it reads again at once after rows; then
-// it asks to be woken, reads once more, and only then sleeps. Pure.
+// last second): after a short pause that doubles with each empty read but the first, because a NOTIFY for each wake-up costs the writers more than polling. Otherwise it reads
+// again at once after rows; then it asks to be woken, reads once more, and only then sleeps. Pure.
 type pace struct {
 	busy, idle time.Duration
 	armed      bool
 	rows       []time.Time // starts of the last bursts of rows, at most wakesPerSecond+1
 	quiet      bool        // the last read left nothing
+	empty      int         // reads of a trickle since the last one that brought rows
 }
 
-const wakesPerSecond = 20
+const (
+	wakesPerSecond = 20
+	busyDoublings  = 2 // a slow trickle is asked for a quarter as often: a read costs the database the same whether it brings something or not
+)
 
 // step is what the reader does next.
 type step struct {
@@ -32,14 +36,15 @@ func (p *pace) next(rows, more bool, now time.Time) step {
 	}
 	p.quiet = !more
 	calm := rows && p.armed
+	p.empty++
 	if rows {
-		p.armed = false
+		p.armed, p.empty = false, 0
 	}
 	switch trickle := len(p.rows) > wakesPerSecond && now.Sub(p.rows[0]) < time.Second; {
 	case more:
 		return step{calm: calm}
 	case trickle:
-		return step{wait: p.busy, calm: calm}
+		return step{wait: p.busy << min(max(p.empty-1, 0), busyDoublings), calm: calm}
 	case rows:
 		return step{calm: calm}
 	}

@@ -261,6 +261,10 @@ func TestPace(t *testing.T) {
 	}
 	want("a steady trickle: not at once after the rows that there were", p.next(true, false, now), step{wait: 2 * time.Millisecond})
 	want("a steady trickle, and nothing came", p.next(false, false, now), step{wait: 2 * time.Millisecond})
+	want("nor now", p.next(false, false, now), step{wait: 4 * time.Millisecond})
+	want("nor again", p.next(false, false, now), step{wait: 8 * time.Millisecond})
+	want("the pause grows no more", p.next(false, false, now), step{wait: 8 * time.Millisecond})
+	want("it is short again behind rows", p.next(true, false, now), step{wait: 2 * time.Millisecond})
 	want("more rows than one read takes", p.next(true, true, now), step{})
 	now = now.Add(2 * time.Second)
 	want("it has ended", p.next(false, false, now), step{arm: true})
