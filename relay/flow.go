@@ -42,6 +42,16 @@ type flow struct {
 type unplaced struct {
 	lowest ID
 	listed int64
+	rows   int
+	bytes  int
+}
+
+func newUnplaced(p *Page) unplaced {
+	u := unplaced{lowest: p.Messages[0].ID, listed: p.Listed, rows: len(p.Messages)}
+	for i := range p.Messages {
+		u.bytes += p.Messages[i].Weight()
+	}
+	return u
 }
 
 // placeMain puts the rows of a claimed main page into lanes.
@@ -284,7 +294,11 @@ func (f *flow) drop(l *lane) {
 
 // full says that the reader is far enough ahead.
 func (f *flow) full() bool {
-	return f.ahead >= f.opt.Ahead || f.aheadBytes >= f.opt.AheadBytes || len(f.out.holds) > 2*f.opt.SettleMessages
+	rows, bytes := f.ahead, f.aheadBytes
+	for _, p := range f.unplaced {
+		rows, bytes = rows+p.rows, bytes+p.bytes
+	}
+	return rows >= f.opt.Ahead || bytes >= f.opt.AheadBytes || len(f.out.holds) > 2*f.opt.SettleMessages
 }
 
 // relieve makes room for the reader by dropping queues: those of lanes that cannot send; when there are none and slow is set (nothing moved for a while),

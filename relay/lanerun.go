@@ -159,7 +159,11 @@ func (s *session) checkLonely(work context.Context, l *lane, pub Publisher) {
 
 // settleUnseen is a planted bug: the mark before the ack.
 func (s *session) settleUnseen(l *lane, pub Publisher, batch []*Message, timeout time.Duration) {
-	sent := append([]*Message(nil), batch...)
+	sent := make([]*Message, len(batch))
+	for i, m := range batch {
+		c := *m
+		sent[i] = &c
+	}
 	acked := make([]Outcome, len(batch))
 	for i := range acked {
 		acked[i] = Outcome{Kind: Acked}

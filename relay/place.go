@@ -109,7 +109,7 @@ func (p *livePages) set(m *Message, s rowState) {
 			m.page.ended = p.reads
 		}
 	}
-	if s == rowSettled {
+	if s != rowQueued {
 		m.Payload = nil // the page may stay for a while, its bytes need not
 	}
 }

@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
+	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -71,7 +72,7 @@ func (s *session) awaitRoom(ctx context.Context, resets int) error {
 			moved, ahead = now, s.flow.ahead
 		}
 		if s.flow.full() {
-			s.flow.relieve(now.Sub(moved) >= slowAfter, now)
+			s.flow.relieve(now.Sub(moved) >= slowAfter && len(s.flow.unplaced) == 0, now)
 		}
 		full := s.flow.full() && s.resets == resets
 		s.waiting = full
@@ -118,7 +119,7 @@ func (s *session) readMain(ctx context.Context, after *ID, resets *int) (*readPa
 		s.flow.firstHole = page.FirstHole
 		s.flow.holes, s.flow.oldestHole = page.Holes, page.OldestHole
 		if len(page.Messages) > 0 {
-			s.flow.unplaced = append(s.flow.unplaced, unplaced{page.Messages[0].ID, page.Listed})
+			s.flow.unplaced = append(s.flow.unplaced, newUnplaced(&page))
 		} else {
 			s.flow.mainAfter = s.emptyAfter(page.After)
 			s.flow.purge(page.Listed)
@@ -235,6 +236,7 @@ func (s *session) giveBack() {
 	s.mu.Unlock()
 	if !busy {
 		s.worked = 0
+		runtime.GC() // what is pooled outlives one collection
 		debug.FreeOSMemory()
 	}
 }

@@ -31,6 +31,7 @@ func (f *flow) resolve(l *lane, outcomes []Outcome, took time.Duration, now time
 		d.ackedAt = now
 		f.ack(l, answered.acked, answered.at)
 	}
+	clear(l.open) // a lane that is idle must not keep the pages of what it sent last
 	l.open = append(l.open[:0], answered.rest...)
 	l.maybe = len(l.open) > 0 && answered.fault.Kind == Unknown
 	for i, m := range answered.rejected {
@@ -326,6 +327,7 @@ func (f *flow) moveUncharged(l *lane, o Outcome, took time.Duration) {
 // its key wait behind it.
 func (f *flow) moveOut(l *lane, o Outcome, charge bool, took time.Duration) {
 	rest := append([]*Message(nil), l.open...)
+	clear(l.open)
 	l.open = l.open[:0]
 	moves := l.moves
 	l.calm()

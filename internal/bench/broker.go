@@ -138,7 +138,7 @@ func (b *Bench) appends(ctx context.Context) ([]Figure, error) {
 		pairs = append(pairs, &pair{Figure{ID: "B4", What: "appends, one node / the disk, one sync for all that wait (D4)", Floor: 0.5, Aim: 0.8}, l, jobGroups, "one sync for all (D4)"})
 	}
 	pairs = append(pairs, &pair{Figure{ID: "B6", What: "appends / writes of 4 KiB, each synced", Floor: 0.6, Aim: 0.8}, loadAlone, jobFiles, "write and sync"})
-	for _, l := range []load{loadLanes, loadSingle} {
+	for _, l := range []load{loadSome, loadSingle} {
 		pairs = append(pairs, &pair{Figure{ID: "B13", What: "appends, shared flush / a file for each partition, a flush for each request", Floor: 3, Aim: 5}, l, jobFiles, "a sync for each request"})
 	}
 	ours, theirs := map[load]*[]sample{}, map[*pair]*[]sample{}

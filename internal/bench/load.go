@@ -18,10 +18,11 @@ type load struct {
 	Batch int // messages of a request
 }
 
-// The loads that are measured; the first two have 1,024 messages in flight.
+// The loads that are measured. Many clients send one message each: 1, 64 and 1,024 are in flight. A relay sends batches, 1,024 messages in all.
 var (
-	loadSingle = load{Lanes: 16, Depth: 64, Batch: 1} // many clients, each with one message
-	loadLanes  = load{Lanes: 16, Depth: 1, Batch: 64} // as a relay sends: one request in flight in each lane
+	loadSingle = load{Lanes: 16, Depth: 64, Batch: 1}
+	loadSome   = load{Lanes: 16, Depth: 4, Batch: 1}
+	loadLanes  = load{Lanes: 16, Depth: 1, Batch: 64} // one request in flight in each lane
 	loadAlone  = load{Lanes: 1, Depth: 1, Batch: 1}
 )
 

@@ -68,7 +68,7 @@ type Relay struct {
 // Read bounds reading.
 type Read struct {
 	Batch      int  `key:"batch" min:"1" max:"20000" help:"rows of one page"`
-	Ahead      int  `key:"ahead" min:"1" max:"1000000" help:"messages that may wait in lanes"`
+	Ahead      int  `key:"ahead" min:"1" max:"1000000" help:"messages read and not yet acked"`
 	AheadBytes Size `key:"ahead_bytes" min:"1MiB" max:"16GiB" help:"bytes that may wait in lanes"`
 }
 
