@@ -244,7 +244,7 @@ func (f *flow) take(l *lane, trusted bool, now time.Time) (batch []*Message, wai
 	switch {
 	case (f.stopping || d.draining) && !(len(l.open) > 0 && l.maybe):
 		return nil, -1 // only what may be stored is asked for again
-	case len(l.open) == 0 && l.unsettled >= f.opt.SettleBatches:
+	case len(l.open) == 0 && l.unsettled >= f.opt.SettleBatches*d.Capabilities.MaxBatch:
 		return nil, -1
 	}
 	ready := now

@@ -15,7 +15,13 @@ type group struct {
 	release   []Key
 	attempts  []Attempt
 	rows      []*Message // of acked and ackedHeld
-	batches   []*lane    // one entry per acked batch
+	batches   []ackedBatch
+}
+
+// ackedBatch is what one answer of a lane brought.
+type ackedBatch struct {
+	lane     *lane
+	messages int
 }
 
 // hold is a Hold with the key whose order it touches.
@@ -101,8 +107,8 @@ func (f *flow) ack(l *lane, acked []*Message, at []Position) {
 		f.landed(m, true)
 	}
 	g.receipts = receipts(l.dest.Name, l.id, acked, at, g.receipts)
-	g.batches = append(g.batches, l)
-	l.unsettled++
+	g.batches = append(g.batches, ackedBatch{l, len(acked)})
+	l.unsettled += len(acked)
 }
 
 // landed ends the flight of a message taken from held: acked, or going back.
@@ -211,9 +217,9 @@ func (f *flow) settled(g *group, still []Key) {
 			f.left(k)
 		}
 	}
-	for _, l := range g.batches {
-		l.unsettled--
-		l.poke()
+	for _, b := range g.batches {
+		b.lane.unsettled -= b.messages
+		b.lane.poke()
 	}
 	f.decided(g, still)
 }

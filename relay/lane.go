@@ -20,7 +20,7 @@ type lane struct {
 
 	from ID // behind: rows from this id on are not in memory, the catch-up reader brings them; 0 = live
 
-	unsettled int     // batches acked and not settled
+	unsettled int     // messages acked and not settled
 	fails     int     // failed presentations of open in a row
 	fault     Outcome // the last of them
 	retryAt   time.Time

@@ -34,7 +34,7 @@ type Options struct {
 
 	SettleMessages int           // messages of one settlement. Default 5,000
 	SettleDelay    time.Duration // longest wait for more of them. Default 5 ms
-	SettleBatches  int           // batches of a lane that are acked and not settled; the bound on repeats after a kill is (1 + this) batches. Default 4
+	SettleBatches  int           // full batches of a lane that may be acked and not settled; the bound on repeats after a kill is (1 + this) batches. Default 4
 
 	OpenAfter    int           // failures in a row that open a breaker. Default 3
 	ProbeInitial time.Duration // first pause before a probe. Default 250 ms

@@ -83,7 +83,7 @@ type Poll struct {
 type Settle struct {
 	MaxMessages       int           `key:"max_messages" min:"1" max:"50000" help:"messages of one write"`
 	MaxDelay          time.Duration `key:"max_delay" min:"1ms" max:"1s" help:"longest wait of the first outcome of a group"`
-	MaxBatchesPerLane int           `key:"max_batches_per_lane" min:"1" max:"64" help:"batches of a lane that are acked and not settled; part of the bound on duplicates"`
+	MaxBatchesPerLane int           `key:"max_batches_per_lane" min:"1" max:"64" help:"full batches of a lane that may be acked and not settled; part of the bound on duplicates"`
 }
 
 // Retry is the schedule of one message that failed.
