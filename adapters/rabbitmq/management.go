@@ -223,7 +223,8 @@ func judgeQueue(r *report, q *queueInfo, nodes int) {
 	stream := q.Type == "stream"
 	switch {
 	case stream:
-		r.add("rabbitmq.queue_type", relay.LevelWarn, q.Name, "a stream: replicated, and not synced to disk before the confirm", "use a quorum queue where a power cut of all nodes must lose nothing")
+		r.add("rabbitmq.queue_type", relay.LevelWarn, q.Name, "a stream: not synced to disk before the confirm, and a server that lacks the mending of rabbitmq-server #12236 (merged for 4.0) can lose confirmed messages when its leader changes",
+			"use a quorum queue where nothing that was confirmed may be lost")
 	case q.Type == "classic" && nodes > 1:
 		r.add("rabbitmq.queue_type", relay.LevelWarn, q.Name, "a classic queue in a cluster: its messages lie on one node", "use a quorum queue")
 	default:
