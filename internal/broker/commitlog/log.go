@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"runtime"
 	"sync"
 	"time"
@@ -190,7 +189,7 @@ func (l *Log) Run(ctx context.Context) error {
 // Close gives back a log that was opened and will not run.
 func (l *Log) Close() error {
 	l.fail(ErrClosed)
-	return errors.Join(l.w.file.Close(), l.files.forget(math.MaxUint64), l.lock.Close())
+	return errors.Join(l.w.file.Close(), l.files.close(), l.lock.Close())
 }
 
 // writeWaiting makes the batch that waits a frame. A full disk fails its appends, and those that came meanwhile: nothing may stand behind what is missing.
@@ -284,5 +283,5 @@ func (l *Log) end(err error) error {
 	l.mu.Unlock()
 	l.room.Broadcast()
 	close(b.done)
-	return errors.Join(err, l.w.file.Close(), l.files.forget(math.MaxUint64), l.lock.Close())
+	return errors.Join(err, l.w.file.Close(), l.files.close(), l.lock.Close())
 }

@@ -445,3 +445,19 @@ func TestFullDiskLeavesNoGap(t *testing.T) {
 		}
 	}
 }
+
+// A folder that is being removed under a log is an error, whatever is left of it.
+func TestReleaseInAFolderThatIsRemoved(t *testing.T) {
+	cfg := memoryConfig()
+	l := openLog(t, cfg)
+	p, err := l.Append(text("x"))
+	must(t, err)
+	must(t, cfg.FS.Remove(path.Join(logDir, segmentName(1))))
+	if err := l.Release(2); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("release: %v", err)
+	}
+	must(t, l.stop())
+	if _, err := l.ReadAt(p); !errors.Is(err, ErrClosed) {
+		t.Errorf("a log that has ended opens files again: %v", err)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"path"
 	"sync"
 
@@ -76,13 +77,17 @@ type files struct {
 	fs  vfs.FS
 	dir string
 
-	mu   sync.Mutex // guards open
-	open map[uint64]vfs.File
+	mu     sync.Mutex // guards what is below
+	open   map[uint64]vfs.File
+	closed bool
 }
 
 func (f *files) file(segment uint64) (vfs.File, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.closed {
+		return nil, ErrClosed
+	}
 	if file := f.open[segment]; file != nil {
 		return file, nil
 	}
@@ -119,6 +124,14 @@ func (f *files) record(p Position) (Record, error) {
 	}
 	r, _, err := readRecord(buf)
 	return r, err
+}
+
+// close closes all of them for ever.
+func (f *files) close() error {
+	f.mu.Lock()
+	f.closed = true
+	f.mu.Unlock()
+	return f.forget(math.MaxUint64)
 }
 
 // forget closes the files of segments below one.

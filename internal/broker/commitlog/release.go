@@ -2,6 +2,7 @@ package commitlog
 
 import (
 	"fmt"
+	"io/fs"
 	"path"
 )
 
@@ -10,6 +11,9 @@ import (
 func (l *Log) Release(below uint64) error {
 	folder := path.Join(l.w.cfg.Dir, logDir)
 	numbers, err := segments(l.w.cfg.FS, l.w.cfg.Dir)
+	if err == nil && len(numbers) == 0 {
+		err = fs.ErrNotExist // somebody removes the folder
+	}
 	if err != nil {
 		return fmt.Errorf("commit log: release segments below %d: %w", below, err)
 	}

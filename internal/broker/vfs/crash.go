@@ -21,7 +21,7 @@ func (m *Memory) Crash(d Damage, rng *rand.Rand) *Memory {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	c := crash{damage: d, rng: rng, moves: map[*move]bool{}, inodes: map[*inode]*inode{}}
-	after := &Memory{root: c.folder(m.root), locks: map[string]bool{}}
+	after := &Memory{root: c.folder(m.root), locks: map[string]bool{}, free: m.free}
 	c.flip()
 	return after
 }

@@ -18,6 +18,7 @@ const (
 	Read
 	Write
 	Datasync
+	Free
 )
 
 // Op is an operation about to run.
@@ -96,6 +97,13 @@ func (i injected) SyncDir(dir string) error {
 		return err
 	}
 	return i.under.SyncDir(dir)
+}
+
+func (i injected) Free(dir string) (int64, error) {
+	if err := i.ask(Free, dir); err != nil {
+		return 0, err
+	}
+	return i.under.Free(dir)
 }
 
 func (i injected) Lock(name string) (io.Closer, error) {

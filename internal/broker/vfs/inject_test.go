@@ -32,7 +32,11 @@ func TestInject(t *testing.T) {
 	_, err = fsys.Lock("d/l")
 	must(t, err)
 	must(t, fsys.Remove("d/b"))
-	if want := []Kind{MakeDir, Create, Write, Datasync, Read, Rename, SyncDir, List, Open, Lock, Remove}; !slices.Equal(seen, want) {
+	m.SetFree(7)
+	if free, err := fsys.Free("d"); free != 7 || err != nil {
+		t.Errorf("free: %d, %v", free, err)
+	}
+	if want := []Kind{MakeDir, Create, Write, Datasync, Read, Rename, SyncDir, List, Open, Lock, Remove, Free}; !slices.Equal(seen, want) {
 		t.Errorf("seen %v, want %v", seen, want)
 	}
 

@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"math"
 	"path"
 	"slices"
 	"sync"
@@ -18,11 +19,12 @@ type Memory struct {
 	mu    sync.Mutex // guards the whole tree: every folder, inode and lock
 	root  *folder
 	locks map[string]bool
+	free  int64
 }
 
 // NewMemory returns an empty file system.
 func NewMemory() *Memory {
-	return &Memory{root: newFolder(), locks: map[string]bool{}}
+	return &Memory{root: newFolder(), locks: map[string]bool{}, free: math.MaxInt64}
 }
 
 // folder is a folder: the names in it now, and those it had at its last sync with the changes since.
@@ -218,6 +220,20 @@ func (m *Memory) SyncDir(dir string) error {
 	}
 	f.synced, f.changes = maps.Clone(f.entries), nil
 	return nil
+}
+
+// SetFree sets what Free answers; nothing else heeds it. A new file system has no end.
+func (m *Memory) SetFree(bytes int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.free = bytes
+}
+
+func (m *Memory) Free(dir string) (int64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, err := m.folder(dir)
+	return m.free, err
 }
 
 func (m *Memory) Lock(name string) (io.Closer, error) {

@@ -3,11 +3,21 @@ package vfs
 import (
 	"errors"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"syscall"
 	"unsafe"
 )
+
+// Free is what the file system gives to ordinary users, without its reserve.
+func (OS) Free(dir string) (int64, error) {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(filepath.FromSlash(dir), &s); err != nil {
+		return 0, &os.PathError{Op: "statfs", Path: dir, Err: err}
+	}
+	return int64(min(s.Bavail, uint64(math.MaxInt64)/uint64(s.Bsize))) * int64(s.Bsize), nil
+}
 
 func datasync(f *os.File) error {
 	for {

@@ -42,6 +42,8 @@ type FS interface {
 	MakeDir(dir string) error
 	// SyncDir makes the names in a folder durable: those created, renamed and removed before the call.
 	SyncDir(dir string) error
+	// Free is how many bytes the file system that holds an existing folder still gives to this user.
+	Free(dir string) (int64, error)
 	// Lock takes the lock of a file, which is created when absent; [ErrLocked] when another process, or another Lock of this one, holds it. It ends with Close of
 	// the result or with the process.
 	Lock(name string) (io.Closer, error)

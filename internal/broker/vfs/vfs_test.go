@@ -174,3 +174,14 @@ func TestDirectRead(t *testing.T) {
 		must(t, f.Close())
 	})
 }
+
+func TestFree(t *testing.T) {
+	eachFS(t, func(t *testing.T, fsys FS, dir string) {
+		if free, err := fsys.Free(dir); free <= 0 || err != nil {
+			t.Errorf("%d bytes free, %v", free, err)
+		}
+		if _, err := fsys.Free(path.Join(dir, "nowhere")); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("of a folder that is not there: %v", err)
+		}
+	})
+}
