@@ -17,6 +17,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/waybillmq/waybill/internal/broker/vfs"
+	"github.com/waybillmq/waybill/internal/spool"
 	"github.com/waybillmq/waybill/internal/telemetry"
 	"github.com/waybillmq/waybill/internal/testservices"
 	"github.com/waybillmq/waybill/relay"
@@ -58,7 +60,7 @@ func TestScripts(t *testing.T) {
 					e.Setenv("KEY", "k\x1b[31m") // a key with a control character
 					return nil
 				},
-				Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "sql": runSQL, "normal": normal, "listen": listen},
+				Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "sql": runSQL, "normal": normal, "listen": listen, "fillcache": fillCache, "rot": rot},
 			})
 		})
 	}
@@ -127,4 +129,42 @@ func normal(ts *testscript.TestScript, _ bool, args []string) {
 		text = re.ReplaceAllString(text, word)
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
+}
+
+// fillcache DIR MESSAGES ACKS keeps a degraded cache that was closed in order.
+func fillCache(ts *testscript.TestScript, _ bool, args []string) {
+	generations := []relay.Generation{{From: 1, UUID: "3f2a8c1e-5b7d-4e9f-8a6c-1d2e3f4a5b6c"}}
+	s, _, err := spool.Open(spool.Config{FS: vfs.OS{}, Dir: ts.MkAbs(args[0]), MaxBytes: 16 << 20, MinFree: 1}, spool.Owner{System: 77, Generations: generations, Epoch: 3, Claimed: 500})
+	ts.Check(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	lane, lease := relay.CacheLane{Destination: "kafka-a", Lane: relay.Lane{Topic: "orders"}}, relay.Lease{Epoch: 3, Generations: generations}
+	count, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	for i := range count {
+		_, err := s.Put(lease, lane, []*relay.Message{{ID: relay.ID(i + 11), MessageID: "m", Topic: "orders", Payload: []byte("canary"), Size: 6}})
+		ts.Check(err)
+	}
+	acks, err := strconv.Atoi(args[2])
+	ts.Check(err)
+	for i := range acks {
+		ts.Check(s.Acked(lease, lane, []relay.CachedAck{{ID: relay.ID(i + 11)}}))
+	}
+	cancel()
+	ts.Check(<-ended)
+}
+
+// rot FILE OFFSET turns a bit of a file.
+func rot(ts *testscript.TestScript, _ bool, args []string) {
+	at, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	f, err := os.OpenFile(ts.MkAbs(args[0]), os.O_RDWR, 0)
+	ts.Check(err)
+	b := make([]byte, 1)
+	_, err = f.ReadAt(b, at)
+	ts.Check(err)
+	b[0] ^= 1
+	_, err = f.WriteAt(b, at)
+	ts.Check(errors.Join(err, f.Close()))
 }

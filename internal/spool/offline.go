@@ -18,8 +18,8 @@ import (
 var (
 	// ErrNoCache means that a folder is not one of a cache.
 	ErrNoCache = errors.New("no folder of a degraded cache")
-	// ErrAcksWait means that acks would be lost, whose messages are sent again then.
-	ErrAcksWait = errors.New("acks wait in it for their settlement: their messages would be sent a second time")
+	// ErrAcksWait means that acks would be lost.
+	ErrAcksWait = errors.New("their messages would be sent a second time")
 )
 
 // Report is what lies in the folder of a cache that nobody uses.
@@ -45,8 +45,11 @@ type Report struct {
 // Inspect says what a cache that nobody uses holds, without asking the database which of it still counts. It changes nothing.
 func Inspect(fsys vfs.FS, dir string) (r Report, err error) {
 	names, err := fsys.List(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: %w", ErrNoCache, err)
+	}
 	if err != nil {
-		return r, fmt.Errorf("degraded cache: %w", err)
+		return r, err
 	}
 	for _, name := range names {
 		if strings.HasPrefix(name, asidePre) {
@@ -139,13 +142,15 @@ func Verify(fsys vfs.FS, dir string) (r Report, err error) {
 func Remove(dir string, acceptDuplicates bool) (r Report, err error) {
 	r, err = Inspect(vfs.OS{}, dir)
 	switch {
-	case errors.Is(err, vfs.ErrLocked), errors.Is(err, ErrNoCache), errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, vfs.ErrLocked), errors.Is(err, ErrNoCache):
 		return r, err
 	case acceptDuplicates:
 	case err != nil:
-		return r, fmt.Errorf("it cannot be read, and acks may be in it: %w: %w", ErrAcksWait, err)
-	case r.Acks > 0 || len(r.Damage) > 0:
-		return r, ErrAcksWait
+		return r, fmt.Errorf("%w; if acks wait in it, %w", err, ErrAcksWait)
+	case r.Acks > 0:
+		return r, fmt.Errorf("%d acks wait in it for their settlement: %w", r.Acks, ErrAcksWait)
+	case len(r.Damage) > 0:
+		return r, fmt.Errorf("it is damaged; if acks wait behind that, %w", ErrAcksWait)
 	}
 	lock, err := lockFolder(vfs.OS{}, dir)
 	if err != nil {
