@@ -54,8 +54,8 @@ func newCacheStatus(p *program) *cobra.Command {
 
 func newCacheVerify(p *program) *cobra.Command {
 	c := &cobra.Command{Use: "verify --dir DIR", Short: "Read every byte and say what is damaged", Args: cobra.NoArgs,
-		Long: "Reads every frame, checks its sum, and names what cannot be read any more. Nothing is changed, and nothing needs a repair: the next relay puts what is damaged\ninto quarantine " +
-			"and takes those messages from the table. Exit code 6 when something is damaged."}
+		Long: "Reads every frame, checks its sum, and names what cannot be read any more. Nothing is changed, and nothing needs a repair: the next relay keeps the acks\nthat can be read " +
+			"and takes the messages from the table. Exit code 6 when something is damaged."}
 	dir := cacheFlag(c)
 	c.RunE = p.doWithin(brokerTime, func(context.Context, []string) error {
 		r, err := app.CacheVerify(*dir)
@@ -84,8 +84,8 @@ func (p *program) printCache(r app.CacheReport, dir string) error {
 	if len(r.Aside) > 0 {
 		p.note("set aside, of other outboxes: %s", strings.Join(r.Aside, ", "))
 	}
-	if r.Quarantine > 0 {
-		p.note("%d files in quarantine: what earlier starts cut off", r.Quarantine)
+	if len(r.Damaged) > 0 {
+		p.note("damaged and replaced by an earlier start: %s", strings.Join(r.Damaged, ", "))
 	}
 	for _, d := range r.Damage {
 		p.note("✗ %s", d)
@@ -105,11 +105,11 @@ func (p *program) printCache(r app.CacheReport, dir string) error {
 	if len(r.Damage) == 0 {
 		return nil
 	}
-	return &exitError{exitUnhealthy, fmt.Errorf("damaged: the table above ends there. No message is lost: the next relay puts what is damaged into %s/queue/quarantine and sends those "+
-		"messages from the table", dir)}
+	return &exitError{exitUnhealthy, fmt.Errorf("damaged: the table above ends there. No message is lost: the next relay keeps the acks that can be read, sends the messages from the "+
+		"table, and puts what is here into %s/damaged-…", dir)}
 }
 
-const cacheDropHelp = `Deletes the cache, with what was set aside and what is in quarantine. No message is lost: every message in a cache is pending in the database too, until a broker
+const cacheDropHelp = `Deletes the cache, with what was set aside and what is damaged. No message is lost: every message in a cache is pending in the database too, until a broker
 has confirmed it and the database knows. The next relay sends from the table.
 
 Acks are different: one that waits here says that a broker has the message and the database does not know. Without it the message is sent a second time, with the

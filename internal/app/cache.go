@@ -27,7 +27,7 @@ type CacheReport struct {
 	DiskBytes    int64              `json:"disk_bytes,string"`
 	Segments     int                `json:"segments"`
 	Aside        []string           `json:"set_aside"`
-	Quarantine   int                `json:"quarantined_files"`
+	Damaged      []string           `json:"damaged_folders"`
 	Frames       int                `json:"frames"`           // of CacheVerify
 	Records      int                `json:"records"`          // of CacheVerify
 	Clean        bool               `json:"closed_in_order"`  // of CacheVerify
@@ -66,7 +66,7 @@ func CacheDrop(dir string, acceptDuplicates bool) (CacheReport, error) {
 
 func cacheReport(found spool.Report) CacheReport {
 	r := CacheReport{System: found.System, Epoch: int64(found.Epoch), Claimed: int64(found.Claimed), Messages: found.Messages, Acks: found.Acks, DiskBytes: found.DiskBytes,
-		Segments: found.Segments, Aside: append([]string{}, found.Aside...), Quarantine: found.Quarantine, Frames: found.Frames, Records: found.Records, Clean: found.Clean,
+		Segments: found.Segments, Aside: append([]string{}, found.Aside...), Damaged: append([]string{}, found.Damaged...), Frames: found.Frames, Records: found.Records, Clean: found.Clean,
 		Torn: found.Torn, Damage: []string{}, Destinations: []CacheDestination{}}
 	for _, d := range found.Damage {
 		r.Damage = append(r.Damage, fmt.Sprintf("segment %d, byte %d: %v", d.Segment, d.At, d.Err))

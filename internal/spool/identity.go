@@ -106,8 +106,8 @@ func (i *identity) write(fsys vfs.FS, queue string) error {
 }
 
 // logConfig is the log of a cache with this identity: the database's system identifier stands in the header of every segment.
-func (i *identity) logConfig(fsys vfs.FS, dir string, segment int64) commitlog.Config {
-	c := commitlog.Config{FS: fsys, Dir: path.Join(dir, queueDir), SegmentBytes: segment, Spares: 1, Node: commitlog.UUID(i.log)}
+func (i *identity) logConfig(fsys vfs.FS, folder string, segment int64) commitlog.Config {
+	c := commitlog.Config{FS: fsys, Dir: folder, SegmentBytes: segment, Spares: 1, Node: commitlog.UUID(i.log)}
 	le.PutUint64(c.Cluster[:], uint64(i.system))
 	return c
 }

