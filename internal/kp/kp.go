@@ -52,6 +52,9 @@ const (
 // WindowForgotten is planted in the bundled broker: what a partition remembers of its sources does not survive a restart. Its power cuts must find it.
 const WindowForgotten Bug = "window_forgotten"
 
+// CacheParentUnsynced is planted in the degraded cache, number 16: its folder is made and the parent is not synced. Its crash images must find it.
+const CacheParentUnsynced Bug = "cache_parent_unsynced"
+
 // LogBugs lists every bug of the commit log.
 var LogBugs = []Bug{AckBeforeSync, TornTailTaken, StaleBytes}
 

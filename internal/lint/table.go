@@ -34,7 +34,7 @@ var importTable = []Imports{
 	{Package: "internal/dashboard", May: []string{"relay", "outbox"}},
 	{Package: "internal/embedded", May: []string{"internal/child"}, Standard: true},
 	{Package: "internal/kp", Standard: true},
-	{Package: "internal/spool", May: []string{"relay", "internal/broker/commitlog", "internal/broker/vfs"}},
+	{Package: "internal/spool", May: []string{"relay", "internal/broker/commitlog", "internal/broker/vfs", "internal/kp"}},
 	{Package: "internal/telemetry", May: []string{"relay", "internal/broker"}},
 
 	{Package: "internal/checker", May: []string{".", "relay/relaytest", "outbox/outboxtest", "internal/testservices"}, TestOnly: true},
