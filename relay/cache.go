@@ -58,7 +58,7 @@ type CachedDestination struct {
 	Bytes    int64     // of them
 	Acks     int       // that wait for their settlement
 	Oldest   ID        // of Messages; 0 = none
-	FullAt   time.Time // refused since; zero = the last Put was not refused
+	FullAt   time.Time // refused since; zero = its last Put was stored, or everything was forgotten since
 }
 
 // Cache is the degraded cache: claimed messages of destinations whose breaker is open, and acks that cannot be settled, on a local disk. It is no second
@@ -72,7 +72,7 @@ type Cache interface {
 	// would overtake them. A payload that does not fit comes back as one that has to be fetched. The batch is not kept.
 	Put(lease Lease, lane CacheLane, batch []*Message) (stored int, err error)
 
-	// Next hands out the lowest messages of a lane that were not handed out yet: at most maxMessages of at most maxBytes, one at least when there is one. None:
+	// Next hands out the lowest messages of a lane that were not handed out yet: at most maxMessages of at most maxBytes on the disk, one at least when there is one. None:
 	// the lane is empty. They are as they were read, but for what the router sets. A *CacheDamageError comes with the messages before the one that cannot be
 	// read.
 	Next(lane CacheLane, maxMessages, maxBytes int) ([]*Message, error)
@@ -102,7 +102,8 @@ type Cache interface {
 	// It is called at Acquire and when a connection meets another server history. An error: the whole folder is of another outbox; open it again.
 	Recheck(generations []Generation) (dropped int, err error)
 
-	// Remember notes the epoch and the highest claimed id, for the comparison with a restored database; lower ones are passed over. From any goroutine.
+	// Remember notes the epoch and the highest claimed id, for the comparison with a restored database; lower ones are passed over. After an error the former
+	// ones stand. From any goroutine.
 	Remember(epoch Epoch, claimed ID) error
 
 	// Status is for people. From any goroutine.

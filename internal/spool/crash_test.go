@@ -380,7 +380,7 @@ func errorRun(t *testing.T, failure error, n int64, forever bool, of int) (faile
 					st.gone = st.gone || st.lane == left.Lane && id >= left.From && !st.acked
 				}
 			}
-			if err != nil && !errors.Is(err, relay.ErrCacheFull) && !errors.Is(err, relay.ErrCacheClosed) && left == nil {
+			if errors.Is(err, errWrong) || err != nil && !errors.Is(err, relay.ErrCacheFull) && !errors.Is(err, relay.ErrCacheClosed) && !errors.Is(err, failure) {
 				wrong = errors.Join(wrong, fmt.Errorf("step: %w", err))
 			}
 		}

@@ -195,6 +195,16 @@ func (x *index) oldest() uint64 {
 	return first
 }
 
+// empty says whether nothing of a destination is left.
+func (x *index) empty(destination string) bool {
+	for name := range x.lanes {
+		if name.Destination == destination {
+			return false
+		}
+	}
+	return true
+}
+
 // names are the lanes, by destination and lane.
 func (x *index) names() []relay.CacheLane {
 	list := make([]relay.CacheLane, 0, len(x.lanes))

@@ -160,7 +160,7 @@ func (s *Spool) Recheck(generations []relay.Generation) (dropped int, err error)
 	}
 	id := s.id
 	id.outbox = valid[len(valid)-1].uuid
-	if err := s.identify(id); err != nil {
+	if err := s.identify(id); errors.Is(err, relay.ErrCacheClosed) { // any other: the database will still know the older generation
 		return 0, err
 	}
 	s.mu.Lock()

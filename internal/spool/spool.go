@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/waybillmq/waybill/internal/broker/commitlog"
@@ -71,7 +72,7 @@ func (s *Spool) work(ctx context.Context, ended chan error) {
 	for {
 		select {
 		case <-s.freed:
-			if err := s.release(ctx); err != nil {
+			if err := s.release(ctx); err != nil && !full(err) {
 				_ = s.fail(err)
 			}
 		case err := <-ended:
@@ -121,6 +122,9 @@ func (s *Spool) poke() {
 	default:
 	}
 }
+
+// full says that a disk has no room: what is there stays, and later may be better.
+func full(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
 
 // begin counts an append as being on its way, for release.
 func (s *Spool) begin() (segment uint64, err error) {
@@ -192,7 +196,7 @@ func (s *Spool) Put(lease relay.Lease, lane relay.CacheLane, batch []*relay.Mess
 		return 0, err
 	}
 	if err := s.room(); err != nil {
-		return 0, s.full(lane, err)
+		return 0, s.refused(lane, err)
 	}
 	segment, err := s.begin()
 	if err != nil {
@@ -211,7 +215,7 @@ func (s *Spool) Put(lease relay.Lease, lane relay.CacheLane, batch []*relay.Mess
 	}
 	s.mu.Unlock()
 	if err != nil {
-		return len(at), s.full(lane, err)
+		return len(at), s.refused(lane, err)
 	}
 	return len(batch), nil
 }
@@ -233,8 +237,8 @@ func (s *Spool) encode(claimed history, epoch relay.Epoch, lane relay.CacheLane,
 	return records, messages
 }
 
-// full notes since when a destination is refused.
-func (s *Spool) full(lane relay.CacheLane, err error) error {
+// refused notes since when a destination is.
+func (s *Spool) refused(lane relay.CacheLane, err error) error {
 	if !errors.Is(err, relay.ErrCacheFull) {
 		return err
 	}
@@ -284,6 +288,9 @@ func (s *Spool) Forget(lane relay.CacheLane, ids []relay.ID) {
 	s.mu.Lock()
 	known := s.index.lanes[lane] != nil && s.closed == nil
 	s.index.forget(lane, ids)
+	if _, refused := s.fullAt[lane.Destination]; refused && s.index.empty(lane.Destination) {
+		delete(s.fullAt, lane.Destination)
+	}
 	s.mu.Unlock()
 	if !known || len(ids) == 0 {
 		return
@@ -319,8 +326,10 @@ func (s *Spool) identify(id identity) error {
 	if id == s.id {
 		return nil
 	}
-	if err := id.write(s.cfg.FS, s.queue); err != nil {
-		return s.fail(fmt.Errorf("write its identity: %w", err))
+	if err := id.write(s.cfg.FS, s.queue); errors.Is(err, fs.ErrNotExist) {
+		return s.fail(err)
+	} else if err != nil {
+		return fmt.Errorf("degraded cache: write its identity: %w", err) // the old one stands
 	}
 	s.id = id
 	return nil

@@ -428,6 +428,45 @@ func TestSetAsideH8(t *testing.T) {
 	}
 }
 
+// A disk that is full for everything refuses, and what is in the cache stays readable.
+func TestDiskFullForEverythingH1(t *testing.T) {
+	var nothing atomic.Bool
+	cfg := testConfig(vfs.Inject(vfs.NewMemory(), func(op vfs.Op) (int, error) {
+		if nothing.Load() && (op.Kind == vfs.Create || op.Kind == vfs.Rename || op.Kind == vfs.SyncDir) {
+			return 0, syscall.ENOSPC
+		}
+		return 0, nil
+	}))
+	o := openSpool(t, cfg, owner)
+	nothing.Store(true)
+	stored := 0
+	for {
+		if _, err := o.Put(lease, kafkaLane, batch(3000, relay.ID(stored+1))); err != nil {
+			if !errors.Is(err, relay.ErrCacheFull) || !errors.Is(err, syscall.ENOSPC) {
+				t.Fatalf("put: %v", err)
+			}
+			break
+		}
+		stored++
+	}
+	if err := o.Remember(9, 9000); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("remember: %v", err)
+	}
+	if _, err := o.Recheck([]relay.Generation{{From: 1, UUID: textA}, {From: 1000, UUID: textB}}); err != nil {
+		t.Errorf("recheck: %v", err)
+	}
+	if got := o.drain(t, kafkaLane); !slices.Equal(idsOf(got), upTo(stored)) || stored == 0 {
+		t.Errorf("%d were stored, there are %v", stored, idsOf(got))
+	}
+	o.Forget(kafkaLane, upTo(stored))
+	if st := o.Status(); st.Closed != nil || len(st.Destinations) != 0 {
+		t.Errorf("%+v", st)
+	}
+	nothing.Store(false)
+	await(t, "room", func() bool { _, err := o.Put(lease, kafkaLane, batch(3000, 100)); return err == nil })
+	must(t, o.Remember(9, 9000))
+}
+
 func TestRemember(t *testing.T) {
 	cfg := testConfig(vfs.NewMemory())
 	o := openSpool(t, cfg, owner)
