@@ -137,13 +137,29 @@ func (x *index) acked(a *ack, p commitlog.Position) {
 	x.shrink(a.lane)
 }
 
-func (x *index) forget(name relay.CacheLane, ids []relay.ID) {
-	if l := x.lanes[name]; l != nil {
-		for _, id := range ids {
-			l.forget(x, id)
-		}
-		x.shrink(name)
+// forget returns the ids that were there.
+func (x *index) forget(name relay.CacheLane, ids []relay.ID) (there []relay.ID) {
+	l := x.lanes[name]
+	if l == nil {
+		return nil
 	}
+	for _, id := range ids {
+		if l.forget(x, id) {
+			there = append(there, id)
+		}
+	}
+	x.shrink(name)
+	return there
+}
+
+// has says whether the message or the ack of an id is there, under a generation.
+func (x *index) has(name relay.CacheLane, id relay.ID, u uuid) bool {
+	l := x.lanes[name]
+	if l == nil || len(l.entries) == 0 || l.entries[len(l.entries)-1].id < id {
+		return false
+	}
+	i, found := l.find(id)
+	return found && !l.entries[i].empty() && x.generations[l.entries[i].generation] == u
 }
 
 // recheck drops what is not of a history, and rewinds all lanes.

@@ -99,10 +99,12 @@ func (l *lane) acked(x *index, id relay.ID, generation uint16, p place) {
 	x.held[p.segment()]++
 }
 
-func (l *lane) forget(x *index, id relay.ID) {
-	if i, found := l.find(id); found {
+func (l *lane) forget(x *index, id relay.ID) (there bool) {
+	i, found := l.find(id)
+	if there = found && !l.entries[i].empty(); there {
 		l.clear(x, &l.entries[i])
 	}
+	return there
 }
 
 // clear makes an entry empty.

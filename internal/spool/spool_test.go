@@ -183,6 +183,51 @@ func TestPutAndNext(t *testing.T) {
 	}
 }
 
+// What is there already, and what was never there, takes no room.
+func TestNothingIsWrittenTwice(t *testing.T) {
+	cfg := testConfig(vfs.NewMemory())
+	o := openSpool(t, cfg, owner)
+	o.mustPut(t, kafkaLane, batch(500, 1, 3, 5))
+	for range 1000 {
+		o.mustPut(t, kafkaLane, batch(500, 1, 3, 5))
+		o.Forget(kafkaLane, []relay.ID{2, 4, 6})
+		o.Forget(noTopic, []relay.ID{1})
+	}
+	if n := o.Status().DiskBytes; n != cfg.SegmentBytes {
+		t.Errorf("%d bytes", n)
+	}
+	o.mustPut(t, kafkaLane, batch(500, 1, 2, 3, 4, 5, 6))
+	if got := o.drain(t, kafkaLane); !slices.Equal(idsOf(got), upTo(6)) {
+		t.Errorf("%v", idsOf(got))
+	}
+	full := batch(3000, 1, 7, 3, 8)
+	cfg.FS.(*vfs.Memory).SetFree(0)
+	if n, err := o.Put(lease, kafkaLane, full); n != 0 || !errors.Is(err, relay.ErrCacheFull) {
+		t.Errorf("%d, %v", n, err)
+	}
+}
+
+// When the disk has no room for the rest of a batch, the first of it are stored, and Put says how many.
+func TestPartOfABatchH1(t *testing.T) {
+	var full atomic.Bool
+	cfg := testConfig(vfs.Inject(vfs.NewMemory(), func(op vfs.Op) (int, error) {
+		if full.Load() && op.Kind == vfs.Create {
+			return 0, syscall.ENOSPC
+		}
+		return 0, nil
+	}))
+	o := openSpool(t, cfg, owner)
+	o.mustPut(t, kafkaLane, batch(100, 1, 3))
+	full.Store(true)
+	n, err := o.Put(lease, kafkaLane, batch(3000, upTo(60)...))
+	if !errors.Is(err, relay.ErrCacheFull) || n < 3 || n >= 60 {
+		t.Fatalf("%d, %v", n, err)
+	}
+	if got := o.drain(t, kafkaLane); !slices.Equal(idsOf(got), upTo(n)) {
+		t.Errorf("%d are stored, there are %v", n, idsOf(got))
+	}
+}
+
 // Acks outlive a restart, of cached messages and of others, until they are settled; what was acked is not handed out again.
 func TestAcks(t *testing.T) {
 	cfg := testConfig(vfs.NewMemory())
