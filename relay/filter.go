@@ -17,13 +17,13 @@ type Term struct {
 	Name   string   // one of FilterNames
 	Not    bool     // must not hold
 	Op     byte     // ':' one of Values; '<' or '>' compares Age
-	Values []string // state topic key destination class id; in a topic * is any run of characters
+	Values []string // state topic key destination class failure id; in a topic * is any run of characters
 	Age    time.Duration
 	At     time.Time // since, until; zero = Age ago
 }
 
 // FilterNames are the names that a filter knows.
-var FilterNames = []string{"state", "topic", "key", "destination", "class", "id", "age", "since", "until"}
+var FilterNames = []string{"state", "topic", "key", "destination", "class", "failure", "id", "age", "since", "until"}
 
 var filterStates = []string{StatePending, StateSent, StateDead, StateDiscarded, string(Retrying), string(Blocked), string(Scheduled)}
 
@@ -140,7 +140,13 @@ func (t *Term) check() (err error) {
 	if t.Op != ':' {
 		return fmt.Errorf("%c compares nothing here; write %s:value", t.Op, t.Name)
 	}
+	if t.Name == "failure" && t.Not {
+		return errors.New("cannot be left out; name the class or the destination instead")
+	}
 	for _, v := range t.Values {
+		if _, err := ParseFailureID(v); t.Name == "failure" && err != nil {
+			return err
+		}
 		if t.Name == "state" && !slices.Contains(filterStates, v) {
 			return fmt.Errorf("%s is no state; there are %s", strconv.Quote(v), strings.Join(filterStates, ", "))
 		}

@@ -31,6 +31,16 @@ type Inspector interface {
 
 	// Key returns one closed key. ErrNotFound: it is not closed.
 	Key(ctx context.Context, key Key) (KeyInfo, error)
+
+	// Failures lists the failure groups, the largest first, at most MaxPage of them: held messages that failed for the same reason. Counts are capped.
+	Failures(ctx context.Context) ([]FailureGroup, error)
+
+	// Failure returns one failure group. ErrNotFound: none of its messages is held any more.
+	Failure(ctx context.Context, id FailureID) (FailureGroup, error)
+
+	// Activity lists what people did, newest first, below the row `before` (0 = from the newest), at most limit rows, capped to MaxPage. ErrDenied: the login
+	// may not read the activity log.
+	Activity(ctx context.Context, before int64, limit int) ([]ActivityRow, error)
 }
 
 // MaxPage is the most rows of a list, DefaultPage the usual number.
@@ -152,6 +162,7 @@ type MessageInfo struct {
 	HeaderNames   []string
 	DeliverAfter  time.Time
 	FirstFailedAt time.Time
+	Failure       FailureID // the failure group of a held message; 0 = none
 	DiscardedAt   time.Time
 	DiscardedBy   string // empty also when the login may not see the activity log
 	Reason        string // of the discard

@@ -37,9 +37,9 @@ const (
 // newListQuery chooses where the ids come from. ids are those of an id: term, already resolved.
 func newListQuery(f relay.Filter, before relay.ID, ids []int64) *listQuery {
 	q := &listQuery{args: []any{before, 0}}
-	states, held := wantedStates(f)
+	states, held, failure := wantedStates(f)
 	switch {
-	case ids != nil:
+	case ids != nil && !failure:
 		q.source = `SELECT i.id FROM unnest(` + q.arg(ids) + `::bigint[]) AS i(id) WHERE i.id < $1 ORDER BY i.id DESC LIMIT $2`
 	case held:
 		q.fromHeld(f)
@@ -61,8 +61,8 @@ func newListQuery(f relay.Filter, before relay.ID, ids []int64) *listQuery {
 }
 
 // wantedStates returns the states of the first positive state term; held says that message_held alone can answer: destination and class belong to held
-// messages too (those of a sent one lie in its receipt).
-func wantedStates(f relay.Filter) (states []string, held bool) {
+// messages too (those of a sent one lie in its receipt), and a failure group to nothing else.
+func wantedStates(f relay.Filter) (states []string, held, failure bool) {
 	for _, t := range f.Terms {
 		if t.Name == "state" && !t.Not && states == nil {
 			states, held = t.Values, true
@@ -73,8 +73,9 @@ func wantedStates(f relay.Filter) (states []string, held bool) {
 	}
 	for _, t := range f.Terms {
 		held = held || states == nil && !t.Not && (t.Name == "destination" || t.Name == "class")
+		failure = failure || t.Name == "failure"
 	}
-	return states, held
+	return states, held || failure, failure
 }
 
 // fromHeld filters in message_held itself by what it has columns for.
@@ -119,6 +120,8 @@ func (q *listQuery) where(t relay.Term, prefix string) string {
 		return negate("("+prefix+"state = ANY ("+a+"::text[]) OR "+prefix+"detail = ANY ("+a+"::text[]))", t.Not)
 	case "topic":
 		return negate("("+prefix+"topic LIKE ANY ("+q.arg(likePatterns(t.Values))+"::text[]))", t.Not)
+	case "failure":
+		return "(" + prefix + "fingerprint = ANY (" + q.arg(failureIDs(t.Values)) + "::bigint[]))"
 	case "id":
 		return negate(prefix+"id::text = ANY ("+q.arg(t.Values)+"::text[]) OR "+prefix+"message_id = ANY ("+q.arg(t.Values)+"::text[])", t.Not)
 	case "age":
@@ -138,6 +141,17 @@ func (q *listQuery) where(t relay.Term, prefix string) string {
 		return negate(prefix+"created_at "+op+" "+q.arg(t.At)+"::timestamptz", t.Not)
 	}
 	return negate(prefix+t.Name+" = ANY ("+q.arg(t.Values)+"::text[])", t.Not) // key, destination, class: the parser knows no other
+}
+
+// failureIDs reads what the parser has checked.
+func failureIDs(values []string) []int64 {
+	ids := make([]int64, 0, len(values))
+	for _, v := range values {
+		if id, err := relay.ParseFailureID(v); err == nil {
+			ids = append(ids, int64(id))
+		}
+	}
+	return ids
 }
 
 // negate counts null as "does not hold".

@@ -54,7 +54,7 @@ const sqlMessage = `SELECT ` + rowColumns + `, coalesce(s.error, ''), coalesce(s
   CASE WHEN s.state = 'pending' AND h.id IS NULL THEN (SELECT count(*) FROM (SELECT FROM outbox.message_pending p WHERE p.id < s.id LIMIT $2) x) ELSE 0 END,
   CASE WHEN h.key IS NOT NULL AND h.state <> 'scheduled' AND NOT h.passed THEN (SELECT count(*) FROM (SELECT FROM outbox.message_held b WHERE b.topic = h.topic
     AND b.key = h.key AND b.key IS NOT NULL AND b.state <> 'scheduled' AND NOT b.passed AND b.id > h.id LIMIT $2) x) ELSE 0 END,
-  coalesce(f.id, 0), coalesce(f.state, '')
+  coalesce(f.id, 0), coalesce(f.state, ''), coalesce(h.fingerprint, 0)
 FROM outbox.message_status s CROSS JOIN outbox.overview o LEFT JOIN outbox.message_held h ON h.id = s.id
 LEFT JOIN LATERAL (SELECT b.id, b.state FROM outbox.message_held b WHERE h.state = 'blocked' AND b.topic = h.topic AND b.key = h.key AND b.key IS NOT NULL
   AND b.state <> 'scheduled' AND NOT b.passed AND b.id < h.id ORDER BY b.topic, b.key, b.id LIMIT 1) f ON true
@@ -64,7 +64,7 @@ WHERE s.id = $1`
 func (i *Inspector) Message(ctx context.Context, id relay.ID) (relay.MessageInfo, error) {
 	var m relay.MessageInfo
 	targets := append(rowTargets(&m.MessageRow), &m.ContentType, &m.Traceparent, &m.HeaderNames, opt(&m.DeliverAfter), opt(&m.FirstFailedAt), opt(&m.DiscardedAt),
-		&m.Sending, &m.Claimed, &m.Before, &m.Behind, &m.Head, &m.HeadState)
+		&m.Sending, &m.Claimed, &m.Before, &m.Behind, &m.Head, &m.HeadState, &m.Failure)
 	err := i.pool.QueryRow(ctx, i.sql(sqlMessage), id, relay.CountCap+1).Scan(targets...)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return m, relay.ErrNotFound

@@ -23,6 +23,8 @@ func TestInspector(t *testing.T) {
 			t.Run("find", d.testFind)
 			t.Run("lists", d.testLists)
 			t.Run("keys", d.testKeys)
+			t.Run("failures", d.testFailures)
+			t.Run("activity", d.testActivity)
 		})
 	}
 }
@@ -207,6 +209,54 @@ func (d *desk) testKeys(t *testing.T) {
 	}
 	if list, err := d.inspector.Keys(t.Context(), relay.Key{Topic: "order.paid", Key: "k"}, 0); err != nil || len(list.Items) != 0 {
 		t.Errorf("behind the last key: %+v, %v", list, err)
+	}
+}
+
+func (d *desk) testFailures(t *testing.T) {
+	d.exec(t, `UPDATE outbox.message_held SET fingerprint = CASE id WHEN 3 THEN -5 ELSE 7 END WHERE id IN (3, 6)`)
+	groups, err := d.inspector.Failures(t.Context())
+	if err != nil || len(groups) != 2 {
+		t.Fatalf("%+v, %v", groups, err)
+	}
+	if groups[0].ID != -5 {
+		slices.Reverse(groups)
+	}
+	if g := groups[0]; g.Destination != "kafka-a" || g.Class != "too_large" || g.Code != "kafka/MESSAGE_TOO_LARGE" || g.Dead != 1 || g.Retrying != 0 || g.Keys != 1 ||
+		!slices.Equal(g.Topics, []string{"order.paid"}) || len(g.Error) != errorPreview || g.First.IsZero() || g.Last.IsZero() {
+		t.Errorf("%+v", g)
+	}
+	if g, err := d.inspector.Failure(t.Context(), 7); err != nil || g.Destination != "kafka-b" || g.Dead != 0 || g.Retrying != 1 || g.Keys != 0 {
+		t.Errorf("%+v, %v", g, err)
+	}
+	if _, err := d.inspector.Failure(t.Context(), 8); !errors.Is(err, relay.ErrNotFound) {
+		t.Errorf("a group of nothing: %v", err)
+	}
+	if m, err := d.inspector.Message(t.Context(), 3); err != nil || m.Failure != -5 {
+		t.Errorf("%+v, %v", m, err)
+	}
+	for filter, want := range map[string]int{"failure:" + relay.FailureID(-5).String(): 1, "failure:0000000000000007,fffffffffffffffb": 2,
+		"failure:0000000000000008": 0, "failure:0000000000000007 state:sent": 0, "failure:0000000000000007 id:3": 0, "failure:0000000000000007 id:6,3 -topic:x": 1} {
+		f, err := relay.ParseFilter(filter)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if list, err := d.inspector.Messages(t.Context(), f, 0, 0); err != nil || len(list.Items) != want {
+			t.Errorf("%s: %+v, %v", filter, list, err)
+		}
+	}
+}
+
+func (d *desk) testActivity(t *testing.T) {
+	list, err := d.inspector.Activity(t.Context(), 0, 0)
+	if err != nil || len(list) != 1 {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	if a := list[0]; a.Action != "discard" || a.Actor != "cli:ana@host" || a.Via != "cli" || a.Reason != "test order" || a.Requested != 1 || a.Changed != 1 ||
+		!slices.Equal(a.IDs, []relay.ID{8}) || a.At.IsZero() || a.DBUser == "" || a.Result == "" {
+		t.Errorf("%+v", a)
+	}
+	if list, err := d.inspector.Activity(t.Context(), list[0].ID, 0); err != nil || len(list) != 0 {
+		t.Errorf("before the first: %+v, %v", list, err)
 	}
 }
 

@@ -57,6 +57,12 @@ func TestPeoplesRights(t *testing.T) {
 		if _, err := i.Messages(t.Context(), relay.Filter{}, 0, 0); !errors.Is(err, c.reads) {
 			t.Errorf("%s lists: %v", c.name, err)
 		}
+		if _, err := i.Failures(t.Context()); !errors.Is(err, c.reads) {
+			t.Errorf("%s lists failures: %v", c.name, err)
+		}
+		if rows, err := i.Activity(t.Context(), 0, 0); (c.name == "p_viewer" || c.reads != nil) != errors.Is(err, relay.ErrDenied) || err == nil && len(rows) == 0 {
+			t.Errorf("%s reads the activity log: %v, %v", c.name, rows, err)
+		}
 		if _, err := o.Retry(t.Context(), []relay.ID{6}, act); !errors.Is(err, c.discards) {
 			t.Errorf("%s retries: %v, want %v", c.name, err, c.discards)
 		}
