@@ -53,7 +53,7 @@ func TestRunWithTheBundledBroker(t *testing.T) {
 		return n
 	}
 	c := config.Default()
-	c.Name, c.Metrics.Listen, c.Database.URL = "test", "127.0.0.1:0", config.SecretText(url)
+	c.Name, c.Metrics.Listen, c.Dashboard.Listen, c.Database.URL = "test", "127.0.0.1:0", config.None[string](), config.SecretText(url)
 	c.Broker.Enabled, c.Broker.Dir, c.Broker.SegmentSize = true, filepath.Join(t.TempDir(), "made", "broker"), config.MiB
 	c.Broker.Topics.Create = []string{"orders"}
 	c.Destinations = []config.Destination{{Name: "local", Kind: config.KindWaybillBroker}}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/waybillmq/waybill/internal/audit"
 	"github.com/waybillmq/waybill/internal/config"
+	"github.com/waybillmq/waybill/internal/dashboard"
 	"github.com/waybillmq/waybill/internal/embedded"
 	"github.com/waybillmq/waybill/migrations"
 )
@@ -201,13 +202,14 @@ func (d *demo) settings() *config.Config {
 	if d.inProcess() != nil { // it fences an owner that is gone, without a connection that could hold bytes back: a start after a kill need not wait long
 		c.Relay.Lease, c.Relay.WriteTimeout, c.Relay.TCPUserTimeout, c.Relay.Quarantine = 6*time.Second, time.Second, time.Second, 2*time.Second
 	}
-	c.Metrics.Listen = freeListen()
+	c.Metrics.Listen = freeListen("127.0.0.1:9464")
+	c.Dashboard.Listen = config.Some(freeListen("127.0.0.1:8088"))
 	return c
 }
 
-// freeListen is an address for metrics that is free now; the default one when it is.
-func freeListen() string {
-	for _, at := range []string{"127.0.0.1:9464", "127.0.0.1:0"} {
+// freeListen is an address that is free now: the usual one when it is.
+func freeListen(usual string) string {
+	for _, at := range []string{usual, "127.0.0.1:0"} {
 		if l, err := net.Listen("tcp", at); err == nil {
 			defer l.Close()
 			return l.Addr().String()
@@ -216,9 +218,32 @@ func freeListen() string {
 	return "127.0.0.1:0"
 }
 
+// pages says where the dashboard is. The link signs in whoever started the demonstration, and is for a terminal alone: what is not one may be kept.
+func (d *demo) pages() (string, error) {
+	dir, err := d.place()
+	if err != nil {
+		return "", err
+	}
+	file := filepath.Join(dir, "dashboard.token")
+	d.config.Dashboard.TokenFile = config.Some(file)
+	token, err := dashboard.Token(file)
+	if err != nil {
+		return "", err
+	}
+	listen, _ := d.config.Dashboard.Listen.Get()
+	if !d.Live {
+		return fmt.Sprintf("http://%s   (to act: the token in %s)", listen, file), nil
+	}
+	return fmt.Sprintf("http://%s/login#token=%s", listen, token), nil
+}
+
 // run starts shop and relay, waits, stops them in order, and reads the broker back.
 func (d *demo) run(ctx context.Context) (DemoResult, error) {
 	d.config = d.settings()
+	pages, err := d.pages()
+	if err != nil {
+		return DemoResult{}, err
+	}
 	shop, err := openShop(ctx, d.url, d.Rate)
 	if err != nil {
 		return DemoResult{}, err
@@ -232,6 +257,7 @@ func (d *demo) run(ctx context.Context) (DemoResult, error) {
 	}()
 	fmt.Fprintf(d.Progress, "  ✓ %-11s %d orders/s, each one transaction (order row + message), one in ten rolls back\n", "shop", d.Rate)
 	fmt.Fprintf(d.Progress, "  ✓ %-11s metrics and health on http://%s\n", "relay", d.config.Metrics.Listen)
+	fmt.Fprintf(d.Progress, "  ✓ %-11s %s\n", "dashboard", pages)
 	fmt.Fprintf(d.Progress, "    nothing is lost from here on.   stop: Ctrl-C\n")
 
 	selling := ctx

@@ -82,6 +82,7 @@ relay:
   quarantine: %s
   write_limits: %t
 metrics: { listen: "127.0.0.1:0" }
+dashboard: { listen: none }
 breaker: { probe_cap: 1s }
 destinations:
 `, instance, c.Relay.Lease, c.Relay.WriteTimeout, c.Relay.TCPUserTimeout, c.Relay.Quarantine, c.Relay.WriteLimits)

@@ -51,7 +51,7 @@ func newRig(t *testing.T, url string, k *testservices.Cluster) *rig {
 	r.program = sync.OnceValues(func() (string, error) { return build(t) })
 	r.config = config.Default()
 	c := r.config
-	c.Name, c.Metrics.Listen = "test", "127.0.0.1:0"
+	c.Name, c.Metrics.Listen, c.Dashboard.Listen = "test", "127.0.0.1:0", config.None[string]()
 	c.Database.URL, c.Database.Timeouts.Connect = config.SecretText(url), 2*time.Second
 	r.lease(15*time.Second, 2*time.Second, 4*time.Second) // on a busy machine a shorter one is lost, which allows repeats
 	c.Breaker.ProbeCap = time.Second

@@ -27,7 +27,7 @@ type RunOptions struct {
 // schemaEvery is how often a relay that lacks its schema looks again: a sidecar that exits would hold up its application.
 const schemaEvery = 30 * time.Second
 
-// Run works one outbox until ctx ends, then drains and releases it. Start order: log, metrics and health, bundled broker, database, engine, chores; stop in
+// Run works one outbox until ctx ends, then drains and releases it. Start order: log, metrics and health, dashboard, bundled broker, database, engine, chores; stop in
 // reverse. It returns an error only for what a person must change before it can start, or for a broken invariant; outages are waited for.
 func Run(ctx context.Context, o RunOptions) error {
 	c, instance := o.Config, instanceName(o.Config)
@@ -43,6 +43,12 @@ func Run(ctx context.Context, o RunOptions) error {
 	}
 	defer closeServer(server)
 	log.Info("started", "version", o.Version, "metrics", server.Addr().String())
+
+	closeDashboard, err := startDashboard(c, log.Logger, o.Version)
+	if err != nil {
+		return err
+	}
+	defer closeDashboard()
 
 	bundled := o.Broker
 	if bundled == nil {

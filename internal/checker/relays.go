@@ -128,6 +128,7 @@ destinations:
 routes:
   - { name: all, match: {}, to: { destination: kafka } }
 metrics: { listen: "127.0.0.1:0" }
+dashboard: { listen: none }
 logs: { level: info }
 `, r.name, instance, ms(t.Lease), ms(t.Write), ms(t.Write), ms(t.Quarantine), t.SettleBatches, ms(t.RetryInitial), t.MaxAttempts, brokers, t.Batch, ms(t.Publish), ms(t.Publish/2))
 }

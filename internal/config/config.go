@@ -20,6 +20,7 @@ type Config struct {
 	RouteTests   []RouteTest   `key:"route_tests" help:"examples that config check runs against the routes"`
 	Retention    Retention     `key:"retention" help:"how long sent messages stay; whole partitions are dropped, rows are never deleted one by one"`
 	Broker       Broker        `key:"broker" restart:"true" help:"the bundled broker in this process, one node; a destination of kind waybillbroker sends to it"`
+	Dashboard    Dashboard     `key:"dashboard" help:"the pages for the person on call"`
 	Metrics      Metrics       `key:"metrics" help:"the listener of metrics and health"`
 	Logs         Logs          `key:"logs" help:"log lines on standard error"`
 }
@@ -138,6 +139,7 @@ func Default() *Config {
 		Breaker:   Breaker{OpenAfter: 3, ProbeInitial: 250 * time.Millisecond, ProbeCap: 30 * time.Second},
 		Retention: Retention{Sent: Some(72 * time.Hour)},
 		Broker:    DefaultBroker(),
+		Dashboard: DefaultDashboard(),
 		Metrics:   Metrics{Listen: "127.0.0.1:9464", Path: "/metrics", TopicsMax: 100},
 		Logs:      Logs{Level: "info", Format: "auto", PerClassMax: Some[Rate](10)},
 	}

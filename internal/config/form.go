@@ -33,6 +33,12 @@ func checkForm(form, s string) string {
 		}
 	case "address":
 		return checkAddress(s)
+	case "file":
+		if s == "" {
+			return "is empty: name a file"
+		}
+	case "loopback":
+		return checkLoopback(s)
 	}
 	return ""
 }

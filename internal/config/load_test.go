@@ -163,6 +163,11 @@ func TestProblems(t *testing.T) {
 		"replace":         {strings.Replace(smallest, "name: all", `name: all, topic_replace: "._"`, 1), `routes[0].topic_replace: "._" is no list of pairs`},
 		"event source":    {strings.Replace(smallest, "name: all", "name: all, cloudevents: { mode: binary }", 1), "routes[0].cloudevents.source: is missing: a CloudEvent says where it comes from"},
 		"event mode":      {strings.Replace(smallest, "name: all", "name: all, cloudevents: { source: /s }", 1), "routes[0].cloudevents.mode: is none, so source is not used"},
+		"open dashboard":  {with("dashboard: { listen: \"0.0.0.0:8088\" }\n"), `config.yaml:8:22: dashboard.listen: "0.0.0.0:8088" is not a loopback address`},
+		"dashboard name":  {with("dashboard: { listen: \"ops.example:8088\" }\n"), `"ops.example:8088" is not a loopback address`},
+		"dashboard port":  {with("dashboard: { listen: \"127.0.0.1\" }\n"), `"127.0.0.1" is no address: write host:port`},
+		"allowed host":    {with("dashboard: { allowed_hosts: [ops.example, \"*.example\"] }\n"), `dashboard.allowed_hosts[1]: "*.example" is no host name`},
+		"no token file":   {with("dashboard: { token_file: \"\" }\n"), "dashboard.token_file: is empty: name a file"},
 		"two routes":      {with("  - { name: all, to: { destination: kafka-a } }\n"), `routes[1].name: "all" is the name of another route`},
 	} {
 		t.Run(name, func(t *testing.T) {

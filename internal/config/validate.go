@@ -23,6 +23,7 @@ func (d *decoder) validate() {
 		d.validateDestination(&c.Destinations[i])
 	}
 	d.validateBroker()
+	d.validateDashboard()
 	d.validateRoutes()
 }
 

@@ -1,0 +1,43 @@
+package config
+
+import (
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// Dashboard configures the pages for the person on call.
+type Dashboard struct {
+	Listen       OrNone[string] `key:"listen" form:"loopback" restart:"true" help:"address of the pages, loopback only: whoever reaches it may look. none: no dashboard"`
+	AllowedHosts []string       `key:"allowed_hosts" restart:"true" help:"host names under which browsers may ask for it, besides localhost and the loopback addresses; for a proxy on this machine. All others get 421"`
+	ReadOnly     bool           `key:"read_only" restart:"true" help:"nobody can act here, whatever token they have"`
+	TokenFile    OrNone[string] `key:"token_file" form:"file" restart:"true" help:"file with the token that acts need, readable for its owner alone; made at the first start. none: nobody can act"`
+}
+
+// DefaultDashboard returns the defaults of the dashboard.
+func DefaultDashboard() Dashboard {
+	return Dashboard{Listen: Some("127.0.0.1:8088"), AllowedHosts: []string{}, TokenFile: Some("/var/lib/waybill/dashboard.token")}
+}
+
+// checkLoopback says what is wrong with the address of a listener that asks nobody who he is.
+func checkLoopback(s string) string {
+	if text := checkAddress(s); text != "" {
+		return text
+	}
+	host, _, _ := net.SplitHostPort(s)
+	if ip, err := netip.ParseAddr(host); host == "localhost" || err == nil && ip.IsLoopback() {
+		return ""
+	}
+	return strconv.Quote(s) + " is not a loopback address: whoever reaches the dashboard may look. Listen on 127.0.0.1 and use a tunnel (ssh -L, kubectl port-forward), or a proxy" +
+		" with a login on this machine"
+}
+
+// validateDashboard checks the names of hosts: a port or a pattern in one would silently match nothing.
+func (d *decoder) validateDashboard() {
+	for i, h := range d.root.Dashboard.AllowedHosts {
+		if h == "" || strings.ContainsAny(h, "*:/ ") {
+			d.at("dashboard.allowed_hosts["+strconv.Itoa(i)+"]", "%q is no host name: write it without scheme, port and *", h)
+		}
+	}
+}

@@ -1,0 +1,142 @@
+package dashboard
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"html/template"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/waybillmq/waybill/relay"
+)
+
+// Options say what is shown and who may act.
+type Options struct {
+	Outbox       string // name of the outbox
+	Version      string // of the program
+	Inspector    relay.Inspector
+	Operator     relay.Operator // nil = nobody can act
+	Guide        Guide
+	Destinations []Destination // as configured
+	AllowedHosts []string      // names under which browsers may ask, besides localhost and loopback addresses
+	ReadOnly     bool          // nobody can act, whatever token they have
+	Token        string        // opens a session that may act; empty = nobody can act
+	NoToken      string        // for people: why there is no token
+	Log          *slog.Logger
+}
+
+// Guide answers "why" from the same knowledge as the command line.
+type Guide interface {
+	// Outbox says what is wrong with the whole outbox. It does not block.
+	Outbox(o relay.Overview) Answer
+
+	// Message says why a message is not delivered, or where it is. Errors as relay.Inspector has them.
+	Message(ctx context.Context, id relay.ID) (Answer, error)
+}
+
+// Answer is a verdict with its evidence and what to do.
+type Answer struct {
+	Verdict  string // one of a closed list, such as dead or breaker_open
+	Healthy  bool   // nobody has to do anything
+	Since    time.Time
+	Evidence []string
+	Next     []string
+}
+
+// Destination is a configured destination.
+type Destination struct{ Name, Kind string }
+
+// Dashboard is the handler. Safe for concurrent use.
+type Dashboard struct {
+	Options
+	hosts    hostList
+	origins  *http.CrossOriginProtection
+	mux      *http.ServeMux
+	routes   []route
+	sessions sessions
+	state    snapshots
+	pages    map[string]*template.Template
+	slots    chan struct{} // one for each request that is answered at the same time
+}
+
+// maxRequests is how many requests are answered at once. The inspector's pool is smaller: more would only wait.
+const maxRequests = 32
+
+// maxBody bounds what a form can send.
+const maxBody = 16 << 10
+
+// New makes the handler. It panics without Inspector, Guide or Log.
+func New(o Options) *Dashboard {
+	if o.Inspector == nil || o.Guide == nil || o.Log == nil {
+		panic("dashboard: Inspector, Guide and Log are required")
+	}
+	d := &Dashboard{Options: o, hosts: newHostList(o.AllowedHosts), origins: http.NewCrossOriginProtection(), mux: http.NewServeMux(), pages: parsePages(),
+		slots: make(chan struct{}, maxRequests)}
+	d.sessions.open = map[string]*session{}
+	d.routes = d.table()
+	for _, rt := range d.routes {
+		d.mux.Handle(rt.method+" "+rt.pattern, d.guarded(rt))
+	}
+	return d
+}
+
+// mayAct says whether anybody can act here at all.
+func (d *Dashboard) mayAct() bool { return d.Token != "" && !d.ReadOnly && d.Operator != nil }
+
+// ServeHTTP implements http.Handler.
+func (d *Dashboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	setHeaders(w.Header())
+	if !d.hosts.allows(r.Host) {
+		http.Error(w, "421: this name is not one of the dashboard's; add it to dashboard.allowed_hosts if it should be", http.StatusMisdirectedRequest)
+		return
+	}
+	if err := d.origins.Check(r); err != nil {
+		http.Error(w, "403: this came from a page of another site", http.StatusForbidden)
+		return
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	select {
+	case d.slots <- struct{}{}:
+		defer func() { <-d.slots }()
+	default:
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, "503: too many requests at once, try again", http.StatusServiceUnavailable)
+		return
+	}
+	d.mux.ServeHTTP(w, r)
+}
+
+// failure is an answer that is no page of its own.
+type failure struct {
+	Code  int
+	Title string
+	Text  string
+}
+
+func (f *failure) Error() string { return f.Title + ": " + f.Text }
+
+// fail shows what went wrong: a sentence for what a person can understand and change, else an id under which the log has more.
+func (d *Dashboard) fail(w http.ResponseWriter, r *http.Request, s *session, err error) {
+	var f *failure
+	var config *relay.ConfigError
+	switch {
+	case errors.As(err, &f):
+	case errors.Is(err, relay.ErrNotFound):
+		f = &failure{http.StatusNotFound, "Not found", "There is no such message, key or group, or it is no longer there: what was sent is dropped when its time is over, and a group or " +
+			"a closed key ends when none of its messages is held."}
+	case errors.Is(err, relay.ErrDenied):
+		f = &failure{http.StatusForbidden, "The database refused", err.Error()}
+	case errors.Is(err, relay.ErrBusy):
+		f = &failure{http.StatusConflict, "Busy", "Somebody else, or the relay, had this message in hand. Nothing was changed: go back and try again."}
+	case errors.As(err, &config):
+		f = &failure{http.StatusServiceUnavailable, "Something must be changed first", err.Error()}
+	default:
+		id := rand.Text()[:8]
+		d.Log.Warn("a page could not be answered", "request", id, "page", r.Pattern, "err", err)
+		f = &failure{http.StatusServiceUnavailable, "The database did not answer",
+			"What is committed stays; messages go on when it answers again. Try again in a few seconds; the log of this relay says more under request " + id + "."}
+	}
+	d.show(w, s, f.Code, "problem", page{Title: f.Title, Body: f})
+}

@@ -1,0 +1,149 @@
+package dashboard
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"net/http"
+	"regexp"
+	"sync"
+	"time"
+)
+
+// session is a person who has shown the token. Its fields are fixed but for seen and notice.
+type session struct {
+	name   string // as the person gave it; empty = not given
+	form   string // every form of the session carries it
+	opened time.Time
+
+	seen   time.Time // under the mutex of sessions
+	notice string    // shown once, on the next page; under the mutex of sessions
+}
+
+const (
+	sessionIdle = 30 * time.Minute
+	sessionMost = 12 * time.Hour
+	maxSessions = 100
+)
+
+// sessions lie in memory: a new start ends them all. They are found by a hash, so that the time of the search says nothing about a session's id.
+type sessions struct {
+	mu   sync.Mutex
+	open map[string]*session
+}
+
+func sessionKey(id string) string {
+	h := sha256.Sum256([]byte(id))
+	return string(h[:])
+}
+
+// of returns the session of a request, nil when there is none or it has ended.
+func (l *sessions) of(r *http.Request, cookie string) *session {
+	c, err := r.Cookie(cookie)
+	if err != nil {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.open[sessionKey(c.Value)]
+	if s == nil {
+		return nil
+	}
+	now := time.Now()
+	if now.Sub(s.seen) > sessionIdle || now.Sub(s.opened) > sessionMost {
+		delete(l.open, sessionKey(c.Value))
+		return nil
+	}
+	s.seen = now
+	return s
+}
+
+// start opens a session under a new id, never under one that came from outside. When there are too many, the one that was idle longest ends.
+func (l *sessions) start(name string) (id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.open) >= maxSessions {
+		var oldest string
+		for k, s := range l.open {
+			if oldest == "" || s.seen.Before(l.open[oldest].seen) {
+				oldest = k
+			}
+		}
+		delete(l.open, oldest)
+	}
+	id = rand.Text()
+	now := time.Now()
+	l.open[sessionKey(id)] = &session{name: name, form: rand.Text(), opened: now, seen: now}
+	return id
+}
+
+func (l *sessions) end(r *http.Request, cookie string) {
+	if c, err := r.Cookie(cookie); err == nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.open, sessionKey(c.Value))
+	}
+}
+
+// say leaves a notice for the next page.
+func (l *sessions) say(s *session, notice string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s.notice = notice
+}
+
+func (l *sessions) takeNotice(s *session) (notice string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	notice, s.notice = s.notice, ""
+	return notice
+}
+
+// cookieName differs by outbox: two dashboards on one host do not end each other's sessions.
+func (d *Dashboard) cookieName() string { return "waybill-" + d.Outbox }
+
+func (d *Dashboard) setCookie(w http.ResponseWriter, id string, age int) {
+	http.SetCookie(w, &http.Cookie{Name: d.cookieName(), Value: id, Path: "/", MaxAge: age, HttpOnly: true, SameSite: http.SameSiteStrictMode})
+}
+
+// personName is what the activity log takes as a name: it names, it does not prove.
+var personName = regexp.MustCompile(`^[\pL\pN._@-]{1,40}$`)
+
+type loginPage struct {
+	Next, Name, Wrong string
+	Closed            string // why nobody can sign in
+}
+
+func (d *Dashboard) loginForm(w http.ResponseWriter, r *http.Request, s *session) error {
+	return d.loginAnswer(w, s, http.StatusOK, loginPage{Next: localPath(r.URL.Query().Get("next"))})
+}
+
+func (d *Dashboard) loginAnswer(w http.ResponseWriter, s *session, code int, p loginPage) error {
+	if d.Token == "" {
+		p.Closed = d.NoToken
+	}
+	return d.show(w, s, code, "login", page{Title: "Sign in", Body: p})
+}
+
+func (d *Dashboard) login(w http.ResponseWriter, r *http.Request, s *session) error {
+	p := loginPage{Next: localPath(r.PostFormValue("next")), Name: r.PostFormValue("name")}
+	if d.Token == "" || !same(r.PostFormValue("token"), d.Token) {
+		d.Log.Warn("a login to the dashboard was refused: wrong token", "address", remote(r))
+		p.Wrong = "That is not the token."
+		return d.loginAnswer(w, s, http.StatusForbidden, p)
+	}
+	if p.Name != "" && !personName.MatchString(p.Name) {
+		p.Wrong = "A name has 1 to 40 letters, digits and . _ @ -"
+		return d.loginAnswer(w, s, http.StatusBadRequest, p)
+	}
+	d.sessions.end(r, d.cookieName())
+	d.setCookie(w, d.sessions.start(p.Name), int(sessionMost/time.Second))
+	http.Redirect(w, r, p.Next, http.StatusSeeOther)
+	return nil
+}
+
+func (d *Dashboard) logout(w http.ResponseWriter, r *http.Request, _ *session) error {
+	d.sessions.end(r, d.cookieName())
+	d.setCookie(w, "", -1)
+	http.Redirect(w, r, "/", http.StatusSeeOther)
+	return nil
+}
