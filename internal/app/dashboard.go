@@ -33,7 +33,7 @@ func startDashboard(c *config.Config, log *slog.Logger, version string) (stop fu
 		people.Close()
 		return nil, &relay.ConfigError{Class: relay.ClassInvalid, Text: err.Error() + "; choose another dashboard.listen, or none, or end what listens there"}
 	}
-	log.Info("dashboard", "url", "http://"+server.Addr().String())
+	log.Info("dashboard", "address", server.Addr().String())
 	return func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		defer cancel()

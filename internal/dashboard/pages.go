@@ -24,7 +24,7 @@ type headline struct {
 // headlines are the words for each verdict about a whole outbox.
 var headlines = map[string]headline{
 	"ok":                 {Title: "Everything flows", Tone: "good"},
-	"dead":               {Title: "Messages are dead and wait for you", Tone: "bad", Link: "/messages?q=state:dead", Go: "Open the dead messages"},
+	"dead":               {Title: "Messages are dead", Tone: "bad", Link: "/messages?q=state:dead", Go: "Open the dead messages"},
 	"breaker_open":       {Title: "A destination does not answer", Tone: "bad", Link: "/destinations", Go: "Open destinations"},
 	"destination_config": {Title: "A destination refuses until something is changed", Tone: "bad", Link: "/destinations", Go: "Open destinations"},
 	"destination_paused": {Title: "A destination is paused", Tone: "warn", Link: "/destinations", Go: "Open destinations"},
@@ -45,11 +45,29 @@ func (s *state) headline() headline {
 	if !ok {
 		h = headline{Title: "Something needs a look: " + a.Verdict, Tone: "warn"}
 	}
-	if a.Verdict == "dead" && len(s.Failures) == 1 {
-		h.Link, h.Go = "/failures/"+s.Failures[0].ID.String(), "Open the failure"
+	if a.Verdict == "dead" {
+		h.dead(&a, s.Failures)
 	}
 	h.Answer = a
 	return h
+}
+
+// dead names the cause with the most messages, and the way from there.
+func (h *headline) dead(a *Answer, groups []relay.FailureGroup) {
+	i := slices.IndexFunc(groups, func(g relay.FailureGroup) bool { return g.Dead > 0 })
+	if i < 0 {
+		return
+	}
+	h.Title += ": " + cmp.Or(groups[i].Class, "a failure") + " at " + groups[i].Destination
+	switch others := len(groups) - 1; {
+	case others == 1:
+		h.Title += ", and another cause"
+	case others > 1:
+		h.Title += ", and " + strconv.Itoa(others) + " other causes"
+	}
+	h.Link, h.Go = "/failures/"+groups[i].ID.String(), "Open this failure"
+	a.Next = []string{"Open the failure, mend its cause, and retry one message; when it passes, the others.",
+		"Cannot be mended: skip lets a key go on without its dead message, discard gives the message up."}
 }
 
 type overviewPage struct {

@@ -76,7 +76,7 @@ func TestPagesShowTheirContent(t *testing.T) {
 	d.fill("text-7")
 	b := d.browser()
 	for path, wants := range map[string][]string{
-		"/":                               {"Messages are dead and wait for you", "evidence", "kafka-a", "does not answer", "text-7", "/failures/000000000000000f", "owns the outbox"},
+		"/":                               {"Messages are dead: text-7 at kafka-a, and another cause", "evidence", "kafka-a", "does not answer", "text-7", "/failures/000000000000000f", "owns the outbox"},
 		"/failures/000000000000000f":      {"failure:000000000000000f", "/messages/3"},
 		"/messages":                       {"/messages/1", "/messages/7", "discarded", "sent"},
 		"/messages?q=state:dead":          {"/messages/3", "state:dead"},
@@ -157,7 +157,7 @@ func TestOneReadingForAllViewers_K7(t *testing.T) {
 
 func TestWordsForTimes(t *testing.T) {
 	now := time.Date(2026, 1, 31, 10, 0, 0, 0, time.UTC)
-	for d, want := range map[time.Duration]string{0: "0s ago", 400 * time.Millisecond: "400ms ago", 90 * time.Second: "90 s ago", 10 * time.Minute: "10 min ago", 30 * time.Hour: "30 h ago",
+	for d, want := range map[time.Duration]string{0: "just now", 400 * time.Millisecond: "just now", 90 * time.Second: "90 s ago", 10 * time.Minute: "10 min ago", 30 * time.Hour: "30 h ago",
 		72 * time.Hour: "3 d ago", -time.Minute: "in 60 s"} {
 		if got := ago(now, now.Add(-d)); got != want {
 			t.Errorf("%v: %s, want %s", d, got, want)

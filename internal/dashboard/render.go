@@ -94,8 +94,8 @@ var functions = template.FuncMap{
 	"chips": func() []string {
 		return []string{"dead", "blocked", "retrying", "scheduled", "pending", "sent", "discarded"}
 	},
-	"command": func(s string) bool { return strings.HasPrefix(s, "waybill ") },
-	"plural":  plural,
+	"advice": splitAdvice,
+	"plural": plural,
 
 	"filterNames": func() []string { return relay.FilterNames },
 }
@@ -104,6 +104,16 @@ var functions = template.FuncMap{
 type actsOf struct {
 	ID   relay.ID
 	Acts []act
+}
+
+// advice is a sentence that may end with a command.
+type advice struct{ Text, Command string }
+
+func splitAdvice(s string) advice {
+	if i := strings.Index(s, "waybill "); i == 0 || i > 0 && s[i-1] == ' ' && strings.HasSuffix(s[:i], ": ") {
+		return advice{s[:i], s[i:]}
+	}
+	return advice{Text: s}
 }
 
 // part hands a value to a shared template together with its page.
@@ -136,6 +146,9 @@ func plural(n any, one, many string) string {
 func ago(now, t time.Time) string {
 	if t.After(now) {
 		return "in " + round(t.Sub(now))
+	}
+	if now.Sub(t) < time.Second {
+		return "just now"
 	}
 	return round(now.Sub(t)) + " ago"
 }

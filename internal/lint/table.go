@@ -71,6 +71,8 @@ var dependencies = []Dependency{
 	{"golang.org/x/sync", "the bound on bytes that wait for the bundled broker's disk: a semaphore by weight, with a context",
 		[]string{"internal/broker"}},
 
+	{"github.com/chromedp/chromedp", "tests: drives a real Chromium through the DevTools protocol", nil},
+	{"github.com/chromedp/cdproto", "tests: the events and commands of that protocol as types", nil},
 	{"github.com/compose-spec/compose-go/v2", "tests: reads docker-compose.yml as docker compose does, and checks it", nil},
 	{"github.com/rogpeppe/go-internal", "tests: scripts of commands with their output", nil},
 	{"github.com/twmb/franz-go", "a second Kafka client: the loop that the relay is measured against, and tests that check what the first one wrote",
