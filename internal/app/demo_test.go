@@ -4,10 +4,12 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/waybillmq/waybill/internal/config"
 	"github.com/waybillmq/waybill/internal/testservices"
 )
 
@@ -101,4 +103,22 @@ type testWriter struct{ t *testing.T }
 func (w testWriter) Write(p []byte) (int, error) {
 	w.t.Logf("%s", p)
 	return len(p), nil
+}
+
+// S6: what is not a terminal may be kept: it is told where the token is, not what it is.
+func TestDemoTellsTheTokenToATerminalAlone_S6(t *testing.T) {
+	for _, live := range []bool{false, true} {
+		d := &demo{DemoOptions: DemoOptions{Dir: t.TempDir(), Live: live}, config: config.Default()}
+		said, err := d.pages()
+		if err != nil {
+			t.Fatal(err)
+		}
+		token, err := os.ReadFile(filepath.Join(d.Dir, "dashboard.token"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(said, strings.TrimSpace(string(token))) != live || !strings.Contains(said, "http://127.0.0.1:") {
+			t.Errorf("terminal %t: %s", live, said)
+		}
+	}
 }
