@@ -110,8 +110,15 @@ func TestPagesShowTheirContent(t *testing.T) {
 // counting counts the questions to the database, and can lose it.
 type counting struct {
 	relay.Inspector
-	asked int
-	err   error
+	asked, counted int
+	slow           time.Duration
+	err            error
+}
+
+func (c *counting) Failures(ctx context.Context) ([]relay.FailureGroup, error) {
+	c.counted++
+	time.Sleep(c.slow)
+	return c.Inspector.Failures(ctx)
 }
 
 func (c *counting) Overview(ctx context.Context) (relay.Overview, error) {
@@ -152,6 +159,29 @@ func TestOneReadingForAllViewers_K7(t *testing.T) {
 	}
 	if !strings.Contains(d.log.String(), "canary") {
 		t.Error("the log does not say what failed")
+	}
+}
+
+// K7: counting the failures is the dearest part: when it is slow it is done less often, and the rest stays as fresh as it was.
+func TestSlowCountsDoNotMakeTheRestOld_K7(t *testing.T) {
+	c := &counting{slow: 300 * time.Millisecond} // next after 15 s
+	d := newDesk(t, func(o *Options) {
+		c.Inspector = o.Inspector
+		o.Inspector = c
+	})
+	d.fill("t")
+	for began := time.Now(); c.asked < 2 && time.Since(began) < 10*time.Second; {
+		if res := d.browser().get("/"); res.Code != http.StatusOK || !strings.Contains(res.Body.String(), "/failures/000000000000000f") {
+			t.Fatalf("%d", res.Code)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if c.asked < 2 || c.counted != 1 {
+		t.Errorf("the state was read %d times, the failures %d times", c.asked, c.counted)
+	}
+	d.state.changed()
+	if d.browser().get("/"); c.counted != 2 {
+		t.Errorf("after an act the failures were counted %d times", c.counted)
 	}
 }
 

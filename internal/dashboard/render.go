@@ -95,6 +95,7 @@ var functions = template.FuncMap{
 		return []string{"dead", "blocked", "retrying", "scheduled", "pending", "sent", "discarded"}
 	},
 	"advice": splitAdvice,
+	"old":    func(t, now time.Time) bool { return now.Sub(t) > 2*time.Second },
 	"plural": plural,
 
 	"filterNames": func() []string { return relay.FilterNames },
