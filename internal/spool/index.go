@@ -152,14 +152,14 @@ func (x *index) forget(name relay.CacheLane, ids []relay.ID) (there []relay.ID) 
 	return there
 }
 
-// has says whether the message or the ack of an id is there, under a generation.
-func (x *index) has(name relay.CacheLane, id relay.ID, u uuid) bool {
+// has says whether the message or the ack of an id is there.
+func (x *index) has(name relay.CacheLane, id relay.ID) bool {
 	l := x.lanes[name]
 	if l == nil || len(l.entries) == 0 || l.entries[len(l.entries)-1].id < id {
 		return false
 	}
 	i, found := l.find(id)
-	return found && !l.entries[i].empty() && x.generations[l.entries[i].generation] == u
+	return found && !l.entries[i].empty()
 }
 
 // recheck drops what is not of a history, and rewinds all lanes.

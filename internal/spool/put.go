@@ -66,7 +66,7 @@ func (s *Spool) Put(lease relay.Lease, lane relay.CacheLane, batch []*relay.Mess
 	if err := s.room(); err != nil {
 		return 0, s.refused(lane, err)
 	}
-	segment, fresh, err := s.fresh(claimed, lane, batch)
+	segment, fresh, err := s.fresh(lane, batch)
 	if err != nil {
 		return 0, err
 	}
@@ -89,14 +89,14 @@ func (s *Spool) Put(lease relay.Lease, lane relay.CacheLane, batch []*relay.Mess
 }
 
 // fresh are the places in a batch of what is not in the cache yet; it begins the append of them.
-func (s *Spool) fresh(claimed history, lane relay.CacheLane, batch []*relay.Message) (segment uint64, fresh []int, err error) {
+func (s *Spool) fresh(lane relay.CacheLane, batch []*relay.Message) (segment uint64, fresh []int, err error) {
 	if segment, err = s.begin(); err != nil {
 		return 0, nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, m := range batch {
-		if u, _ := claimed.of(m.ID); !s.index.has(lane, m.ID, u) {
+		if !s.index.has(lane, m.ID) {
 			fresh = append(fresh, i)
 		}
 	}

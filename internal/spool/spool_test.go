@@ -377,6 +377,31 @@ func TestOldMessagesMoveAlong(t *testing.T) {
 	await(t, "the files to be released", func() bool { return o.Status().DiskBytes <= 8*cfg.SegmentBytes })
 }
 
+// A message that is forgotten while it is written again does not come back with the copy, nor does its ack.
+func TestForgottenWhileItMoves(t *testing.T) {
+	cfg := testConfig(vfs.NewMemory())
+	o := openSpool(t, cfg, owner)
+	o.mustPut(t, kafkaLane, batch(100, 1, 2, 3))
+	must(t, o.Acked(lease, kafkaLane, []relay.CachedAck{{ID: 9}}))
+	o.mu.Lock()
+	list := o.index.inSegment(o.first)
+	o.mu.Unlock()
+	if len(list) != 4 {
+		t.Fatalf("%d things in the first segment", len(list))
+	}
+	o.Forget(kafkaLane, []relay.ID{2, 9})
+	must(t, o.Acked(lease, kafkaLane, []relay.CachedAck{{ID: 3}}))
+	must(t, o.rewrite(list))
+	for range 2 {
+		acks, err := o.Unsettled(kafkaLane, 0, 9)
+		if got := o.drain(t, kafkaLane); err != nil || !slices.Equal(idsOf(got), upTo(1)) || len(acks) != 1 || acks[0].ID != 3 {
+			t.Errorf("messages %v, acks %v, %v", idsOf(got), acks, err)
+		}
+		must(t, o.stop())
+		o = openSpool(t, cfg, owner)
+	}
+}
+
 // What was written under another generation than the one that counts for its id now is dropped, and its id can be put again. DC7
 func TestGenerationsH8(t *testing.T) {
 	cfg := testConfig(vfs.NewMemory())
