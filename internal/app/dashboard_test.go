@@ -255,9 +255,10 @@ func (p *tab) keyboard() {
 		p.t.Errorf("the first tab stop is %q", got)
 	}
 	p.do(chromedp.KeyEvent("g"), chromedp.KeyEvent("m"), chromedp.WaitReady(chromedp.CSS("#q")))
-	eval[bool](p, `document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "/", bubbles: true })) || true`) // the protocol would type the / although the page took it
-	p.do(chromedp.KeyEvent("state:discarded"), chromedp.KeyEvent(kb.Enter))
-	p.sees("discarded", "order.image")
+	eventually(p.t, "/ leads to the filter", func() bool { // the page is there before its script listens; the protocol would type the / although the page took it
+		return eval[bool](p, `document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "/", bubbles: true })), document.activeElement.id === "q"`)
+	})
+	p.do(chromedp.KeyEvent("state:discarded"), chromedp.KeyEvent(kb.Enter), chromedp.WaitReady(chromedp.CSS(`#q[value="state:discarded"]`)))
 	if got := eval[string](p, `location.search`); got != "?q=state%3Adiscarded" {
 		p.t.Errorf("the filter led to %q", got)
 	}
