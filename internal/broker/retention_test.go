@@ -30,6 +30,7 @@ func retention(t *testing.T) {
 	}
 	_, err := n.Append(t.Context(), "young", 0, batchOf(value))
 	must(t, err)
+	synctest.Wait() // the node trims by itself at a checkpoint; two at once would count the same excess twice
 	n.trim(t.Context(), time.Now())
 	bounds := func(topic string) [2]int64 {
 		start, high, err := n.Bounds(topic, 0)
@@ -97,6 +98,7 @@ func oldestGoFirst(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 	}
+	synctest.Wait()
 	n.trim(t.Context(), time.Now())
 	for topic, want := range map[string]int64{"x": 10, "y": 5} {
 		if start, _, err := n.Bounds(topic, 0); err != nil || start != want {
