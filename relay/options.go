@@ -27,7 +27,7 @@ type Options struct {
 	ReadRows    int           // rows of a page. Default 2,000, measured: fewer cost round trips, more cost memory and latency
 	PageBytes   int           // inline payload bytes of a page. Default 8 MiB
 	InlineBytes int           // larger payloads are fetched when their lane is ready. Default 64 KiB
-	Ahead       int           // rows read and not yet acked. Default 20,000
+	Ahead       int           // rows read and not yet acked. Default 12,000: six pages; more cost memory and bring nothing
 	AheadBytes  int           // the same in bytes. Default 64 MiB
 	PollBusy    time.Duration // pause after a read while messages trickle; doubles twice while reads are empty. Default 1 ms
 	PollIdle    time.Duration // longest pause of an idle reader. Default 250 ms
@@ -73,7 +73,7 @@ func DefaultRetry() Retry {
 func Defaults() Options {
 	return Options{
 		Lease: 30 * time.Second, WriteTimeout: 5 * time.Second, TCPTimeout: 5 * time.Second, Quarantine: 10 * time.Second,
-		ReadRows: 2000, PageBytes: 8 << 20, InlineBytes: 64 << 10, Ahead: 20000, AheadBytes: 64 << 20,
+		ReadRows: 2000, PageBytes: 8 << 20, InlineBytes: 64 << 10, Ahead: 12000, AheadBytes: 64 << 20,
 		PollBusy: time.Millisecond, PollIdle: 250 * time.Millisecond,
 		SettleMessages: 5000, SettleDelay: 5 * time.Millisecond, SettleBatches: 4,
 		OpenAfter: 3, ProbeInitial: 250 * time.Millisecond, ProbeCap: 30 * time.Second,

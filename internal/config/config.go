@@ -128,7 +128,7 @@ func Default() *Config {
 		Database: Database{Schema: "outbox", Timeouts: Timeouts{Connect: 5 * time.Second, Statement: 10 * time.Second, Inspect: 2 * time.Second}},
 		Relay: Relay{
 			Lease: 30 * time.Second, WriteTimeout: 5 * time.Second, TCPUserTimeout: 5 * time.Second, Quarantine: 10 * time.Second,
-			Read:   Read{Batch: 2000, Ahead: 20_000, AheadBytes: 64 * MiB},
+			Read:   Read{Batch: 2000, Ahead: 12_000, AheadBytes: 64 * MiB},
 			Poll:   Poll{Busy: time.Millisecond, Idle: 250 * time.Millisecond, Notify: "when-idle"},
 			Settle: Settle{MaxMessages: 5000, MaxDelay: 5 * time.Millisecond, MaxBatchesPerLane: 4},
 
