@@ -142,7 +142,7 @@ func (s *Snapshot) whyOutbox(a *Answer) {
 		a.say("%s messages are pending", o.Pending)
 		return
 	}
-	for _, name := range s.destinations() {
+	for _, name := range s.Overview.Reported() {
 		if s.whyDestination(a, name); a.Verdict != "" {
 			if waiting {
 				a.say("%s messages are pending", o.Pending)
@@ -201,8 +201,8 @@ func (s *Snapshot) whyOwner(a *Answer) bool {
 
 // whyDestination answers when a destination takes nothing.
 func (s *Snapshot) whyDestination(a *Answer, name string) {
-	st, ok := s.status(name)
-	if !ok {
+	st, by := s.Overview.Destination(name)
+	if by == "" {
 		return
 	}
 	switch st.State {
@@ -223,33 +223,6 @@ func (s *Snapshot) whyDestination(a *Answer, name string) {
 		a.say("%s answers, and refuses what goes to some of its lanes: %s", name, orUnknown(st.Detail))
 		a.do("look at those partitions; they are tried again at least every 30 s, the other lanes go on, and no message loses an attempt to a missing leader or replica")
 	}
-}
-
-// status returns what the owner reports; when no row is the owner's, what any relay reports.
-func (s *Snapshot) status(name string) (relay.DestinationStatus, bool) {
-	var found relay.DestinationStatus
-	ok := false
-	for _, r := range s.Overview.Relays {
-		if st, has := r.Destinations[name]; has && (!ok || strings.HasPrefix(s.Overview.Owner, r.Instance)) {
-			found, ok = st, true
-		}
-	}
-	return found, ok
-}
-
-func (s *Snapshot) destinations() []string {
-	seen := map[string]bool{}
-	for _, r := range s.Overview.Relays {
-		for name := range r.Destinations {
-			seen[name] = true
-		}
-	}
-	names := make([]string, 0, len(seen))
-	for name := range seen {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }
 
 func (s *Snapshot) whyKey(a *Answer) {

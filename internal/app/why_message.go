@@ -117,7 +117,7 @@ func (s *Snapshot) whyPending(a *Answer, m *relay.MessageInfo) {
 		return
 	}
 	if name := s.destinationOf(m); name != "" {
-		if st, _ := s.status(name); st.State != relay.DestinationPartly || s.late(m) { // else it waits for nothing but its turn
+		if st, _ := s.Overview.Destination(name); st.State != relay.DestinationPartly || s.late(m) { // else it waits for nothing but its turn
 			s.whyDestination(a, name)
 		}
 		if a.Verdict != "" {

@@ -2,7 +2,6 @@ package dashboard
 
 import (
 	"cmp"
-	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -113,30 +112,29 @@ var destinationWords = map[string][2]string{
 	relay.DestinationPartly: {"partly refused", "warn"},
 }
 
-// destinationRows joins what is configured here with what the relays report; the owner's word counts.
+// destinationRows joins what is configured here with what the relays report.
 func (d *Dashboard) destinationRows(o relay.Overview) []destinationRow {
-	rows := map[string]destinationRow{}
+	names := o.Reported()
 	for _, c := range d.Destinations {
-		rows[c.Name] = destinationRow{Destination: c, Word: "no report", Tone: "none"}
+		names = append(names, c.Name)
 	}
-	for _, n := range o.Relays {
-		for name, st := range n.Destinations {
-			row := rows[name]
-			if row.Reporter != "" && !strings.HasPrefix(o.Owner, n.Instance) {
-				continue
-			}
-			row.Name, row.DestinationStatus, row.Reporter = name, st, n.Instance
-			words, ok := destinationWords[st.State]
+	slices.Sort(names)
+	var rows []destinationRow
+	for _, name := range slices.Compact(names) {
+		row := destinationRow{Destination: Destination{Name: name}, Word: "no report", Tone: "none"}
+		if i := slices.IndexFunc(d.Destinations, func(c Destination) bool { return c.Name == name }); i >= 0 {
+			row.Destination = d.Destinations[i]
+		}
+		if row.DestinationStatus, row.Reporter = o.Destination(name); row.Reporter != "" {
+			words, ok := destinationWords[row.State]
 			if !ok {
-				words = [2]string{st.State, "warn"}
+				words = [2]string{row.State, "warn"}
 			}
 			row.Word, row.Tone = words[0], words[1]
-			rows[name] = row
 		}
+		rows = append(rows, row)
 	}
-	sorted := slices.Collect(maps.Values(rows))
-	slices.SortFunc(sorted, func(a, b destinationRow) int { return cmp.Compare(a.Name, b.Name) })
-	return sorted
+	return rows
 }
 
 func (d *Dashboard) destinations(w http.ResponseWriter, r *http.Request, s *session) error {
