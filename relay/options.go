@@ -27,7 +27,7 @@ type Options struct {
 	ReadRows    int           // rows of a page. Default 2,000, measured: fewer cost round trips, more cost memory and latency
 	PageBytes   int           // inline payload bytes of a page. Default 8 MiB
 	InlineBytes int           // larger payloads are fetched when their lane is ready. Default 64 KiB
-	Ahead       int           // rows read and not yet acked. Default 12,000: six pages; more cost memory and bring nothing
+	Ahead       int           // rows read and not yet acked. Default 12,000: six pages
 	AheadBytes  int           // the same in bytes. Default 64 MiB
 	PollBusy    time.Duration // pause after a read while messages trickle; doubles twice while reads are empty. Default 1 ms
 	PollIdle    time.Duration // longest pause of an idle reader. Default 250 ms

@@ -3,14 +3,14 @@ package relay
 import "time"
 
 // pace decides when the reader reads next. While more rows are known to wait: at once. At a steady trickle (more than wakesPerSecond bursts of rows in the
-// last second): after a short pause that doubles with each empty read but the first, because a NOTIFY for each wake-up costs the writers more than polling. Otherwise it reads
-// again at once after rows; then it asks to be woken, reads once more, and only then sleeps. Pure.
+// last second): after a short pause that doubles with each empty read but the first, because a NOTIFY for each wake-up costs the writers more than polling.
+// Otherwise it reads again at once after rows; then it asks to be woken, reads once more, and only then sleeps. Pure.
 type pace struct {
 	busy, idle time.Duration
 	armed      bool
 	rows       []time.Time // starts of the last bursts of rows, at most wakesPerSecond+1
 	quiet      bool        // the last read left nothing
-	empty      int         // reads of a trickle since the last one that brought rows
+	empty      int         // reads since the last one that brought rows
 }
 
 const (
