@@ -14,7 +14,7 @@ type catchUp struct {
 
 // catchUpFrom says where a catch-up read should begin now, if any lane that is behind can be fed.
 func (f *flow) catchUpFrom(now time.Time) (after ID, restart, ok bool) {
-	if f.catch.busy {
+	if f.catch.busy || f.unread { // the main reader revives the outbox, and knows how far it is
 		return 0, false, false
 	}
 	low := ID(0)

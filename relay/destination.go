@@ -62,22 +62,6 @@ func (d *destination) sendable(now time.Time) bool {
 	return d.opened && !d.draining && !d.breaker.open && !now.Before(d.paused.until) && !now.Before(d.quietTo)
 }
 
-// next is the lane after l, in turn, that has a head; l itself when no other has.
-func (d *destination) next(l *lane) *lane {
-	at := 0
-	for i, o := range d.order {
-		if o == l {
-			at = i
-		}
-	}
-	for i := 1; i <= len(d.order); i++ {
-		if o := d.order[(at+i)%len(d.order)]; o.hasHead() {
-			return o
-		}
-	}
-	return nil
-}
-
 func (d *destination) pokeAll() {
 	for _, l := range d.order {
 		l.poke()

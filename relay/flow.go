@@ -27,6 +27,7 @@ type flow struct {
 	repeats    map[string]int // of those, by destination, not reported yet
 	catch      catchUp
 
+	unread     bool       // the main reader has not read since the last reset
 	mainAfter  ID         // After of the newest main page that was placed
 	catchGen   uint64     // grows when what a catch-up read has listed may be incomplete
 	firstHole  ID         // of the newest main read
@@ -229,6 +230,10 @@ func (f *flow) giveBack(m *Message) {
 
 // putBack is giveBack for a message that is queued.
 func (f *flow) putBack(m *Message) {
+	if m.held.State == Blocked {
+		f.block(m) // its key is asked for again
+		return
+	}
 	f.hold(m, Hold{State: m.held.State, Due: true, Delay: configPause, Attempts: m.held.Attempts - 1, Destination: m.held.Destination})
 }
 
@@ -242,8 +247,8 @@ func (f *flow) take(l *lane, trusted bool, now time.Time) (batch []*Message, wai
 		return nil, -1
 	}
 	switch {
-	case (f.stopping || d.draining) && !(len(l.open) > 0 && l.maybe):
-		return nil, -1 // only what may be stored is asked for again
+	case f.ending(l):
+		return nil, -1
 	case len(l.open) == 0 && l.unsettled >= f.opt.SettleBatches*d.Capabilities.MaxBatch:
 		return nil, -1
 	}
@@ -260,6 +265,9 @@ func (f *flow) take(l *lane, trusted bool, now time.Time) (batch []*Message, wai
 		return nil, ready.Sub(now)
 	}
 	if d.breaker.open {
+		if t := d.breaker.turn; t != nil && f.ending(t) {
+			d.breaker.turn = nil
+		}
 		if ok, wait := d.breaker.probe(l, now); !ok {
 			return nil, wait
 		}
@@ -269,6 +277,11 @@ func (f *flow) take(l *lane, trusted bool, now time.Time) (batch []*Message, wai
 	}
 	l.busy = true
 	return l.open, 0
+}
+
+// ending says that a lane sends no more, because the relay stops or its destination gets other lanes: then only what may be stored is asked for again.
+func (f *flow) ending(l *lane) bool {
+	return (f.stopping || l.dest.draining) && !(len(l.open) > 0 && l.maybe)
 }
 
 // drop lets go the queue of a lane: it is behind from its lowest row on, and the catch-up reader brings the rest. Never the open batch, never what was
@@ -287,6 +300,9 @@ func (f *flow) drop(l *lane) {
 	was := l.from
 	l.from = low
 	f.catchGen++
+	if l.dest.breaker.turn == l && !l.hasHead() {
+		l.dest.pokeAll() // the turn to probe is another lane's
+	}
 	if was == 0 && f.opt.Events.Behind != nil {
 		f.opt.Events.Behind(l.dest.Name, l.id, low, true)
 	}
@@ -340,18 +356,13 @@ func (f *flow) lowWater() ID {
 	return low - 1
 }
 
-// reset begins to read from 0: what is in lanes was claimed and stays, everything else comes again. So do rows that were settled, if a crash of the
-// database took the settlement back: every list of ids from now on is younger than it.
+// reset begins to read from 0: what is in lanes was claimed and stays, everything else comes again. So do rows that were settled, if a crash of the database
+// took the settlement back: every list of ids from now on is younger than it. Lanes that are behind stay so: were they live, and got other lanes before the
+// main reader is back at what they lack, the new ones would begin above it.
 func (f *flow) reset() {
 	f.pages.forgetSettled()
-	f.mainAfter, f.firstHole, f.noRoute = 0, 0, 0
+	f.unread, f.mainAfter, f.firstHole, f.noRoute = true, 0, 0, 0
 	f.unplaced = f.unplaced[:0]
 	f.catchGen++
 	f.catch = catchUp{gen: f.catchGen, fresh: true}
-	for _, d := range f.dests {
-		d.from = 0
-		for _, l := range d.order {
-			l.from = 0
-		}
-	}
 }

@@ -116,6 +116,7 @@ func (s *session) readMain(ctx context.Context, after *ID, resets *int) (*readPa
 	p := &readPage{Page: page, resets: *resets}
 	s.mu.Lock()
 	if *resets == s.resets {
+		s.flow.unread = false
 		s.flow.firstHole = page.FirstHole
 		s.flow.holes, s.flow.oldestHole = page.Holes, page.OldestHole
 		if len(page.Messages) > 0 {

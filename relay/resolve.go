@@ -236,12 +236,12 @@ func (f *flow) countFault(l *lane, o Outcome, now time.Time) {
 	d := l.dest
 	if d.breaker.open {
 		if d.breaker.turn == l || d.breaker.turn == nil {
-			f.passTurn(d, d.next(l), now)
+			f.passTurn(d, f.next(l), now)
 		}
 		return
 	}
 	if d.breaker.fail(l.id, o, d.active(), now) {
-		if d.breaker.turn = d.next(l); d.breaker.turn != nil {
+		if d.breaker.turn = f.next(l); d.breaker.turn != nil {
 			d.breaker.turn.retryAt = d.breaker.probeAt
 		}
 		d.pokeAll()
@@ -249,6 +249,18 @@ func (f *flow) countFault(l *lane, o Outcome, now time.Time) {
 			ev(d.Name, true, o)
 		}
 	}
+}
+
+// next is the lane after l, in turn, that has something to send; l itself when no other has.
+func (f *flow) next(l *lane) *lane {
+	d := l.dest
+	at := slices.Index(d.order, l)
+	for i := 1; i <= len(d.order); i++ {
+		if o := d.order[(at+i)%len(d.order)]; o.hasHead() && !f.ending(o) {
+			return o
+		}
+	}
+	return nil
 }
 
 // passTurn gives the next probe to a lane.

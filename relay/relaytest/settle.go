@@ -63,6 +63,13 @@ func (s *Memory) Settle(ctx context.Context, lease relay.Lease, st relay.Settlem
 	if err != nil {
 		return relay.Settled{}, err
 	}
+	if !settled.HeldWaits {
+		s.db.mu.Lock()
+		defer s.db.mu.Unlock()
+		for _, h := range st.Hold {
+			delete(s.handed, h.ID) // when a crash takes it back, the message can be taken again
+		}
+	}
 	return settled, nil
 }
 
@@ -247,6 +254,9 @@ func (s *Memory) checkBlocked(st relay.Settlement) {
 			continue
 		}
 		mine := &db.log[h.ID].m
+		if !mine.DeliverAfter.IsZero() {
+			continue
+		}
 		for _, id := range db.pending {
 			if id >= h.ID {
 				break
