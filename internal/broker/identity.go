@@ -93,23 +93,5 @@ func (i identity) encode() []byte {
 
 // write makes the identity durable: a crash leaves all of it or none.
 func (i identity) write(fsys vfs.FS, dir string) error {
-	temporary := path.Join(dir, identityFile+".new")
-	if err := fsys.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	f, err := fsys.Create(temporary)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteAt(i.encode(), 0)
-	if err == nil {
-		err = f.Datasync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := fsys.Rename(temporary, path.Join(dir, identityFile)); err != nil {
-		return err
-	}
-	return fsys.SyncDir(dir)
+	return vfs.WriteFile(fsys, path.Join(dir, identityFile), i.encode())
 }

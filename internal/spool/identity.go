@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io/fs"
 	"path"
 
 	"github.com/waybillmq/waybill/internal/broker/commitlog"
@@ -84,25 +83,7 @@ func readIdentity(fsys vfs.FS, queue string) (i identity, err error) {
 
 // write makes the identity durable: a crash leaves the old one or the new one.
 func (i *identity) write(fsys vfs.FS, queue string) error {
-	temporary := path.Join(queue, identityFile+".new")
-	if err := fsys.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	f, err := fsys.Create(temporary)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteAt(i.encode(), 0)
-	if err == nil {
-		err = f.Datasync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := fsys.Rename(temporary, path.Join(queue, identityFile)); err != nil {
-		return err
-	}
-	return fsys.SyncDir(queue)
+	return vfs.WriteFile(fsys, path.Join(queue, identityFile), i.encode())
 }
 
 // logConfig is the log of a cache with this identity: the database's system identifier stands in the header of every segment.
