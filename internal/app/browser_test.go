@@ -163,13 +163,7 @@ func (p *tab) text() string {
 func (p *tab) sees(words ...string) {
 	p.t.Helper()
 	for _, w := range words {
-		end := time.Now().Add(30 * time.Second)
-		for !strings.Contains(p.text(), w) {
-			if time.Now().After(end) {
-				p.t.Fatalf("the page does not say %q: %s", w, p.text())
-			}
-			time.Sleep(50 * time.Millisecond)
-		}
+		within(p.t, 30*time.Second, fmt.Sprintf("the page says %q", w), func() bool { return strings.Contains(p.text(), w) }, p.text)
 	}
 }
 

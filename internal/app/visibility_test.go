@@ -112,10 +112,10 @@ func TestManyHeldMessagesBesideAHealthyFlow_D2_D17_G2(t *testing.T) {
 	if got, err := r.people().Act(t.Context(), ActRetry, ids, "test"); err != nil || got.Changed != heads {
 		t.Fatalf("retry: %+v, %v", got, err)
 	}
-	eventuallyOr(r, "what waited behind the released heads is sent", time.Now().Add(patience), func() bool {
+	within(t, patience, "what waited behind the released heads is sent", func() bool {
 		left, err := tryAsk[bool](r, `SELECT EXISTS (SELECT FROM outbox.message_held WHERE topic = $1 AND key = ANY ($2) AND key IS NOT NULL AND state <> 'scheduled' AND NOT passed)`, topic, keys)
 		return err == nil && !left
-	})
+	}, r.picture)
 	t.Logf("%d released messages took %v; the relay has %d MiB", heads*behind, time.Since(began).Round(time.Millisecond), residentKiB(t, p.PID())>>10)
 	l.stop()
 	r.drained()

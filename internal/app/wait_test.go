@@ -14,7 +14,8 @@ func eventually(t *testing.T, what string, cond func() bool) {
 	within(t, patience, what, cond)
 }
 
-func within(t *testing.T, limit time.Duration, what string, cond func() bool) {
+// within is eventually with a limit of its own; picture adds what a person wants to see when the test fails.
+func within(t *testing.T, limit time.Duration, what string, cond func() bool, picture ...func() string) {
 	t.Helper()
 	end, tick := time.NewTimer(limit), time.NewTicker(20*time.Millisecond)
 	defer end.Stop()
@@ -22,6 +23,9 @@ func within(t *testing.T, limit time.Duration, what string, cond func() bool) {
 	for !cond() {
 		select {
 		case <-end.C:
+			for _, p := range picture {
+				t.Log(p())
+			}
 			t.Fatalf("not within %v: %s", limit, what)
 		case <-tick.C:
 		}
@@ -41,20 +45,7 @@ func lasts(t *testing.T, d time.Duration) {
 // drained waits until everything that can be sent was sent.
 func (r *rig) drained() {
 	r.t.Helper()
-	end := time.Now().Add(patience)
-	eventuallyOr(r, "everything is sent", end, func() bool { return r.waiting() == 0 })
-}
-
-func eventuallyOr(r *rig, what string, end time.Time, cond func() bool) {
-	r.t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !cond() {
-		if time.Now().After(end) {
-			r.t.Fatalf("not in time: %s\n%s", what, r.picture())
-		}
-		<-tick.C
-	}
+	within(r.t, patience, "everything is sent", func() bool { return r.waiting() == 0 }, r.picture)
 }
 
 // picture says where the messages are, for a test that failed.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"html"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/waybillmq/waybill/relay"
@@ -162,27 +164,46 @@ func TestOneReadingForAllViewers_K7(t *testing.T) {
 	}
 }
 
+// still is the state of an outbox in which nothing moves, for tests that simulate time.
+type still struct{ relay.Inspector }
+
+func (still) Overview(context.Context) (relay.Overview, error) { return relay.Overview{}, nil }
+
+func (still) Keys(context.Context, relay.Key, int) (relay.KeyList, error) {
+	return relay.KeyList{}, nil
+}
+
+func (still) Failures(context.Context) ([]relay.FailureGroup, error) {
+	return []relay.FailureGroup{{ID: 15, Dead: 1}}, nil
+}
+
 // K7: counting the failures is the dearest part: when it is slow it is done less often, and the rest stays as fresh as it was.
 func TestSlowCountsDoNotMakeTheRestOld_K7(t *testing.T) {
-	c := &counting{slow: 300 * time.Millisecond} // next after 15 s
-	d := newDesk(t, func(o *Options) {
-		c.Inspector = o.Inspector
-		o.Inspector = c
-	})
-	d.fill("t")
-	for began := time.Now(); c.asked < 2 && time.Since(began) < 10*time.Second; {
-		if res := d.browser().get("/"); res.Code != http.StatusOK || !strings.Contains(res.Body.String(), "/failures/000000000000000f") {
-			t.Fatalf("%d", res.Code)
+	synctest.Test(t, func(t *testing.T) {
+		const slow = 300 * time.Millisecond
+		c := &counting{Inspector: still{}, slow: slow}
+		d := &desk{t: t, Dashboard: New(Options{Inspector: c, Guide: fixed{}, Log: slog.New(slog.DiscardHandler)})}
+		look := func(after time.Duration, asked, counted int) {
+			t.Helper()
+			time.Sleep(after)
+			if res := d.browser().get("/"); res.Code != http.StatusOK || !strings.Contains(res.Body.String(), "/failures/000000000000000f") {
+				t.Fatalf("%d: %s", res.Code, res.Body)
+			}
+			if c.asked != asked || c.counted != counted {
+				t.Errorf("the state was read %d times, the failures %d times; want %d and %d", c.asked, c.counted, asked, counted)
+			}
 		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	if c.asked < 2 || c.counted != 1 {
-		t.Errorf("the state was read %d times, the failures %d times", c.asked, c.counted)
-	}
-	d.state.changed()
-	if d.browser().get("/"); c.counted != 2 {
-		t.Errorf("after an act the failures were counted %d times", c.counted)
-	}
+		look(0, 1, 1)
+		look(snapshotEvery-1, 1, 1)
+		look(1, 2, 1)
+		second := 2
+		for ; time.Duration(second)*snapshotEvery < snapshotShare*slow; second++ {
+			look(snapshotEvery, second+1, 1)
+		}
+		look(snapshotEvery, second+1, 2)
+		d.state.changed()
+		look(0, second+2, 3)
+	})
 }
 
 func TestWordsForTimes(t *testing.T) {

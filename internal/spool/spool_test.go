@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -263,30 +264,32 @@ func TestAcks(t *testing.T) {
 
 // One sync serves the lanes that put at once.
 func TestLanesShareSyncs(t *testing.T) {
-	var syncs atomic.Int64
-	cfg := testConfig(vfs.Inject(vfs.NewMemory(), func(op vfs.Op) (int, error) {
-		if op.Kind == vfs.Datasync && strings.HasSuffix(op.Name, ".seg") {
-			syncs.Add(1)
-			time.Sleep(2 * time.Millisecond)
-		}
-		return 0, nil
-	}))
-	cfg.SegmentBytes, cfg.MaxBytes = 1<<20, 64<<20
-	o := openSpool(t, cfg, owner)
-	syncs.Store(0)
-	var wg sync.WaitGroup
-	for lane := range 40 {
-		wg.Go(func() {
-			name := relay.CacheLane{Destination: "d", Lane: relay.Lane{Index: int32(lane)}}
-			for i := range 20 {
-				o.mustPut(t, name, batch(50, relay.ID(1000*lane+i+1)))
+	synctest.Test(t, func(t *testing.T) {
+		var syncs atomic.Int64
+		cfg := testConfig(vfs.Inject(vfs.NewMemory(), func(op vfs.Op) (int, error) {
+			if op.Kind == vfs.Datasync && strings.HasSuffix(op.Name, ".seg") {
+				syncs.Add(1)
+				time.Sleep(2 * time.Millisecond)
 			}
-		})
-	}
-	wg.Wait()
-	if n := syncs.Load(); n > 200 {
-		t.Errorf("800 puts of 40 lanes took %d syncs", n)
-	}
+			return 0, nil
+		}))
+		cfg.SegmentBytes, cfg.MaxBytes = 1<<20, 64<<20
+		o := openSpool(t, cfg, owner)
+		syncs.Store(0)
+		var wg sync.WaitGroup
+		for lane := range 40 {
+			wg.Go(func() {
+				name := relay.CacheLane{Destination: "d", Lane: relay.Lane{Index: int32(lane)}}
+				for i := range 20 {
+					o.mustPut(t, name, batch(50, relay.ID(1000*lane+i+1)))
+				}
+			})
+		}
+		wg.Wait()
+		if n := syncs.Load(); n > 200 {
+			t.Errorf("800 puts of 40 lanes took %d syncs", n)
+		}
+	})
 }
 
 // A full cache refuses and keeps what it has; room comes back when that is settled. DC3
@@ -300,55 +303,50 @@ func TestFullH1(t *testing.T) {
 		"free space": {func(c *Config) { c.FS.(*vfs.Memory).SetFree(c.MinFree) }, func(c *Config) { c.FS.(*vfs.Memory).SetFree(1 << 40) }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cfg := testConfig(vfs.NewMemory())
-			fill.change(&cfg)
-			o := openSpool(t, cfg, owner)
-			stored := 0
-			for {
-				n, err := o.Put(lease, kafkaLane, batch(3000, relay.ID(stored+1)))
-				if err != nil {
-					if !errors.Is(err, relay.ErrCacheFull) || n != 0 {
-						t.Fatalf("put: %d, %v", n, err)
+			synctest.Test(t, func(t *testing.T) {
+				cfg := testConfig(vfs.NewMemory())
+				fill.change(&cfg)
+				o := openSpool(t, cfg, owner)
+				stored := 0
+				for {
+					n, err := o.Put(lease, kafkaLane, batch(3000, relay.ID(stored+1)))
+					if err != nil {
+						if !errors.Is(err, relay.ErrCacheFull) || n != 0 {
+							t.Fatalf("put: %d, %v", n, err)
+						}
+						break
 					}
-					break
+					if stored++; stored > 1000 {
+						t.Fatal("never full")
+					}
 				}
-				if stored++; stored > 1000 {
-					t.Fatal("never full")
+				if st := o.Status(); len(st.Destinations) != 1 || st.Destinations[0].FullAt.IsZero() || st.DiskBytes+reserved*cfg.SegmentBytes > cfg.MaxBytes+cfg.SegmentBytes {
+					t.Errorf("status: %+v", st)
 				}
-			}
-			if st := o.Status(); len(st.Destinations) != 1 || st.Destinations[0].FullAt.IsZero() || st.DiskBytes+reserved*cfg.SegmentBytes > cfg.MaxBytes+cfg.SegmentBytes {
-				t.Errorf("status: %+v", st)
-			}
-			if err := o.Acked(lease, noTopic, []relay.CachedAck{{ID: 5000}}); err != nil {
-				t.Errorf("an ack into a cache that is full of messages: %v", err)
-			}
-			if got := o.drain(t, kafkaLane); !slices.Equal(idsOf(got), upTo(stored)) {
-				t.Errorf("of %d stored there are %v", stored, idsOf(got))
-			}
-			o.Forget(kafkaLane, upTo(stored))
-			if fill.clear != nil {
-				fill.clear(&cfg)
-			}
-			await(t, "room", func() bool { _, err := o.Put(lease, kafkaLane, batch(3000, 2000)); return err == nil })
-			if st := o.Status(); !st.Destinations[0].FullAt.IsZero() {
-				t.Errorf("still full: %+v", st)
-			}
+				if err := o.Acked(lease, noTopic, []relay.CachedAck{{ID: 5000}}); err != nil {
+					t.Errorf("an ack into a cache that is full of messages: %v", err)
+				}
+				if got := o.drain(t, kafkaLane); !slices.Equal(idsOf(got), upTo(stored)) {
+					t.Errorf("of %d stored there are %v", stored, idsOf(got))
+				}
+				o.Forget(kafkaLane, upTo(stored))
+				if fill.clear != nil {
+					fill.clear(&cfg)
+				}
+				synctest.Wait() // room is made
+				o.mustPut(t, kafkaLane, batch(3000, 2000))
+				if st := o.Status(); !st.Destinations[0].FullAt.IsZero() {
+					t.Errorf("still full: %+v", st)
+				}
+			})
 		})
 	}
 }
 
-// await yields until a condition holds that another goroutine of this process brings about.
-func await(t *testing.T, what string, cond func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !cond(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited 20 s for %s", what)
-		}
-	}
-}
-
 // One destination that is down does not keep the room of what comes and goes behind it.
-func TestOldMessagesMoveAlong(t *testing.T) {
+func TestOldMessagesMoveAlong(t *testing.T) { synctest.Test(t, oldMessagesMoveAlong) }
+
+func oldMessagesMoveAlong(t *testing.T) {
 	cfg := testConfig(vfs.NewMemory())
 	cfg.MaxBytes = 20 * cfg.SegmentBytes
 	o := openSpool(t, cfg, owner)
@@ -356,8 +354,9 @@ func TestOldMessagesMoveAlong(t *testing.T) {
 	must(t, o.Acked(lease, noTopic, []relay.CachedAck{{ID: 9, AckedAt: someTime}}))
 	for i := range 200 {
 		id := relay.ID(100 + i)
-		await(t, "room", func() bool { _, err := o.Put(lease, kafkaLane, batch(5000, id)); return err == nil })
+		o.mustPut(t, kafkaLane, batch(5000, id))
 		o.Forget(kafkaLane, []relay.ID{id})
+		synctest.Wait() // room is made
 	}
 	check := func() {
 		t.Helper()
@@ -374,7 +373,10 @@ func TestOldMessagesMoveAlong(t *testing.T) {
 		o = openSpool(t, cfg, owner)
 	}
 	check()
-	await(t, "the files to be released", func() bool { return o.Status().DiskBytes <= 8*cfg.SegmentBytes })
+	synctest.Wait()
+	if n := o.Status().DiskBytes; n > 8*cfg.SegmentBytes {
+		t.Errorf("%d bytes are left", n)
+	}
 }
 
 // A message that is forgotten while it is written again does not come back with the copy, nor does its ack.
@@ -499,7 +501,9 @@ func TestSetAsideH8(t *testing.T) {
 }
 
 // A disk that is full for everything refuses, and what is in the cache stays readable.
-func TestDiskFullForEverythingH1(t *testing.T) {
+func TestDiskFullForEverythingH1(t *testing.T) { synctest.Test(t, diskFullForEverything) }
+
+func diskFullForEverything(t *testing.T) {
 	var nothing atomic.Bool
 	cfg := testConfig(vfs.Inject(vfs.NewMemory(), func(op vfs.Op) (int, error) {
 		if nothing.Load() && (op.Kind == vfs.Create || op.Kind == vfs.Rename || op.Kind == vfs.SyncDir) {
@@ -533,7 +537,7 @@ func TestDiskFullForEverythingH1(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 	nothing.Store(false)
-	await(t, "room", func() bool { _, err := o.Put(lease, kafkaLane, batch(3000, 100)); return err == nil })
+	o.mustPut(t, kafkaLane, batch(3000, 100))
 	must(t, o.Remember(9, 9000))
 }
 
@@ -724,7 +728,11 @@ func TestFolderRemovedH9(t *testing.T) {
 				}
 			})
 		}
-		await(t, "the folder to be gone", func() bool { return os.RemoveAll(cfg.Dir) == nil }) // the cache still makes files in it
+		for err := os.RemoveAll(cfg.Dir); err != nil; err = os.RemoveAll(cfg.Dir) {
+			if !errors.Is(err, syscall.ENOTEMPTY) { // the cache makes files in it until it notices
+				t.Fatal(err)
+			}
+		}
 		wg.Wait()
 		if _, err := o.Put(lease, kafkaLane, batch(10, 900)); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "its folder was removed") {
 			t.Errorf("put: %v", err)
