@@ -2,7 +2,6 @@ package commitlog
 
 import (
 	"errors"
-	"io/fs"
 	"path"
 	"strings"
 	"testing"
@@ -56,45 +55,6 @@ func TestRead(t *testing.T) {
 			must(t, l.stop())
 			l = openLog(t, cfg)
 			l.reads(t, 5, "repaired", long, "b", "c")
-			must(t, l.stop())
-		})
-	}
-}
-
-// What is released is gone, what is not stays, also after the files were used again.
-func TestRelease(t *testing.T) {
-	for name, cfg := range map[string]Config{"memory": memoryConfig(), "disk": {FS: vfs.OS{}, Dir: t.TempDir(), SegmentBytes: 6 * align}} {
-		t.Run(name, func(t *testing.T) {
-			l := openLog(t, cfg)
-			var bodies []string
-			var places []Position
-			first := uint64(1)
-			for i := range uint64(30) {
-				bodies = append(bodies, strings.Repeat(string(rune('a'+i)), 5000))
-				p, err := l.Append(entry(1, i+1, 1, bodies[i]))
-				must(t, err)
-				places = append(places, p)
-				if i%3 == 0 {
-					continue
-				}
-				must(t, l.Release(p.Segment-1))
-				for places[first-1].Segment < p.Segment-1 {
-					first++
-				}
-				l.reads(t, first, bodies[first-1:]...)
-			}
-			last := places[29]
-			must(t, l.Release(last.Segment+10))
-			if _, err := l.Read(1, 30); err != nil {
-				t.Errorf("an entry of the segment in use was released: %v", err)
-			}
-			if _, err := cfg.FS.Open(path.Join(cfg.Dir, logDir, segmentName(last.Segment-1))); !errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("a released segment is there: %v", err)
-			}
-			first, next := l.Bounds(1)
-			must(t, l.stop())
-			l = openLog(t, cfg)
-			l.reads(t, first, bodies[first-1:next-1]...)
 			must(t, l.stop())
 		})
 	}
