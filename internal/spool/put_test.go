@@ -95,7 +95,9 @@ func TestNothingIsWrittenTwice(t *testing.T) {
 }
 
 // When the disk has no room for the rest of a batch, the first of it are stored, and Put says how many.
-func TestPartOfABatchH1(t *testing.T) {
+func TestPartOfABatchH1(t *testing.T) { synctest.Test(t, partOfABatch) }
+
+func partOfABatch(t *testing.T) {
 	var full atomic.Bool
 	cfg := testConfig(vfs.Inject(vfs.NewMemory(), func(op vfs.Op) (int, error) {
 		if full.Load() && op.Kind == vfs.Create {
@@ -105,6 +107,7 @@ func TestPartOfABatchH1(t *testing.T) {
 	}))
 	o := openSpool(t, cfg, owner)
 	o.mustPut(t, kafkaLane, batch(100, 1, 3))
+	time.Sleep(time.Second) // a spare file is made meanwhile
 	full.Store(true)
 	n, err := o.Put(lease, kafkaLane, batch(3000, upTo(60)...))
 	if !errors.Is(err, relay.ErrCacheFull) || n < 3 || n >= 60 {
