@@ -99,6 +99,11 @@ func processorTime(pid int) time.Duration {
 
 func (d *daemon) log() string { return filepath.Join(d.dir, "log") }
 
+// temporary is where a JVM unpacks its libraries and writes keys. Whoever is killed cannot tidy up; so they lie beside the data and go with it.
+func (d *daemon) temporary() string { return filepath.Join(d.dir, "tmp") }
+
+func (d *daemon) temporaryFlag() string { return "-Djava.io.tmpdir=" + d.temporary() }
+
 func (d *daemon) pid() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -121,7 +121,7 @@ func (c *Cluster) addNode(space *space, number int) error {
 	var errs [3]error
 	n.client, errs[0] = space.port()
 	n.controller, errs[1] = space.port()
-	errs[2] = os.Mkdir(n.dir, 0o755)
+	errs[2] = os.MkdirAll(n.temporary(), 0o755)
 	if c.secure != nil {
 		errs[2] = errors.Join(errs[2], c.secure.prepare(space))
 	}

@@ -86,8 +86,8 @@ func small(heap string) []string {
 // makes its pauses rare: measured, 16 to 54 ms every 2 s with 48 MiB, and 70 to 125 ms every 10 s with 300 MiB.
 var roomy = []string{"-Xms4g", "-Xmx4g", "-Xmn3g", "-XX:+UseSerialGC"}
 
-func (c *Cluster) jvm(limits []string, args ...string) *exec.Cmd {
-	flags := []string{"-XX:-UsePerfData", "-Xshare:auto", "-Djava.awt.headless=true",
+func (c *Cluster) jvm(n *node, limits []string, args ...string) *exec.Cmd {
+	flags := []string{n.temporaryFlag(), "-XX:-UsePerfData", "-Xshare:auto", "-Djava.awt.headless=true",
 		"-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true",
 		"-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS", "-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info",
 		"-cp", c.jars + "/*"}
@@ -101,7 +101,7 @@ func (c *Cluster) jvm(limits []string, args ...string) *exec.Cmd {
 
 // Tool is one of Kafka's own command-line programs by its class, as org.apache.kafka.tools.TopicCommand, which is what kafka-topics.sh starts.
 func (c *Cluster) Tool(class string) (command []string) {
-	return []string{c.java, "-XX:-UsePerfData", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", c.jars + "/*", class}
+	return []string{c.java, c.nodes[0].temporaryFlag(), "-XX:-UsePerfData", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", c.jars + "/*", class}
 }
 
 // format writes each node's properties and makes its storage, all nodes at once: each takes a JVM of its own.
@@ -121,7 +121,7 @@ func (c *Cluster) format(ctx context.Context) error {
 			return err
 		}
 		defer output.Close()
-		cmd := c.jvm(small("64m"), "kafka.tools.StorageTool", "format", "-t", id, "-c", n.properties())
+		cmd := c.jvm(n, small("64m"), "kafka.tools.StorageTool", "format", "-t", id, "-c", n.properties())
 		cmd.Stdout, cmd.Stderr = output, output
 		p, err := child.Start(cmd, syscall.SIGKILL)
 		if err != nil {
@@ -176,7 +176,7 @@ func (c *Cluster) launch(n *node) (begin int64, err error) {
 	if c.dump != "" {
 		limits = append(limits, "-XX:ArchiveClassesAtExit="+c.dump)
 	}
-	cmd := c.jvm(limits, "kafka.Kafka", n.properties())
+	cmd := c.jvm(n, limits, "kafka.Kafka", n.properties())
 	return n.launch(cmd)
 }
 

@@ -159,7 +159,7 @@ func (r *Rocket) layOut(space *space) error {
 				r.NameServers = append(r.NameServers, p.port.address())
 			}
 		}
-		errs[1] = os.Mkdir(p.dir, 0o755)
+		errs[1] = os.MkdirAll(p.temporary(), 0o755)
 		if err := errors.Join(errs[:]...); err != nil {
 			return err
 		}

@@ -205,7 +205,7 @@ func (r *Rocket) jvm(p *rocketPart) *exec.Cmd {
 	if r.roomy && p.part == Master {
 		limits = []string{"-Xms2g", "-Xmx2g", "-Xmn1g", "-XX:+UseSerialGC", "-XX:MaxDirectMemorySize=1g"}
 	}
-	flags := []string{"-XX:-UsePerfData", "-Xshare:auto", "-Djava.awt.headless=true", "-Djava.net.preferIPv4Stack=true", "-Duser.home=" + p.home(),
+	flags := []string{p.temporaryFlag(), "-XX:-UsePerfData", "-Xshare:auto", "-Djava.awt.headless=true", "-Djava.net.preferIPv4Stack=true", "-Duser.home=" + p.home(),
 		"-Drocketmq.client.logRoot=" + filepath.Join(p.home(), "logs"), "-Dio.netty.allocator.numDirectArenas=2", "-Dio.netty.allocator.numHeapArenas=2",
 		"-Drocketmq.broker.diskSpaceWarningLevelRatio=0.99", "-Drocketmq.broker.diskSpaceCleanForciblyRatio=0.98"}
 	for _, pkg := range []string{"java.nio", "sun.nio.ch", "jdk.internal.ref", "java.lang", "java.util"} {
