@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"log/slog"
-	"time"
 
 	"github.com/waybillmq/waybill/internal/config"
 	"github.com/waybillmq/waybill/internal/dashboard"
@@ -35,9 +34,7 @@ func startDashboard(c *config.Config, log *slog.Logger, version string) (stop fu
 	}
 	log.Info("dashboard", "address", server.Addr().String())
 	return func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-		defer cancel()
-		_ = server.Close(ctx) // nothing is lost with a page that was cut
+		closeServer(server)
 		people.Close()
 	}, nil
 }

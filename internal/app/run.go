@@ -12,6 +12,7 @@ import (
 	"github.com/waybillmq/waybill/adapters/postgres"
 	"github.com/waybillmq/waybill/adapters/waybillbroker"
 	"github.com/waybillmq/waybill/internal/config"
+	"github.com/waybillmq/waybill/internal/httpserver"
 	"github.com/waybillmq/waybill/internal/telemetry"
 	"github.com/waybillmq/waybill/relay"
 )
@@ -105,7 +106,7 @@ func destinationNames(c *config.Config) (names []string) {
 	return names
 }
 
-func closeServer(s *telemetry.Server) {
+func closeServer(s *httpserver.Server) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	_ = s.Close(ctx) // nothing is lost with an answer that was cut
