@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"path"
 	"sync"
@@ -100,6 +101,20 @@ func (f *files) file(segment uint64) (vfs.File, error) {
 
 // record reads the record at p.
 func (f *files) record(p Position) (Record, error) {
+	r, err := f.read(p)
+	if errors.Is(err, fs.ErrClosed) && f.ended() {
+		err = ErrClosed // meanwhile: nothing is wrong with the record
+	}
+	return r, err
+}
+
+func (f *files) ended() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.closed
+}
+
+func (f *files) read(p Position) (Record, error) {
 	file, err := f.file(p.Segment)
 	if err != nil {
 		return Record{}, err

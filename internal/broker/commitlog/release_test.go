@@ -64,3 +64,26 @@ func TestReleaseInAFolderThatIsRemoved(t *testing.T) {
 		t.Errorf("a log that has ended opens files again: %v", err)
 	}
 }
+
+// A read that meets the end of the log says that the log is closed, not that the record cannot be read.
+func TestReadWhileTheLogCloses(t *testing.T) {
+	closing := false
+	var l *opened
+	cfg := Config{Dir: t.TempDir(), SegmentBytes: 6 * align, FS: vfs.Inject(vfs.OS{}, func(op vfs.Op) (int, error) {
+		if closing && op.Kind == vfs.Read {
+			closing = false
+			must(t, l.files.close())
+		}
+		return 0, nil
+	})}
+	l = openLog(t, cfg)
+	p, err := l.Append(text("x"))
+	must(t, err)
+	_, err = l.ReadAt(p) // opens the file
+	must(t, err)
+	closing = true
+	if _, err := l.ReadAt(p); !errors.Is(err, ErrClosed) || closing {
+		t.Errorf("read: %v", err)
+	}
+	must(t, l.stop())
+}
