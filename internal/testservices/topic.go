@@ -78,7 +78,7 @@ func (c *Cluster) DeleteTopic(name string) error {
 	})
 }
 
-// AlterTopicConfig sets some configs of a topic and leaves the others.
+// AlterTopicConfig sets some configs of a topic, leaves the others, and returns when every serving node knows them.
 func (c *Cluster) AlterTopicConfig(name string, configs map[string]string) error {
 	return c.admin(func(ctx context.Context, client *kafka.Client) error {
 		resource := kafka.IncrementalAlterConfigsRequestResource{ResourceType: kafka.ResourceTypeTopic, ResourceName: name}
@@ -94,8 +94,38 @@ func (c *Cluster) AlterTopicConfig(name string, configs map[string]string) error
 		if err != nil {
 			return fmt.Errorf("alter topic %s: %w", name, err)
 		}
+		err = until(ctx, func() (bool, error) {
+			for _, n := range c.nodes {
+				if n.serving() && !hasConfigs(ctx, n.client.address(), name, configs) {
+					return false, nil
+				}
+			}
+			return true, nil
+		})
+		if err != nil {
+			return fmt.Errorf("topic %s is not altered on every node: %w", name, err)
+		}
 		return nil
 	})
+}
+
+// hasConfigs says whether a node knows these configs of a topic.
+func hasConfigs(ctx context.Context, address, name string, configs map[string]string) bool {
+	transport := &kafka.Transport{}
+	defer transport.CloseIdleConnections()
+	client := &kafka.Client{Addr: kafka.TCP(address), Timeout: topicTimeout, Transport: transport}
+	res, err := client.DescribeConfigs(ctx, &kafka.DescribeConfigsRequest{Resources: []kafka.DescribeConfigRequestResource{
+		{ResourceType: kafka.ResourceTypeTopic, ResourceName: name, ConfigNames: slices.Sorted(maps.Keys(configs))}}})
+	if err != nil || len(res.Resources) != 1 {
+		return false
+	}
+	known := 0
+	for _, e := range res.Resources[0].ConfigEntries {
+		if configs[e.ConfigName] == e.ConfigValue {
+			known++
+		}
+	}
+	return known == len(configs)
 }
 
 // AddPartitions raises the partition count of a topic to count and returns when every partition takes writes.
