@@ -61,8 +61,9 @@ type CachedDestination struct {
 	FullAt   time.Time // refused since; zero = its last Put was stored, or everything was forgotten since
 }
 
-// Cache is the degraded cache: claimed messages of destinations whose breaker is open, and acks that cannot be settled, on a local disk. It is no second
-// truth: everything in it is pending in the database too, and losing it loses nothing but time.
+// Cache is the degraded cache as one ownership uses it: claimed messages of destinations whose breaker is open, and acks that cannot be settled, on a local
+// disk. It is no second truth: everything in it is pending in the database too, and losing it loses nothing but time. When an ownership begins, it has no
+// messages, and the acks of former ones that count in this history.
 //
 // A call of one lane at a time, of different lanes at once, unless a method says more. A method that returns an error blocks for the disk.
 type Cache interface {
@@ -72,13 +73,23 @@ type Cache interface {
 	// would overtake them. A payload that does not fit comes back as one that has to be fetched. The batch is not kept.
 	Put(lease Lease, lane CacheLane, batch []*Message) (stored int, err error)
 
-	// Next hands out the lowest messages of a lane that were not handed out yet: at most maxMessages of at most maxBytes on the disk, one at least when there is one. None:
-	// the lane is empty. They are as they were read, but for what the router sets. A *CacheDamageError comes with the messages before the one that cannot be
-	// read.
+	// Next hands out the lowest messages of a lane that were not handed out yet: at most maxMessages of at most maxBytes on the disk, one at least when there
+	// is one. None: the lane is empty. They are as they were read, but for what the router sets. A *CacheDamageError comes with the messages before the one
+	// that cannot be read.
 	Next(lane CacheLane, maxMessages, maxBytes int) ([]*Message, error)
 
 	// Rewind takes back what Next handed out of a lane and what is neither acked nor forgotten.
 	Rewind(lane CacheLane)
+
+	// Has says whether the message or the ack of an id is there. From any goroutine.
+	Has(lane CacheLane, id ID) bool
+
+	// Forget drops messages and acks of a lane that are settled, held or gone. It does not wait for the disk: a crash may bring acks back, which Unsettled
+	// returns then. Ids that are not there are passed over.
+	Forget(lane CacheLane, ids []ID)
+
+	// Drop forgets every message of a lane, also when the cache is closed, and returns the lowest id of them; 0 = there was none. Acks stay.
+	Drop(lane CacheLane) (lowest ID)
 
 	// Acked keeps acks of a lane, of cached messages and of others. When it has returned nil they are synced, and their settlement may be postponed.
 	Acked(lease Lease, lane CacheLane, acks []CachedAck) error
@@ -87,20 +98,8 @@ type Cache interface {
 	// already: forget it.
 	Unsettled(lane CacheLane, after ID, limit int) ([]CachedAck, error)
 
-	// IDs returns ids of messages of a lane that are not acked, above an id, ascending, at most limit: after a restart or under a new epoch those that are
-	// pending no more must be forgotten before anything is sent.
-	IDs(lane CacheLane, after ID, limit int) []ID
-
-	// Forget drops messages and acks of a lane that are settled, held or gone. It does not wait for the disk: what a crash brings back is found by IDs and
-	// Unsettled again. Ids that are not there are passed over.
-	Forget(lane CacheLane, ids []ID)
-
 	// Lanes returns the lanes of which anything is there, by destination and lane. From any goroutine.
 	Lanes() []CacheLane
-
-	// Recheck drops what was written under a generation other than the one that the list gives for its id now, and rewinds every lane; no other call may run.
-	// It is called at Acquire and when a connection meets another server history. An error: the whole folder is of another outbox; open it again.
-	Recheck(generations []Generation) (dropped int, err error)
 
 	// Remember notes the epoch and the highest claimed id, for the comparison with a restored database; lower ones are passed over. After an error the former
 	// ones stand. From any goroutine.

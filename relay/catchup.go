@@ -68,7 +68,7 @@ func (f *flow) placeCatchUp(p *Page, start ID, gen uint64, now time.Time) {
 				continue
 			}
 			l := f.laneOf(m, false)
-			if l == nil || l.from == 0 || missed[l] || m.ID < l.from {
+			if l == nil || l.from == 0 || missed[l] || m.ID < l.from || f.inCache(l, m.ID) {
 				continue
 			}
 			if l.from <= start || !l.room(now) {

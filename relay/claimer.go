@@ -170,13 +170,16 @@ func (s *session) place(pages []readPage) {
 		s.flow.repeats = map[string]int{}
 	}
 	work := !s.flow.out.empty()
-	behind := s.flow.behind()
+	behind, degraded := s.flow.behind(), s.flow.degraded()
 	s.mu.Unlock()
 	if work {
 		poke(s.wakeOut)
 	}
 	if behind {
 		s.pokeReader()
+	}
+	if degraded {
+		poke(s.wakeSpill)
 	}
 	for name, n := range repeats {
 		if ev := s.opt.Events.Repeats; ev != nil {

@@ -24,6 +24,7 @@ type destination struct {
 	exact     Exact             // pub, when it is one
 	settled   []ID              // for exact: marked sent by commits that a later claim makes durable
 	lastFault Outcome           // for people
+	cacheFull bool              // the cache refused the last put
 }
 
 // pause is a config outcome that stopped a scope. It is tried again after configPause.
@@ -79,7 +80,7 @@ func (d *destination) poke() {
 func (l *lane) room(now time.Time) bool {
 	d := l.dest
 	sendable := d.sendable(now) || d.breaker.open && d.opened && d.active() == 0 // somebody has to probe
-	return sendable && l.fails == 0 && len(l.queue) < 2*d.Capabilities.MaxBatch && l.bytes < 2*d.Capabilities.MaxBytes && !d.topicPaused(l.id.Topic, now)
+	return sendable && l.fails == 0 && !l.behindCache() && len(l.queue) < 2*d.Capabilities.MaxBatch && l.bytes < 2*d.Capabilities.MaxBytes && !d.topicPaused(l.id.Topic, now)
 }
 
 func (d *destination) topicPaused(topic string, now time.Time) bool {

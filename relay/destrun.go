@@ -149,10 +149,11 @@ func (s *session) drainDestination(ctx context.Context, d *destination) bool {
 		s.mu.Lock()
 		open := false
 		for _, l := range d.order {
-			open = open || l.busy || len(l.open) > 0 && l.maybe
+			open = open || l.busy || l.moving || len(l.open) > 0 && l.maybe
 		}
 		if !open {
 			pub := d.pub
+			s.dropCached(d)
 			s.flow.dissolve(d)
 			s.mu.Unlock()
 			s.closePublisher(pub)

@@ -16,6 +16,7 @@ type Events struct {
 	Paused    func(destination string, lane Lane, scope Scope, cause Outcome)                               // a config outcome stopped this scope; tried again every 30 s
 	Resumed   func(destination string, lane Lane, scope Scope)                                              // it works again
 	Behind    func(destination string, lane Lane, from ID, behind bool)                                     // a lane's queue was dropped, or it is live again
+	Cached    func(destination string, messages int)                                                        // put into the degraded cache
 	Repeats   func(destination, cause string, messages int)                                                 // possible duplicates: owner, unknown, forced
 	Reborn    func(cause error)                                                                             // what was read and unclaimed was dropped
 	Woken     func(cause string)                                                                            // notify, poll, retry

@@ -19,6 +19,8 @@ type flow struct {
 	pages  livePages
 	keys   keyset
 	out    *group
+	cache  Cache // nil = none
+	closed bool  // the cache takes nothing any more
 
 	ahead      int // rows placed and not yet acked or settled as held
 	aheadBytes int
@@ -79,6 +81,9 @@ func (f *flow) placeMain(p *Page) {
 			if m.ID < l.from {
 				l.from = m.ID
 			}
+			continue
+		}
+		if f.inCache(l, m.ID) {
 			continue
 		}
 		if m.ID <= f.claimedTo {
@@ -146,9 +151,19 @@ func (f *flow) laneFor(d *destination, id Lane) *lane {
 	return l
 }
 
-// admit queues a message in its lane, or settles it as blocked when its key is closed.
+// admit takes a message in: behind the cache of its lane, or into the queue.
 func (f *flow) admit(l *lane, m *Message) {
 	f.enter(m)
+	if m.held == nil && l.behindCache() {
+		l.tail = append(l.tail, m)
+		l.bytes += m.Weight()
+		return
+	}
+	f.lineUp(l, m)
+}
+
+// lineUp queues a message in its lane, or settles it as blocked when its key is closed.
+func (f *flow) lineUp(l *lane, m *Message) {
 	if k, keyed := m.OrderKey(); keyed && !m.passed() {
 		if c := f.keys.get(k); c != nil && !m.mayGo(c) && !(m.held == nil && slices.Contains(l.kept, k)) {
 			f.block(m)
@@ -172,6 +187,11 @@ func (f *flow) leave(m *Message, to rowState) {
 		panic(fmt.Sprintf("relay: message %d left the look-ahead twice", m.ID))
 	}
 	f.pages.set(m, to)
+	if l := m.cachedIn; l != nil {
+		if m.cachedIn = nil; to == rowResolved {
+			l.forget = append(l.forget, m.ID)
+		}
+	}
 }
 
 // passed says that the message is outside the order of its key: a replay, or one whose key a person let go on.
@@ -181,7 +201,7 @@ func (m *Message) passed() bool { return m.held != nil && m.held.Passed }
 func (f *flow) pokeReady() {
 	for _, d := range f.dests {
 		for _, l := range d.order {
-			if !l.busy && l.hasHead() {
+			if !l.busy && !l.moving && l.hasHead() {
 				l.poke()
 			}
 		}
@@ -237,20 +257,21 @@ func (f *flow) putBack(m *Message) {
 	f.hold(m, Hold{State: m.held.State, Due: true, Delay: configPause, Attempts: m.held.Attempts - 1, Destination: m.held.Destination})
 }
 
-// take is what a lane may send now: its open batch, or a new one. Without a batch, wait says how long not to ask again; negative = until woken.
-func (f *flow) take(l *lane, trusted bool, now time.Time) (batch []*Message, wait time.Duration) {
+// take is what a lane may send now: its open batch, or a new one; or it has to be refilled from the cache first. Without either, wait says how long not to
+// ask again; negative = until woken.
+func (f *flow) take(l *lane, trusted bool, now time.Time) (batch []*Message, refill bool, wait time.Duration) {
 	d := l.dest
 	if l.busy {
 		panic("relay: two batches at once in lane " + l.id.String())
 	}
 	if !trusted || !d.opened || !l.hasHead() {
-		return nil, -1
+		return nil, false, -1
 	}
 	switch {
 	case f.ending(l):
-		return nil, -1
+		return nil, false, -1
 	case len(l.open) == 0 && l.unsettled >= f.opt.SettleBatches*d.Capabilities.MaxBatch:
-		return nil, -1
+		return nil, false, -1
 	}
 	ready := now
 	for _, t := range []time.Time{l.retryAt, d.quietTo, d.paused.until} {
@@ -262,78 +283,40 @@ func (f *flow) take(l *lane, trusted bool, now time.Time) (batch []*Message, wai
 		ready = p.until
 	}
 	if ready.After(now) {
-		return nil, ready.Sub(now)
+		return nil, false, ready.Sub(now)
+	}
+	if len(l.open) == 0 && len(l.queue) == 0 {
+		switch {
+		case l.moving:
+			return nil, false, -1
+		case !l.spooled:
+			if f.untail(l); len(l.queue) == 0 {
+				return nil, false, -1
+			}
+		}
 	}
 	if d.breaker.open {
 		if t := d.breaker.turn; t != nil && f.ending(t) {
 			d.breaker.turn = nil
 		}
 		if ok, wait := d.breaker.probe(l, now); !ok {
-			return nil, wait
+			return nil, false, wait
 		}
+	}
+	if len(l.open) == 0 && len(l.queue) == 0 {
+		d.breaker.probing = false
+		return nil, true, 0
 	}
 	if len(l.open) == 0 {
 		l.fill(d.Capabilities.MaxBatch, d.Capabilities.MaxBytes, d.Capabilities.Atomic)
 	}
 	l.busy = true
-	return l.open, 0
+	return l.open, false, 0
 }
 
 // ending says that a lane sends no more, because the relay stops or its destination gets other lanes: then only what may be stored is asked for again.
 func (f *flow) ending(l *lane) bool {
 	return (f.stopping || l.dest.draining) && !(len(l.open) > 0 && l.maybe)
-}
-
-// drop lets go the queue of a lane: it is behind from its lowest row on, and the catch-up reader brings the rest. Never the open batch, never what was
-// taken from held.
-func (f *flow) drop(l *lane) {
-	low := l.from
-	l.pull(func(m *Message) bool { return m.held == nil }, func(m *Message) {
-		if low == 0 || m.ID < low {
-			low = m.ID
-		}
-		f.leave(m, rowDropped)
-	})
-	if low == l.from {
-		return
-	}
-	was := l.from
-	l.from = low
-	f.catchGen++
-	if l.dest.breaker.turn == l && !l.hasHead() {
-		l.dest.pokeAll() // the turn to probe is another lane's
-	}
-	if was == 0 && f.opt.Events.Behind != nil {
-		f.opt.Events.Behind(l.dest.Name, l.id, low, true)
-	}
-}
-
-// full says that the reader is far enough ahead.
-func (f *flow) full() bool {
-	rows, bytes := f.ahead, f.aheadBytes
-	for _, p := range f.unplaced {
-		rows, bytes = rows+p.rows, bytes+p.bytes
-	}
-	return rows >= f.opt.Ahead || bytes >= f.opt.AheadBytes || len(f.out.holds) > 2*f.opt.SettleMessages
-}
-
-// relieve makes room for the reader by dropping queues: those of lanes that cannot send; when there are none and slow is set (nothing moved for a while),
-// the one that holds most.
-func (f *flow) relieve(slow bool, now time.Time) {
-	var worst *lane
-	before := f.ahead
-	for _, d := range f.dests {
-		for _, l := range d.order {
-			if !d.sendable(now) || l.fails > 1 || d.topicPaused(l.id.Topic, now) {
-				f.drop(l)
-			} else if worst == nil || len(l.queue) > len(worst.queue) {
-				worst = l
-			}
-		}
-	}
-	if f.ahead == before && slow && worst != nil {
-		f.drop(worst)
-	}
 }
 
 // lowWater is the id up to which nothing is unsettled or unseen. For people and retention, never a cursor.
@@ -352,13 +335,16 @@ func (f *flow) lowWater() ID {
 	}
 	for _, d := range f.dests {
 		lower(d.lowest())
+		for _, l := range d.order {
+			lower(l.lowest)
+		}
 	}
 	return low - 1
 }
 
-// reset begins to read from 0: what is in lanes was claimed and stays, everything else comes again. So do rows that were settled, if a crash of the database
-// took the settlement back: every list of ids from now on is younger than it. Lanes that are behind stay so: were they live, and got other lanes before the
-// main reader is back at what they lack, the new ones would begin above it.
+// reset begins to read from 0: what is in lanes or in the cache was claimed and stays, everything else comes again. So do rows that were settled, if a crash of
+// the database took the settlement back: every list of ids from now on is younger than it. Lanes that are behind stay so: were they live, and got other lanes
+// before the main reader is back at what they lack, the new ones would begin above it.
 func (f *flow) reset() {
 	f.pages.forgetSettled()
 	f.unread, f.mainAfter, f.firstHole, f.noRoute = true, 0, 0, 0

@@ -12,11 +12,20 @@ type lane struct {
 	wake chan struct{} // one slot
 
 	queue []*Message // in the order of sending
-	bytes int        // weight of queue
+	bytes int        // weight of queue and tail
 	open  []*Message // the batch in flight, or to be presented again unchanged
 	busy  bool       // a Publish of open is running
 	gone  bool       // its destination got other lanes
 	kept  []Key      // closed keys of which open may have stored messages: what of them is in queue waits there until that is known
+
+	spooled bool       // the degraded cache may have messages of it: behind queue, before tail
+	lowest  ID         // of what was put there
+	tail    []*Message // rows that wait behind the cache, or behind what is on its way there. Whether their keys are closed is looked at when they leave
+	moving  bool       // somebody is at the cache for it
+	rewind  bool       // what the cache handed out was let go, and has to be handed out again
+	forget  []ID       // came from the cache and went on to the store
+	going   []ID       // of forget, on their way to the cache
+	noRoom  time.Time  // until then nothing is put: the cache was full
 
 	from ID // behind: rows from this id on are not in memory, the catch-up reader brings them; 0 = live
 
@@ -63,7 +72,9 @@ func (l *lane) keep(k Key) {
 }
 
 // hasHead says whether there is anything to send.
-func (l *lane) hasHead() bool { return len(l.open) > 0 || len(l.queue) > 0 }
+func (l *lane) hasHead() bool {
+	return len(l.open) > 0 || len(l.queue) > 0 || l.spooled || len(l.tail) > 0
+}
 
 // fill moves the next messages of the queue into open: at most maxBatch and maxBytes, always at least one; two of one key only where a batch is stored
 // whole or not at all, or a failure in its middle would put the second before the first.

@@ -23,11 +23,22 @@ func (s *session) runLane(work context.Context, l *lane) {
 			s.mu.Unlock()
 			return
 		}
-		batch, wait := s.flow.take(l, time.Now().Before(s.until), time.Now())
+		batch, refill, wait := s.flow.take(l, time.Now().Before(s.until), time.Now())
 		pub := l.dest.pub
+		var e errand
+		if refill {
+			e = s.flow.goes(l)
+			e.next = true
+		} else if batch == nil {
+			e, refill = s.flow.tidy(l)
+		}
 		s.mu.Unlock()
-		if batch != nil {
+		switch {
+		case batch != nil:
 			s.publish(work, l, pub, batch)
+			continue
+		case refill:
+			s.visit(e)
 			continue
 		}
 		if wait < 0 {
@@ -72,6 +83,7 @@ func (s *session) publish(work context.Context, l *lane, pub Publisher, batch []
 	s.mu.Lock()
 	s.flow.resolve(l, outcomes, took, time.Now())
 	hungry := s.waiting || l.from != 0
+	degraded := s.flow.degraded()
 	lonely := l.maybe && len(l.open) > 0 && time.Since(l.checkedAt) >= checkEvery && l.dest.active() <= 1
 	s.mu.Unlock()
 	kp.Hit(kp.Answered)
@@ -79,6 +91,9 @@ func (s *session) publish(work context.Context, l *lane, pub Publisher, batch []
 	poke(s.wakeDrain)
 	if hungry {
 		s.pokeReader()
+	}
+	if degraded {
+		poke(s.wakeSpill)
 	}
 	for i := range outcomes {
 		if outcomes[i].Fenced {

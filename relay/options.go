@@ -15,6 +15,9 @@ type Options struct {
 	Store  Store
 	Waker  Waker // nil = polling only
 	Events Events
+	// Cache gives the degraded cache for an ownership that begins. An error is told by Events.Failed, and the ownership has none. It may block for the disk.
+	// May be nil: no cache.
+	Cache func(Lease) (Cache, error)
 
 	Destinations []Destination
 	Routes       []Route // first match wins

@@ -2,12 +2,13 @@ package relay
 
 // place is where the engine keeps a message while it owns it; guarded by the engine's lock, but for route and held, which never change once set.
 type place struct {
-	page  *livePage // of the main flow; nil for a message taken from held
-	row   int32
-	state rowState
-	maybe bool // its last answer says that it may be stored
-	route *Route
-	held  *heldPlace // nil for the main flow
+	page     *livePage // of the main flow; nil for a message taken from held
+	row      int32
+	state    rowState
+	maybe    bool // its last answer says that it may be stored
+	route    *Route
+	held     *heldPlace // nil for the main flow
+	cachedIn *lane      // handed out by the cache, which still has it; nil = was not
 }
 
 // heldPlace is what a message taken from held brings along.

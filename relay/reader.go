@@ -66,19 +66,23 @@ func (s *session) read(ctx context.Context) error {
 func (s *session) awaitRoom(ctx context.Context, resets int) error {
 	moved, ahead := time.Now(), -1
 	for {
+		spill := false
 		s.mu.Lock()
 		now := time.Now()
 		if s.flow.ahead != ahead {
 			moved, ahead = now, s.flow.ahead
 		}
 		if s.flow.full() {
-			s.flow.relieve(now.Sub(moved) >= slowAfter && len(s.flow.unplaced) == 0, now)
+			spill = s.flow.relieve(now.Sub(moved) >= slowAfter && len(s.flow.unplaced) == 0, now)
 		}
 		full := s.flow.full() && s.resets == resets
 		s.waiting = full
 		s.mu.Unlock()
 		if !full {
 			return nil
+		}
+		if spill {
+			poke(s.wakeSpill)
 		}
 		s.r.beats.beat("reader")
 		t := time.NewTimer(slowAfter / 5)

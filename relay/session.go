@@ -29,6 +29,7 @@ type session struct {
 	wakeRead  chan struct{}
 	wakeHeld  chan struct{}
 	wakeOut   chan struct{}
+	wakeSpill chan struct{}
 	wakeDrain chan struct{} // something was resolved or settled while stopping
 	flush     chan struct{} // closed when stopping: settle without waiting for more
 
@@ -58,7 +59,7 @@ func newSession(r *Relay, lease Lease) *session {
 	s := &session{
 		r: r, opt: &r.opt, store: r.opt.Store, lease: lease,
 		until: lease.Asked.Add(r.opt.trust()),
-		pages: make(chan readPage, 3), wakeRead: make(chan struct{}, 1), wakeHeld: make(chan struct{}, 1), wakeOut: make(chan struct{}, 1),
+		pages: make(chan readPage, 3), wakeRead: make(chan struct{}, 1), wakeHeld: make(chan struct{}, 1), wakeOut: make(chan struct{}, 1), wakeSpill: make(chan struct{}, 1),
 		wakeDrain: make(chan struct{}, 1), flush: make(chan struct{}),
 	}
 	s.flow = flow{opt: &r.opt, router: r.router, byName: map[string]*destination{}, out: &group{}, repeats: map[string]int{}}
@@ -104,9 +105,11 @@ func (s *session) run(ctx context.Context) error {
 	var readers sync.WaitGroup
 	readers.Go(func() {
 		announced.Wait() // announce the epoch to every broker that can be reached, then read: a read before lets an old owner publish behind it
+		s.openCache()
 		if s.loadClosed(reading) != nil {
 			return
 		}
+		readers.Go(func() { s.runSpill(reading) })
 		readers.Go(func() { s.guard(work, "held", s.runHeld(reading)) })
 		readers.Go(func() { s.guard(work, "claimer", s.claim(reading)) })
 		s.guard(work, "reader", s.read(reading))

@@ -29,6 +29,7 @@ type world struct {
 	stores []*relaytest.Memory
 	relays []*running
 	wrap   func(relay.Publisher) relay.Publisher // of each one that is made
+	cache  func(relay.Lease) (relay.Cache, error)
 }
 
 type running struct {
@@ -54,6 +55,7 @@ func (w *world) start() *running {
 	opt.Destinations = []relay.Destination{{Name: "d", Capabilities: w.broker.Capabilities(), New: func() (relay.Publisher, error) {
 		return w.wrap(w.broker.Publisher(opt.Instance)), nil
 	}}}
+	opt.Cache = w.cache
 	r, err := relay.New(opt)
 	if err != nil {
 		w.t.Fatal(err)

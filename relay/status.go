@@ -37,6 +37,9 @@ type DestinationState struct {
 	LanesBehind int
 	Refused     int // lanes whose batch was refused more than once in a row
 	Queued      int
+	Cached      int       // messages in the degraded cache
+	CachedBytes int64     // of them
+	CacheFull   time.Time // since when the cache takes nothing more of this destination; zero = it does
 	InFlight    int
 	Oldest      time.Time // writing time of the oldest message in its lanes; zero = none
 }
@@ -51,13 +54,24 @@ func (r *Relay) Status() Status {
 		return st
 	}
 	s.mu.Lock()
+	cache := s.flow.cache
+	s.mu.Unlock()
+	cached := map[string]CachedDestination{}
+	if cache != nil {
+		for _, d := range cache.Status().Destinations {
+			cached[d.Name] = d
+		}
+	}
+	s.mu.Lock()
 	defer s.mu.Unlock()
 	f := &s.flow
 	st.Owner, st.Epoch, st.Trust = true, s.lease.Epoch, max(time.Until(s.until), 0)
 	st.LowWater, st.ReadUpTo, st.Ahead, st.AheadBytes = f.lowWater(), f.mainAfter, f.ahead, f.aheadBytes
 	st.Holes, st.OldestHole, st.ClosedKeys, st.NoRoute = f.holes, f.oldestHole, len(f.keys.keys), f.noRoute
 	for _, d := range f.dests {
-		st.Destinations = append(st.Destinations, d.state())
+		ds, c := d.state(), cached[d.Name]
+		ds.Cached, ds.CachedBytes, ds.CacheFull = c.Messages, c.Bytes, c.FullAt
+		st.Destinations = append(st.Destinations, ds)
 	}
 	return st
 }
@@ -89,7 +103,7 @@ func (d *destination) state() DestinationState {
 		if l.fails > worst && !ds.Paused && !ds.BreakerOpen {
 			worst, ds.Fault = l.fails, l.fault
 		}
-		ds.Queued += len(l.queue)
+		ds.Queued += len(l.queue) + len(l.tail)
 		ds.InFlight += len(l.open)
 		for _, q := range [][]*Message{l.open, l.queue} {
 			if len(q) > 0 && (ds.Oldest.IsZero() || q[0].CreatedAt.Before(ds.Oldest)) {

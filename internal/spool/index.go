@@ -187,6 +187,20 @@ func (x *index) drop(name relay.CacheLane, from relay.ID) {
 	}
 }
 
+// clear makes a lane leave the cache as a whole, acks stay, and returns the ids of its messages.
+func (x *index) clear(name relay.CacheLane) (ids []relay.ID) {
+	l := x.lanes[name]
+	if l == nil {
+		return nil
+	}
+	for _, e := range l.list(0, len(l.entries), func(e *entry) bool { return e.message != 0 }) {
+		ids = append(ids, e.id)
+	}
+	l.drop(x, 0)
+	x.shrink(name)
+	return ids
+}
+
 func (x *index) shrink(name relay.CacheLane) {
 	l := x.lanes[name]
 	l.shrink()

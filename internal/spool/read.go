@@ -96,6 +96,41 @@ func (s *Spool) Rewind(name relay.CacheLane) {
 	}
 }
 
+// Has implements [relay.Cache].
+func (s *Spool) Has(lane relay.CacheLane, id relay.ID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.index.has(lane, id)
+}
+
+// Drop implements [relay.Cache].
+func (s *Spool) Drop(name relay.CacheLane) (lowest relay.ID) {
+	s.mu.Lock()
+	ids := s.index.clear(name)
+	if _, refused := s.fullAt[name.Destination]; refused && s.index.empty(name.Destination) {
+		delete(s.fullAt, name.Destination)
+	}
+	s.mu.Unlock()
+	if len(ids) == 0 {
+		return 0
+	}
+	s.note(name, ids)
+	s.poke()
+	return ids[0]
+}
+
+// Begin makes the cache that of an ownership: without messages, which the table has, and with the acks that count in its history. No other call may run. An
+// error: the whole folder is of another outbox; open it again.
+func (s *Spool) Begin(generations []relay.Generation) (dropped int, err error) {
+	if dropped, err = s.Recheck(generations); err != nil {
+		return dropped, err
+	}
+	for _, name := range s.Lanes() {
+		s.Drop(name)
+	}
+	return dropped, nil
+}
+
 // Unsettled implements [relay.Cache].
 func (s *Spool) Unsettled(name relay.CacheLane, after relay.ID, limit int) (acks []relay.CachedAck, err error) {
 	s.mu.Lock()
@@ -126,7 +161,7 @@ func (s *Spool) Unsettled(name relay.CacheLane, after relay.ID, limit int) (acks
 	return acks, nil
 }
 
-// IDs implements [relay.Cache].
+// IDs returns ids of messages of a lane that are not acked, above an id, ascending, at most limit.
 func (s *Spool) IDs(name relay.CacheLane, after relay.ID, limit int) (ids []relay.ID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -147,7 +182,8 @@ func (s *Spool) Lanes() []relay.CacheLane {
 	return s.index.names()
 }
 
-// Recheck implements [relay.Cache].
+// Recheck drops what was written under a generation other than the one that the list gives for its id now, and rewinds every lane; no other call may run. An
+// error: the whole folder is of another outbox; open it again.
 func (s *Spool) Recheck(generations []relay.Generation) (dropped int, err error) {
 	valid, err := newHistory(generations)
 	if err != nil {

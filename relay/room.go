@@ -1,0 +1,74 @@
+package relay
+
+import "time"
+
+// drop lets go the queue of a lane: it is behind from its lowest row on, and the catch-up reader brings the rest. Never the open batch, never what was
+// taken from held, and nothing that would have to go before what the cache has. What the cache handed out it hands out again.
+func (f *flow) drop(l *lane) {
+	low := l.from
+	let := func(m *Message) {
+		if m.cachedIn != nil {
+			l.spooled, l.rewind = true, true
+		} else if low == 0 || m.ID < low {
+			low = m.ID
+		}
+		f.leave(m, rowDropped)
+	}
+	before := l.spooled
+	l.pull(func(m *Message) bool { return m.held == nil && (m.cachedIn != nil || !before) }, let)
+	for _, m := range l.tail {
+		l.bytes -= m.Weight()
+		let(m)
+	}
+	l.tail = nil
+	f.fallBehind(l, low)
+}
+
+// fallBehind puts a lane behind from an id on.
+func (f *flow) fallBehind(l *lane, low ID) {
+	if low == l.from {
+		return
+	}
+	was := l.from
+	l.from = low
+	f.catchGen++
+	if l.dest.breaker.turn == l && !l.hasHead() {
+		l.dest.pokeAll() // the turn to probe is another lane's
+	}
+	if was == 0 && f.opt.Events.Behind != nil {
+		f.opt.Events.Behind(l.dest.Name, l.id, low, true)
+	}
+}
+
+// full says that the reader is far enough ahead.
+func (f *flow) full() bool {
+	rows, bytes := f.ahead, f.aheadBytes
+	for _, p := range f.unplaced {
+		rows, bytes = rows+p.rows, bytes+p.bytes
+	}
+	return rows >= f.opt.Ahead || bytes >= f.opt.AheadBytes || len(f.out.holds) > 2*f.opt.SettleMessages
+}
+
+// relieve makes room for the reader: queues of lanes that cannot send go into the cache, or are dropped; when there are none and slow is set (nothing moved for
+// a while), the one that holds most is dropped. spill says that something is to be put into the cache.
+func (f *flow) relieve(slow bool, now time.Time) (spill bool) {
+	var worst *lane
+	before := f.ahead
+	for _, d := range f.dests {
+		for _, l := range d.order {
+			if !d.sendable(now) || l.fails > 1 || d.topicPaused(l.id.Topic, now) {
+				if l.moving || f.spills(l, now) {
+					spill = true
+				} else {
+					f.drop(l)
+				}
+			} else if worst == nil || len(l.queue) > len(worst.queue) {
+				worst = l
+			}
+		}
+	}
+	if f.ahead == before && !spill && slow && worst != nil {
+		f.drop(worst)
+	}
+	return spill
+}
