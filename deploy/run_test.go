@@ -174,6 +174,7 @@ func (n *native) environ(s types.ServiceConfig) (list []string) {
 			list = append(list, "WAYBILL_BROKER__DIR="+filepath.Join(n.dirs[s.Name], "broker"))
 		}
 	}
+	list = append(list, "WAYBILL_CACHE__DIR="+filepath.Join(n.dirs[s.Name], "cache"))
 	return list
 }
 

@@ -123,6 +123,7 @@ type DestinationStatus struct {
 	State  string    `json:"state"`
 	Since  time.Time `json:"since,omitzero"`
 	Detail string    `json:"detail,omitempty"` // last error, or what to change
+	Cached int       `json:"cached,omitempty"` // messages in the degraded cache; they are pending too
 }
 
 // The states of a message. The states of held messages say more about a pending one.

@@ -76,6 +76,7 @@ type Lease struct {
 	Takeover    bool          // the owner before did not release: ids up to Claimed may already lie at the broker
 	Claimed     ID            // highest id ever claimed
 	Generations []Generation  // ascending From; at least one
+	System      int64         // which database server; a copy of its files has the same. 0 = the store has none
 }
 
 // Progress is what the owner reports when it renews, for people and the brake.

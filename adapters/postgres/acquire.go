@@ -174,7 +174,7 @@ func (s *Store) acquire(ctx context.Context, c *pgx.Conn, terms relay.Terms) (g 
 			return g, err
 		}
 	}
-	l.Epoch, l.Claimed = relay.Epoch(epoch), relay.ID(claimed)
+	l.Epoch, l.Claimed, l.System = relay.Epoch(epoch), relay.ID(claimed), now.system
 	l.Takeover = !released
 	if quiet > 0 { // it counts from the statement on, which may have waited for locks since Asked
 		l.Quiet = time.Duration(quiet)*time.Microsecond + time.Since(l.Asked)

@@ -15,8 +15,7 @@ import (
 
 func newCache(p *program) *cobra.Command {
 	c := &cobra.Command{Use: "cache", Short: "Look into the folder of a degraded cache that no relay uses", GroupID: groupSee, Args: cobra.NoArgs,
-		Hidden: true, // until the relay fills one
-		RunE:   func(*cobra.Command, []string) error { return usage("cache needs a verb: status, verify or drop") }}
+		RunE: func(*cobra.Command, []string) error { return usage("cache needs a verb: status, verify or drop") }}
 	c.AddCommand(newCacheStatus(p), newCacheVerify(p), newCacheDrop(p))
 	return c
 }

@@ -4,9 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -49,6 +47,7 @@ type relayView struct {
 	SeenAt    time.Time `json:"seen_at"`
 	Version   string    `json:"version"`
 	Address   string    `json:"address,omitempty"`
+	owner     bool
 }
 
 type destinationView struct {
@@ -90,16 +89,12 @@ func (v *statusView) fill(o relay.Overview) {
 		v.Counts[string(s)] = o.Held[s].String()
 	}
 	for _, r := range o.Relays {
-		v.Relays = append(v.Relays, relayView{r.Instance, r.StartedAt, r.SeenAt, r.Version, r.Address})
-		for name, s := range r.Destinations {
-			if i := slices.IndexFunc(v.Destinations, func(d destinationView) bool { return d.Name == name }); i < 0 {
-				v.Destinations = append(v.Destinations, destinationView{name, s})
-			} else if strings.HasPrefix(o.Owner, r.Instance) {
-				v.Destinations[i] = destinationView{name, s}
-			}
-		}
+		v.Relays = append(v.Relays, relayView{r.Instance, r.StartedAt, r.SeenAt, r.Version, r.Address, o.OwnedBy(r.Instance)})
 	}
-	slices.SortFunc(v.Destinations, func(a, b destinationView) int { return strings.Compare(a.Name, b.Name) })
+	for _, name := range o.Reported() {
+		st, _ := o.Destination(name)
+		v.Destinations = append(v.Destinations, destinationView{name, st})
+	}
 }
 
 func (v *statusView) write(w io.Writer) {
@@ -118,12 +113,16 @@ func (v *statusView) write(w io.Writer) {
 	}
 	fmt.Fprintf(w, "owner         %s\n", owner)
 	for _, r := range v.Relays {
-		if !v.Alive || !strings.HasPrefix(v.Owner, r.Instance) {
+		if !v.Alive || !r.owner {
 			fmt.Fprintf(w, "standby       %s, seen %s ago, version %s\n", clean(r.Instance), age(v.Now, r.SeenAt), clean(r.Version))
 		}
 	}
 	for _, d := range v.Destinations {
-		fmt.Fprintf(w, "destination   %s: %s %s\n", clean(d.Name), stateWord(d.State), clean(d.Detail))
+		cached := ""
+		if d.Cached > 0 {
+			cached = fmt.Sprintf("%d in the degraded cache ", d.Cached)
+		}
+		fmt.Fprintf(w, "destination   %s: %s %s%s\n", clean(d.Name), stateWord(d.State), cached, clean(d.Detail))
 	}
 	fmt.Fprintf(w, "ids           last %s, read up to %s, claimed %s, low water %s\n", v.LastID, v.ReadUpTo, v.Claimed, v.LowWater)
 }

@@ -55,7 +55,7 @@ func TestRunWithTheBundledBroker(t *testing.T) {
 	c := config.Default()
 	c.Name, c.Metrics.Listen, c.Dashboard.Listen, c.Database.URL = "test", "127.0.0.1:0", config.None[string](), config.SecretText(url)
 	c.Broker.Enabled, c.Broker.Dir, c.Broker.SegmentSize = true, filepath.Join(t.TempDir(), "made", "broker"), config.MiB
-	c.Broker.Topics.Create = []string{"orders"}
+	c.Broker.Topics.Create, c.Cache.Dir = []string{"orders"}, filepath.Join(t.TempDir(), "cache")
 	c.Destinations = []config.Destination{{Name: "local", Kind: config.KindWaybillBroker}}
 	c.Routes = []config.Route{{Name: "all", Match: config.Match{Topic: "*"}, To: config.To{Destination: "local", Topic: "{topic}"}, Retry: c.Retry, OnDead: "block"}}
 	if found := CheckDestinations(t.Context(), c)["local"]; found.Cluster != "" || len(found.Items) != 1 {

@@ -46,6 +46,7 @@ func newWard(t *testing.T) *ward {
 	c.Dashboard.Listen, c.Dashboard.TokenFile = config.Some(listen), config.Some(filepath.Join(dir, "dashboard.token"))
 	c.Relay.Instance, c.Relay.WriteLimits = "relay-1", false
 	c.Broker.Enabled, c.Broker.Dir, c.Broker.SegmentSize, c.Broker.Topics.Create = true, filepath.Join(dir, "broker"), 8*config.MiB, []string{"order.placed", "order.paid", "order.image"}
+	c.Cache.Dir = filepath.Join(dir, "cache")
 	c.Destinations = []config.Destination{{Name: "local", Kind: config.KindWaybillBroker}}
 	c.Routes = []config.Route{{Name: "all", Match: config.Match{Topic: "*"}, To: config.To{Destination: "local", Topic: "{topic}"}, Retry: c.Retry, OnDead: "block"}}
 	ctx, cancel := context.WithCancel(context.Background())

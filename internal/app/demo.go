@@ -226,6 +226,7 @@ func (d *demo) pages() (string, error) {
 	}
 	file := filepath.Join(dir, "dashboard.token")
 	d.config.Dashboard.TokenFile = config.Some(file)
+	d.config.Cache.Dir = filepath.Join(dir, "cache")
 	token, err := dashboard.Token(file)
 	if err != nil {
 		return "", err

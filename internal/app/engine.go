@@ -23,6 +23,7 @@ type engine struct {
 	instance string
 	store    *postgres.Store
 	relay    *relay.Relay
+	cache    *degraded // nil = none
 	log      *slog.Logger
 	onOpen   func() // a destination was opened; set before the relay runs, nil = nobody asks
 
@@ -65,12 +66,24 @@ func newEngine(c *config.Config, instance string, store *postgres.Store, events 
 	opt.OpenAfter, opt.ProbeInitial, opt.ProbeCap = c.Breaker.OpenAfter, c.Breaker.ProbeInitial, c.Breaker.ProbeCap
 	opt.ShutdownTimeout = c.Relay.ShutdownTimeout
 	opt.Routes = relayRoutes(c)
+	if c.Cache.Enabled {
+		e.cache = newDegraded(c, log)
+		opt.Cache = e.cache.begin
+	}
 	for i := range c.Destinations {
 		opt.Destinations = append(opt.Destinations, e.destination(&c.Destinations[i], bundled))
 	}
 	var err error
 	e.relay, err = relay.New(opt)
 	return e, err
+}
+
+// run works the outbox until ctx ends.
+func (e *engine) run(ctx context.Context) error {
+	if e.cache != nil {
+		defer e.cache.end()
+	}
+	return e.relay.Run(ctx)
 }
 
 // opened pins which cluster the destination's name stands for, and asks whether that broker keeps its promise.

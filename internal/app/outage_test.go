@@ -67,6 +67,7 @@ func TestOutageCostsNoAttemptAndLeavesTheOtherDestinationAlone_D4_E21(t *testing
 	if n := ask[int](r, `SELECT (SELECT count(*) FROM outbox.message_held) + (SELECT count(*) FROM outbox.attempt)`); n != 0 {
 		t.Errorf("%d messages were held or charged", n)
 	}
+	eventually(t, "the degraded cache has them", func() bool { return r.cached("kafka") > 100 })
 	if err := k.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -74,6 +75,7 @@ func TestOutageCostsNoAttemptAndLeavesTheOtherDestinationAlone_D4_E21(t *testing
 	l.stop()
 	r.drained()
 	eventually(t, "the breaker is closed", func() bool { state, _ := r.said("kafka"); return state == relay.DestinationClosed })
+	eventually(t, "the cache is empty", func() bool { return r.cached("kafka") == 0 })
 	if n := ask[int](r, `SELECT count(*) FROM outbox.attempt`); n != 0 {
 		t.Errorf("%d attempts were charged", n)
 	}
@@ -198,4 +200,15 @@ func readSentIDs(r *rig, topic string) (ids []int64, err error) {
 	err = r.pool.QueryRow(r.t.Context(), `SELECT coalesce(array_agg(id), '{}') FROM outbox.message_log m WHERE topic = $1
 		AND NOT EXISTS (SELECT FROM outbox.message_pending p WHERE p.id = m.id) AND NOT EXISTS (SELECT FROM outbox.message_held h WHERE h.id = m.id)`, topic).Scan(&ids)
 	return ids, err
+}
+
+// cached is how many messages of a destination the owner reports to be in its degraded cache.
+func (r *rig) cached(destination string) int {
+	r.t.Helper()
+	o, err := r.people().Overview(r.t.Context())
+	if err != nil {
+		return -1
+	}
+	st, _ := o.Destination(destination)
+	return st.Cached
 }

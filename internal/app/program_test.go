@@ -43,7 +43,7 @@ func (r *rig) launch(instance string) *program {
 	}
 	dir := r.t.TempDir()
 	file := filepath.Join(dir, "config.yaml")
-	if err := os.WriteFile(file, r.yaml(instance), 0o600); err != nil {
+	if err := os.WriteFile(file, r.yaml(instance, filepath.Join(dir, "cache")), 0o600); err != nil {
 		r.t.Fatal(err)
 	}
 	p := &program{t: r.t, name: instance, log: filepath.Join(dir, "log")}
@@ -69,7 +69,7 @@ func (r *rig) launch(instance string) *program {
 }
 
 // yaml writes what a test changes of the configuration.
-func (r *rig) yaml(instance string) []byte {
+func (r *rig) yaml(instance, cache string) []byte {
 	c := r.config
 	text := fmt.Appendf(nil, `version: 1
 name: test
@@ -84,8 +84,9 @@ relay:
 metrics: { listen: "127.0.0.1:0" }
 dashboard: { listen: none }
 breaker: { probe_cap: 1s }
+cache: { dir: %q }
 destinations:
-`, instance, c.Relay.Lease, c.Relay.WriteTimeout, c.Relay.TCPUserTimeout, c.Relay.Quarantine, c.Relay.WriteLimits)
+`, instance, c.Relay.Lease, c.Relay.WriteTimeout, c.Relay.TCPUserTimeout, c.Relay.Quarantine, c.Relay.WriteLimits, cache)
 	for _, d := range c.Destinations {
 		if d.Kind == config.KindRocketMQ {
 			servers, _ := json.Marshal(d.RocketMQ.NameServers)

@@ -55,6 +55,7 @@ func newRig(t *testing.T, url string, k *testservices.Cluster) *rig {
 	c.Database.URL, c.Database.Timeouts.Connect = config.SecretText(url), 2*time.Second
 	r.lease(15*time.Second, 2*time.Second, 4*time.Second) // on a busy machine a shorter one is lost, which allows repeats
 	c.Breaker.ProbeCap = time.Second
+	c.Cache.Dir = t.TempDir() // of all its relays: each has a folder there
 	r.destination("kafka", k)
 	c.Routes = []config.Route{r.route("all", "*", "kafka")}
 	t.Cleanup(func() { r.stopAll() })

@@ -81,7 +81,7 @@ func Run(ctx context.Context, o RunOptions) error {
 		return err
 	}
 	defer chores.stop()
-	return e.relay.Run(ctx)
+	return e.run(ctx)
 }
 
 func logOptions(c *config.Config, instance string) telemetry.LogOptions {

@@ -3,6 +3,7 @@ package app
 import (
 	"bytes"
 	"context"
+	"path/filepath"
 	"strings"
 	"sync"
 )
@@ -15,7 +16,7 @@ type runningRelay struct {
 // start runs a relay as `waybill run` does; instance names it. It ends with the test at the latest.
 func (r *rig) start(instance string) *runningRelay {
 	c := *r.config
-	c.Relay.Instance = instance
+	c.Relay.Instance, c.Cache.Dir = instance, filepath.Join(r.config.Cache.Dir, instance)
 	ctx, cancel := context.WithCancel(context.Background())
 	log, done := &logBuffer{}, make(chan error, 1)
 	go func() { done <- Run(ctx, RunOptions{Config: &c, LogTo: log, Version: "test", Broker: r.broker}) }()

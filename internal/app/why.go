@@ -209,6 +209,9 @@ func (s *Snapshot) whyDestination(a *Answer, name string) {
 	case relay.DestinationOpen:
 		a.is(WhyBreakerOpen, st.Since)
 		a.say("%s cannot be reached or does not answer: %s", name, orUnknown(st.Detail))
+		if st.Cached > 0 {
+			a.say("%d of its messages wait in the degraded cache of %s, the others in the table", st.Cached, by)
+		}
 		a.do("nothing, unless it says so above: it is probed, messages wait and lose no attempt, and leave in order when it is back")
 	case relay.DestinationConfig:
 		a.is(WhyConfig, st.Since)

@@ -80,7 +80,7 @@ func (r *relays) launch(s *slot, at int) error {
 	s.kill, s.next, s.asked = s.next, "", false
 	s.instance = fmt.Sprintf("%s-r%d-%d", r.name, at, r.starts)
 	config := filepath.Join(r.dir, fmt.Sprintf("%s-r%d.yaml", r.name, at))
-	if err := os.WriteFile(config, r.config(s.instance), 0o600); err != nil {
+	if err := os.WriteFile(config, r.config(s.instance, strings.TrimSuffix(config, ".yaml")+"-cache"), 0o600); err != nil {
 		return err
 	}
 	cmd := exec.Command(r.binary, "run", "--config", config)
@@ -99,7 +99,7 @@ func (r *relays) launch(s *slot, at int) error {
 }
 
 // config is the config.yaml of one relay: the tuning of the run, and no write limits, so that poisoned messages reach the broker.
-func (r *relays) config(instance string) []byte {
+func (r *relays) config(instance, cache string) []byte {
 	t := r.tuning
 	brokers, err := json.Marshal(r.brokers)
 	if err != nil {
@@ -119,6 +119,7 @@ relay:
   shutdown_timeout: 5s
 retry: { initial: %s, cap: 2s, max_attempts: %d }
 breaker: { probe_cap: 500ms }
+cache: { dir: %q, min_free: 1MiB }
 destinations:
   kafka:
     kind: kafka
@@ -130,7 +131,7 @@ routes:
 metrics: { listen: "127.0.0.1:0" }
 dashboard: { listen: none }
 logs: { level: info }
-`, r.name, instance, ms(t.Lease), ms(t.Write), ms(t.Write), ms(t.Quarantine), t.SettleBatches, ms(t.RetryInitial), t.MaxAttempts, brokers, t.Batch, ms(t.Publish), ms(t.Publish/2))
+`, r.name, instance, ms(t.Lease), ms(t.Write), ms(t.Write), ms(t.Quarantine), t.SettleBatches, ms(t.RetryInitial), t.MaxAttempts, cache, brokers, t.Batch, ms(t.Publish), ms(t.Publish/2))
 }
 
 func ms(d time.Duration) string { return fmt.Sprintf("%dms", d.Milliseconds()) }

@@ -15,6 +15,7 @@ type Config struct {
 	Retry        Retry         `key:"retry" help:"retries of unknown outcomes, for every route that does not say otherwise; rejected is dead at once, an outage costs nothing"`
 	OnDead       string        `key:"on_dead" enum:"block|skip" help:"what the later messages of a key do when one is dead: wait for a person, or go on"`
 	Breaker      Breaker       `key:"breaker" help:"when a destination is left alone and how it is probed"`
+	Cache        Cache         `key:"cache" restart:"true" help:"the degraded cache: where claimed messages of a broker that is down wait, on a local disk"`
 	Destinations []Destination `key:"destinations" keyed:"Name" required:"true" help:"the brokers, by name; no key for acks: the weaker setting would break the promise"`
 	Routes       []Route       `key:"routes" required:"true" help:"topic to destination: the first that matches wins; the last should match everything"`
 	RouteTests   []RouteTest   `key:"route_tests" help:"examples that config check runs against the routes"`
@@ -102,6 +103,14 @@ type Breaker struct {
 	ProbeCap     time.Duration `key:"probe_cap" min:"1ms" max:"1h" help:"longest pause between probes; there is no maximum elapsed time"`
 }
 
+// Cache configures the degraded cache.
+type Cache struct {
+	Enabled  bool   `key:"enabled" restart:"true" help:"keep messages of a broker that is down on this disk; without it they wait in the table alone"`
+	Dir      string `key:"dir" restart:"true" help:"its folder, of this relay alone; deleting it at any moment loses no message"`
+	MaxBytes Size   `key:"max_bytes" min:"64MiB" max:"1024GiB" restart:"true" help:"from there on it refuses, and the table alone goes on"`
+	MinFree  Size   `key:"min_free" min:"1MiB" max:"1024GiB" restart:"true" help:"what stays free on the file system; below it the cache refuses"`
+}
+
 // Retention says how long what is done stays.
 type Retention struct {
 	Sent OrNone[time.Duration] `key:"sent" min:"1m" max:"3650d" help:"how long sent messages stay readable, and a discard can be taken back; none: for ever"`
@@ -138,6 +147,7 @@ func Default() *Config {
 		OnDead:    "block",
 		Breaker:   Breaker{OpenAfter: 3, ProbeInitial: 250 * time.Millisecond, ProbeCap: 30 * time.Second},
 		Retention: Retention{Sent: Some(72 * time.Hour)},
+		Cache:     Cache{Enabled: true, Dir: "/var/lib/waybill/cache", MaxBytes: 4 * GiB, MinFree: GiB},
 		Broker:    DefaultBroker(),
 		Dashboard: DefaultDashboard(),
 		Metrics:   Metrics{Listen: "127.0.0.1:9464", Path: "/metrics", TopicsMax: 100},

@@ -15,6 +15,7 @@ type gauges struct {
 
 	owner, epoch, lease, lag, holes, holeAge, closed, ahead, pending *prometheus.Desc
 	messages, age, up, breaker, paused, behind, queued, inFlight     *prometheus.Desc
+	cached, cachedBytes, cacheFull                                   *prometheus.Desc
 	stuck, drain, partitions, retention, connections, transaction    *prometheus.Desc
 	bytes, live, dead                                                *prometheus.Desc
 }
@@ -42,6 +43,9 @@ func newGauges(t *Telemetry) *gauges {
 	g.paused = d("destination_paused", "1 while something must be changed before the destination, or one of its topics, goes on.", "destination", "reason")
 	g.behind = d("lanes_behind", "Lanes whose queue was dropped and that the catch-up reader feeds.", "destination")
 	g.queued = d("messages_queued", "Messages that wait in lanes.", "destination")
+	g.cached = d("cache_messages", "Messages in the degraded cache, which are pending too.", "destination")
+	g.cachedBytes = d("cache_bytes", "Bytes of them on the disk.", "destination")
+	g.cacheFull = d("cache_full", "1 while the degraded cache takes nothing more of the destination.", "destination")
 	g.inFlight = d("messages_in_flight", "Messages handed to the broker and not answered.", "destination")
 	g.stuck = d("stuck_messages", "Messages that are dead or blocked; without destination those that are pending for longer than relay.stuck_after, 10001 = more than 10000.", "destination")
 	g.drain = d("estimated_drain_seconds", "Time until the backlog has gone at the rate at which it shrinks; 0 = it keeps up, +Inf = it does not shrink.")
@@ -100,6 +104,9 @@ func (g *gauges) destination(set func(*prometheus.Desc, float64, ...string), nam
 	set(g.behind, float64(d.LanesBehind), name)
 	set(g.queued, float64(d.Queued), name)
 	set(g.inFlight, float64(d.InFlight), name)
+	set(g.cached, float64(d.Cached), name)
+	set(g.cachedBytes, float64(d.CachedBytes), name)
+	set(g.cacheFull, one(!d.CacheFull.IsZero()), name)
 }
 
 func state(st relay.Status, name string) relay.DestinationState {

@@ -1,0 +1,88 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/waybillmq/waybill/internal/broker/vfs"
+	"github.com/waybillmq/waybill/internal/config"
+	"github.com/waybillmq/waybill/internal/spool"
+	"github.com/waybillmq/waybill/relay"
+)
+
+// degraded is the degraded cache of this process: one folder, opened by its first ownership.
+type degraded struct {
+	cfg spool.Config
+	log *slog.Logger
+
+	mu    sync.Mutex
+	spool *spool.Spool // nil = not open
+	stop  func() error // ends it
+}
+
+func newDegraded(c *config.Config, log *slog.Logger) *degraded {
+	return &degraded{cfg: spool.Config{FS: vfs.OS{}, Dir: c.Cache.Dir, MaxBytes: int64(c.Cache.MaxBytes), MinFree: int64(c.Cache.MinFree)}, log: log}
+}
+
+// begin gives an ownership its cache; it is the Cache of relay.Options. One that has failed is opened anew.
+func (d *degraded) begin(lease relay.Lease) (relay.Cache, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for again := false; ; again = true {
+		if d.spool != nil && d.spool.Status().Closed != nil {
+			d.close()
+		}
+		if d.spool == nil {
+			if err := d.open(lease); err != nil {
+				return nil, fmt.Errorf("%w; messages of a broker that is down wait in the table alone", err)
+			}
+		}
+		_, err := d.spool.Begin(lease.Generations)
+		switch {
+		case err == nil:
+			return d.spool, nil
+		case again:
+			return nil, err
+		}
+		d.close()
+	}
+}
+
+func (d *degraded) open(lease relay.Lease) error {
+	s, found, err := spool.Open(d.cfg, spool.Owner{System: lease.System, Generations: lease.Generations, Epoch: lease.Epoch, Claimed: lease.Claimed})
+	if err != nil {
+		return err
+	}
+	if found.Aside != "" {
+		d.log.Warn("the folder of the degraded cache was of another outbox and is set aside; delete it when nobody needs it", "folder", found.Aside, "why", found.Why)
+	}
+	if found.Damage != nil {
+		d.log.Warn("the degraded cache was damaged; its messages come from the table, the acks that can be read are kept", "folder", found.Quarantine, "damage", found.Damage)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	d.spool, d.stop = s, func() error { cancel(); return <-ended }
+	return nil
+}
+
+// close ends the cache, if it is open. The caller holds mu.
+func (d *degraded) close() {
+	if d.spool == nil {
+		return
+	}
+	if err := d.stop(); err != nil && !errors.Is(err, relay.ErrCacheClosed) {
+		d.log.Warn("the degraded cache has ended with an error; nothing is lost by it", "err", err)
+	}
+	d.spool = nil
+}
+
+// end is close for the end of the process.
+func (d *degraded) end() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.close()
+}
