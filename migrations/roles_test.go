@@ -88,6 +88,19 @@ var rights = []struct{ sql, may string }{
 	{"SELECT outbox.adopt('kafka-a', 'cluster', 'a', 'r')", "operator"},
 	{"SELECT outbox.adopt_database(true, true, 'a', 'r')", ""},
 	{"SELECT outbox.release_next('{t}', '{k}')", ""},
+	{"SELECT outbox.plan('retry', 'state:dead', 'a')", "operator"},
+	{"SELECT outbox.plan_items(2, '{3}')", "operator"},
+	{"SELECT outbox.plan_ready(2)", "operator"},
+	{"SELECT outbox.start(1, 'a', 'r', true, NULL, 0.05)", "operator"},
+	{"SELECT outbox.steer(1, 'stop', 'a', 'r')", "operator"},
+	{"SELECT outbox.operation_step(1, 1, 10, 0)", "relay"},
+	{"SELECT outbox.operation_judge(1)", "relay"},
+	{"SELECT outbox.operation_end(1, 'done', NULL)", "relay"},
+	{"SELECT outbox.operation_sweep('30 days', 10)", "relay"},
+	{"SELECT * FROM outbox.operation, outbox.operation_item", "relay viewer operator"},
+	{"UPDATE outbox.operation SET state = 'running'", ""},
+	{"INSERT INTO outbox.operation_item (operation_id, id, state) VALUES (1, 4, 'dead')", ""},
+	{"DELETE FROM outbox.operation_item", ""},
 	{"SELECT * FROM outbox.activity", "relay operator"},
 	{"INSERT INTO outbox.activity (id, actor, via, action, prev_hash, hash) VALUES (9, 'a', 'cli', 'x', '', '')", ""},
 	{"UPDATE outbox.activity SET actor = 'b'", ""},
@@ -102,7 +115,8 @@ func TestRoles(t *testing.T) {
 	eachOutbox(t, func(t *testing.T, url string, conn *pgx.Conn) {
 		do(t, conn, "SELECT outbox.publish('t', '{}', 'k') FROM generate_series(1, 4)")
 		do(t, conn, `DELETE FROM outbox.message_pending WHERE id IN (3, 4); INSERT INTO outbox.message_held (id, state, topic, key) VALUES (3, 'dead', 't', 'k');
-			INSERT INTO outbox.message_discarded (id, activity_id, attempts) VALUES (4, 1, 0)`)
+			INSERT INTO outbox.message_discarded (id, activity_id, attempts) VALUES (4, 1, 0);
+			INSERT INTO outbox.operation (action, filter, state, actor, via) VALUES ('retry', '', 'planned', 'a', 'cli'), ('retry', '', 'planning', 'a', 'cli')`)
 		cells := 0
 		for _, role := range roles {
 			as := connect(t, login(t, conn, url, role, map[bool]string{false: "IN ROLE outbox_" + role}[role == "nobody"]))

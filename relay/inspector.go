@@ -41,6 +41,16 @@ type Inspector interface {
 	// Activity lists what people did, newest first, below the row `before` (0 = from the newest), at most limit rows, capped to MaxPage. ErrDenied: the login
 	// may not read the activity log.
 	Activity(ctx context.Context, before int64, limit int) ([]ActivityRow, error)
+
+	// Operations lists plans and operations, newest first, below the id `before` (0 = from the newest), at most limit rows, capped to MaxPage; without what their
+	// plans counted.
+	Operations(ctx context.Context, before OperationID, limit int) ([]Operation, error)
+
+	// Operation returns one of them, whole.
+	Operation(ctx context.Context, id OperationID) (Operation, error)
+
+	// OperationItems lists the messages of an operation above the id `after`, lowest first, at most limit rows, capped to MaxPage; of one outcome, "" = all.
+	OperationItems(ctx context.Context, id OperationID, outcome string, after ID, limit int) ([]OperationItem, error)
 }
 
 // MaxPage is the most rows of a list, DefaultPage the usual number.

@@ -13,7 +13,7 @@ import (
 )
 
 // Operator carries out people's acts by the functions of the schema, each in a transaction of its own and under the limits that let no act hold a message for
-// longer than a second. It implements relay.Operator. Safe for concurrent use.
+// longer than a second. It implements relay.Operator and relay.Planner. Safe for concurrent use.
 type Operator struct {
 	pool   *pgxpool.Pool
 	sql    func(string) string
@@ -24,12 +24,14 @@ const (
 	actTries = 3
 	actPause = 500 * time.Millisecond // the tries of one act end within 5 s: each waits 500 ms for a lock and runs 1 s at most
 	actLimit = 5 * time.Second
+
+	operatorConnections = 2 // an act never waits for a plan that is being made
 )
 
-// OpenOperator makes the connection at the first act. Of cfg it uses URL, Schema and ConnectTimeout. The login needs what role outbox_operator may; a login
+// OpenOperator makes the connections when they are first needed. Of cfg it uses URL, Schema and ConnectTimeout. The login needs what role outbox_operator may; a login
 // that is a member without inheriting takes the role.
 func OpenOperator(cfg Config) (*Operator, error) {
-	p, err := peoplePool(cfg, "operator", "operator", 1, map[string]string{
+	p, err := peoplePool(cfg, "operator", "operator", operatorConnections, map[string]string{
 		"statement_timeout": "1000", "lock_timeout": "500", "idle_in_transaction_session_timeout": "1000", "synchronous_commit": "on"})
 	if err != nil {
 		return nil, err
@@ -37,7 +39,7 @@ func OpenOperator(cfg Config) (*Operator, error) {
 	return &Operator{pool: p.pool, sql: p.sql, schema: p.schema}, nil
 }
 
-// Close ends the connection after a running act has ended.
+// Close ends the connections after running acts have ended.
 func (o *Operator) Close() { o.pool.Close() }
 
 // Retry implements relay.Operator.
@@ -55,25 +57,34 @@ func (o *Operator) Discard(ctx context.Context, ids []relay.ID, act relay.Act) (
 	return o.act(ctx, "discard", ids, act)
 }
 
-// act calls one function, again when it met somebody's lock: then the database undid everything.
-func (o *Operator) act(ctx context.Context, name string, ids []relay.ID, act relay.Act) (relay.Acted, error) {
+// act calls one function.
+func (o *Operator) act(ctx context.Context, name string, ids []relay.ID, act relay.Act) (acted relay.Acted, err error) {
 	if n := len(ids); n < 1 || n > relay.MaxActed {
 		return relay.Acted{}, fmt.Errorf("%s: %d messages: one act takes 1 to %d", name, n, relay.MaxActed)
 	}
+	err = o.again(ctx, name, func(ctx context.Context) error {
+		acted, err = o.once(ctx, name, ids, act)
+		return err
+	})
+	return acted, err
+}
+
+// again does something once more when it met somebody's lock: then the database undid everything.
+func (o *Operator) again(ctx context.Context, name string, do func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, actLimit)
 	defer cancel()
 	for try := 1; ; try++ {
-		acted, err := o.once(ctx, name, ids, act)
+		err := do(ctx)
 		if !inTheWay(err) {
-			return acted, personError(name, o.schema, "operator", err)
+			return personError(name, o.schema, "operator", err)
 		}
 		if try == actTries {
-			return relay.Acted{}, fmt.Errorf("%s: %w", name, relay.ErrBusy)
+			return fmt.Errorf("%s: %w", name, relay.ErrBusy)
 		}
 		select {
 		case <-time.After(actPause):
 		case <-ctx.Done():
-			return relay.Acted{}, fmt.Errorf("%s: %w", name, relay.ErrBusy)
+			return fmt.Errorf("%s: %w", name, relay.ErrBusy)
 		}
 	}
 }
@@ -88,16 +99,17 @@ func inTheWay(err error) bool {
 }
 
 func (o *Operator) once(ctx context.Context, name string, ids []relay.ID, act relay.Act) (a relay.Acted, err error) {
-	var reason, address *string
-	if act.Reason != "" {
-		reason = &act.Reason
-	}
-	if act.Address != "" {
-		address = &act.Address
-	}
 	err = o.pool.QueryRow(ctx, o.sql(`SELECT activity_id, requested, changed, sending, other, missing, unchanged FROM outbox.`+name+`($1::bigint[], $2, $3, $4, $5)`),
-		ids, act.Actor, reason, act.Via, address).Scan(&a.Activity, &a.Requested, &a.Changed, &a.Sending, &a.Other, &a.Missing, &a.Unchanged)
+		ids, act.Actor, null(act.Reason), act.Via, null(act.Address)).Scan(&a.Activity, &a.Requested, &a.Changed, &a.Sending, &a.Other, &a.Missing, &a.Unchanged)
 	return a, err
+}
+
+// null is what the database takes for "not given".
+func null(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
 }
 
 var _ relay.Operator = (*Operator)(nil)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -66,9 +67,46 @@ func TestPeoplesRights(t *testing.T) {
 		if _, err := o.Retry(t.Context(), []relay.ID{6}, act); !errors.Is(err, c.discards) {
 			t.Errorf("%s retries: %v, want %v", c.name, err, c.discards)
 		}
+		if _, err := i.Operations(t.Context(), 0, 0); !errors.Is(err, c.reads) {
+			t.Errorf("%s lists operations: %v", c.name, err)
+		}
+		plan, err := o.Plan(t.Context(), relay.PlanRequest{Action: relay.PlanRetry, Filter: relay.Filter{Terms: []relay.Term{{Name: "id", Op: ':', Values: []string{"6", "own-7"}}}}}, act)
+		if err == nil {
+			err = errors.Join(o.Start(t.Context(), plan.ID, relay.DefaultPace(), act), o.Steer(t.Context(), plan.ID, relay.Pause, act))
+		}
+		if !errors.Is(err, c.discards) || err != nil && c.discards == nil {
+			t.Errorf("%s plans, starts and pauses: %v, want %v", c.name, err, c.discards)
+		}
+		if c.name == "p_relay" {
+			runsOperations(t, d, cfg)
+		}
 		i.Close()
 		o.Close()
 	}
+}
+
+// runsOperations: the relay's login runs what an operator started, and has no other right to it.
+func runsOperations(t *testing.T, d *desk, cfg Config) {
+	t.Helper()
+	s, err := Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	o := d.plan(t, relay.PlanRetry, "id:6")
+	if err := d.operator.Start(t.Context(), o.ID, relay.DefaultPace(), byAna); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := s.StepOperation(t.Context(), &o, relay.Move{Act: 5, Step: 1}); err != nil || n != 1 {
+		t.Errorf("a step: %d, %v", n, err)
+	}
+	if _, err := s.JudgeOperation(t.Context(), o.ID); err != nil {
+		t.Error(err)
+	}
+	if err := errors.Join(s.EndOperation(t.Context(), o.ID, relay.OperationDone, ""), s.SweepOperations(t.Context(), time.Hour)); err != nil {
+		t.Error(err)
+	}
+	s.RestOperations()
 }
 
 func TestPeopleWithoutSchema(t *testing.T) {

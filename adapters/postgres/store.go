@@ -40,10 +40,11 @@ type Config struct {
 // Store is one outbox in PostgreSQL. It implements relay.Store and relay.Waker. It opens a connection for each kind of work when that is first asked for,
 // and mends it by itself. Methods are safe for concurrent use; calls that share a connection wait for each other.
 type Store struct {
-	cfg    Config
-	sql    func(string) string // puts the schema's name in
-	lease  *session
-	keeper *session // housekeeping; no lease is needed for it
+	cfg     Config
+	sql     func(string) string // puts the schema's name in
+	lease   *session
+	keeper  *session // housekeeping; no lease is needed for it
+	stepper *session // operations; there only while one runs
 
 	mu     sync.Mutex
 	owned  *ownership // the last Acquire; nil before, and after Release
@@ -95,7 +96,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	s := &Store{cfg: cfg, sql: func(q string) string { return strings.ReplaceAll(q, "outbox.", cfg.Schema+".") }}
 	s.live, s.stop = context.WithCancel(context.Background())
-	s.lease, s.keeper = s.newSession("lease", 0), s.newSession("housekeeper", 0)
+	s.lease, s.keeper, s.stepper = s.newSession("lease", 0), s.newSession("housekeeper", 0), s.newSession("operations", 0)
 	if err := s.checkServer(ctx); err != nil {
 		s.stop()
 		return nil, explain("open", err)
@@ -135,7 +136,7 @@ func (c *Config) fill() {
 	}
 }
 
-// ConnConfig returns how a connection for one kind of work is made: "lease", "reader", "claimer", "settler", "listener", "housekeeper", each with its
+// ConnConfig returns how a connection for one kind of work is made: "lease", "reader", "claimer", "settler", "listener", "housekeeper", "operations", each with its
 // timeouts, planner settings and level of synchronous_commit. The password is not part of any error.
 func (c Config) ConnConfig(role string) (*pgx.ConnConfig, error) {
 	c.fill()
@@ -174,6 +175,8 @@ func settings(role string, most time.Duration) map[string]string {
 		m["synchronous_commit"] = "off"
 	case "housekeeper":
 		m["statement_timeout"], m["lock_timeout"] = "60000", "200"
+	case "operations":
+		m["statement_timeout"], m["lock_timeout"], m["random_page_cost"] = "1000", "500", "1.1"
 	}
 	switch role {
 	case "reader", "claimer", "settler":
@@ -218,6 +221,7 @@ func (s *Store) Close() {
 	}
 	s.lease.close()
 	s.keeper.close()
+	s.stepper.close()
 	s.wakers.Wait()
 }
 

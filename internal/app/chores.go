@@ -86,6 +86,7 @@ func startChores(e *engine, tel *telemetry.Telemetry, log *slog.Logger, version 
 		}
 	}
 	c.wg.Go(c.afterOpen)
+	c.wg.Go(c.operate)
 	cron.Start()
 	return c, nil
 }
@@ -186,19 +187,20 @@ func (c *chores) keep(ctx context.Context) error {
 	if !ends {
 		span = 30 * 24 * time.Hour
 	}
+	swept := c.e.store.SweepOperations(ctx, operationsKeep)
 	ahead, err := c.e.store.AddPartitions(ctx, span)
 	if err == nil && ahead < 1 {
 		c.log.Warn("no partition lies ahead: an open transaction that has read the log, such as a dump, is in the way; messages go to the default partition meanwhile")
 	}
 	if !ends {
-		return err
+		return errors.Join(err, swept)
 	}
 	dropped, dropErr := c.e.store.Retain(ctx, keep)
 	c.tel.PartitionsDropped(len(dropped))
 	if len(dropped) > 0 {
 		c.log.Info("dropped partitions of sent messages", "count", len(dropped))
 	}
-	return errors.Join(err, dropErr)
+	return errors.Join(err, dropErr, swept)
 }
 
 // count feeds the metrics that only the database knows, and says what is unsafe among the brokers' settings that were read last.

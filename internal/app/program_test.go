@@ -93,6 +93,10 @@ destinations:
 			text = fmt.Appendf(text, "  %s: { kind: rocketmq, name_servers: %s, transactional: %t }\n", d.Name, servers, d.RocketMQ.Transactional)
 			continue
 		}
+		if d.Kind == config.KindWaybillBroker {
+			text = fmt.Appendf(text, "  %s: { kind: waybillbroker }\n", d.Name)
+			continue
+		}
 		brokers, _ := json.Marshal(d.Kafka.Brokers) // a list of strings
 		text = fmt.Appendf(text, "  %s: { kind: kafka, brokers: %s, batch: { max_messages: %d }, timeouts: { connect: 2s, broker: 3s, publish: 5s } }\n", d.Name, brokers,
 			d.Kafka.Batch.MaxMessages)
@@ -100,6 +104,10 @@ destinations:
 	text = append(text, "routes:\n"...)
 	for _, route := range c.Routes {
 		text = fmt.Appendf(text, "  - { name: %s, match: { topic: %q }, to: { destination: %s } }\n", route.Name, route.Match.Topic, route.To.Destination)
+	}
+	if c.Broker.Enabled {
+		topics, _ := json.Marshal(c.Broker.Topics.Create)
+		text = fmt.Appendf(text, "broker: { enabled: true, dir: %q, segment_size: %dMiB, topics: { create: %s } }\n", c.Broker.Dir, c.Broker.SegmentSize/config.MiB, topics)
 	}
 	return text
 }
