@@ -58,34 +58,28 @@ func (s *consent) check(name app.ActName) error {
 	return nil
 }
 
-// applies are the states that an act applies to; by those of default a filter without a state of its own goes.
-var applies = map[app.ActName]struct{ all, byDefault []string }{
-	app.ActRetry:   {[]string{"dead", "retrying", "discarded"}, []string{"dead", "retrying"}},
-	app.ActSkip:    {[]string{"dead"}, []string{"dead"}},
-	app.ActDiscard: {[]string{"dead", "retrying", "blocked", "scheduled"}, []string{"dead", "retrying", "blocked", "scheduled"}},
-}
-
 const actHow = `
 
-- reads ids from standard input, one a line. --filter means every message that matches now, as of message list; the ids are fixed before anything
-is changed. A filter without a state means %s ones.
+- reads ids from standard input, one a line. --filter means every message that matches now, as of message list; a filter without a state means %s
+ones. Their ids are fixed and counted before anything is changed: a plan. Once confirmed it is an operation, which the relay that owns the outbox runs in short
+transactions: 10 messages first, then 100, then the rest, and it stops by itself when too many fail again. waybill operation shows and steers it.
 
 The plan is shown and confirmed first. Without a terminal and without --yes it is printed and nothing is changed (exit 4).`
 
 func newMessageAct(p *program, name app.ActName) *cobra.Command {
 	var s consent
-	var filter string
+	var b bulk
 	reason := " --reason 'test orders'"
 	if name == app.ActRetry {
 		reason = ""
 	}
 	c := &cobra.Command{Use: string(name) + " ID… | - | --filter FILTER", Short: actHelp[name], Long: actHelp[name] + ".\n" + actEffect[name] +
-		fmt.Sprintf(actHow, strings.Join(applies[name].byDefault, ", ")),
+		fmt.Sprintf(actHow, usualStates(name)),
 		Example: fmt.Sprintf("  waybill message %[1]s 1048813%[2]s\n  waybill message %[1]s --filter 'topic:order.* class:too_large age>1h' --dry-run", name, reason)}
 	s.flags(c, name != app.ActRetry)
-	c.Flags().StringVar(&filter, "filter", "", "every message that matches, such as 'topic:order.* class:too_large age>1h'")
+	b.flags(c, name)
 	c.RunE = p.doWithin(bulkLimit, func(ctx context.Context, args []string) error {
-		f, err := actFilter(name, filter, args)
+		f, err := b.parse(args)
 		if err != nil {
 			return err
 		}
@@ -100,12 +94,10 @@ func newMessageAct(p *program, name app.ActName) *cobra.Command {
 			if err := people.CheckSchema(ctx); err != nil {
 				return err
 			}
-			var pl *plan
 			if len(f.Terms) > 0 {
-				pl, err = filterPlan(ctx, people, name, f)
-			} else {
-				pl, err = makePlan(ctx, people, name, refs)
+				return p.bulk(ctx, people, name, f, b, s)
 			}
+			pl, err := makePlan(ctx, people, name, refs)
 			if err != nil {
 				return err
 			}
@@ -113,43 +105,6 @@ func newMessageAct(p *program, name app.ActName) *cobra.Command {
 		})
 	})
 	return c
-}
-
-// actFilter reads --filter, which stands alone; the zero Filter means that there is none.
-func actFilter(name app.ActName, text string, args []string) (relay.Filter, error) {
-	f, err := relay.ParseFilter(text)
-	switch {
-	case err != nil:
-		return f, usage(err.Error())
-	case len(f.Terms) > 0 && len(args) > 0:
-		return f, usage("ids or --filter, not both")
-	case len(f.Terms) == 0 && len(args) == 0:
-		return f, usage("which messages? give ids, - for ids from standard input, or --filter")
-	case len(f.Terms) > 0 && !slices.ContainsFunc(f.Terms, func(t relay.Term) bool { return t.Name == "state" && !t.Not }):
-		f.Terms = append(f.Terms, relay.Term{Name: "state", Op: ':', Values: applies[name].byDefault})
-	}
-	return f, nil
-}
-
-// filterPlan fixes which messages match now.
-func filterPlan(ctx context.Context, people *app.People, act app.ActName, f relay.Filter) (*plan, error) {
-	pl := &plan{act: act, states: map[string]int{}}
-	for before := relay.ID(0); ; {
-		list, err := people.Messages(ctx, f, before, relay.MaxPage)
-		if err != nil {
-			return nil, err
-		}
-		for _, m := range list.Items {
-			pl.add(m)
-		}
-		if len(pl.ids) > maxRefs {
-			return nil, usage(fmt.Sprintf("more than %d messages match; narrow the filter, and do it in several steps", maxRefs))
-		}
-		if before = list.Next; before == 0 {
-			slices.Sort(pl.ids)
-			return pl, nil
-		}
-	}
 }
 
 // refs returns the ids of the command line, or of standard input for "-".
@@ -210,8 +165,8 @@ func makePlan(ctx context.Context, people *app.People, act app.ActName, refs []s
 func (pl *plan) add(m relay.MessageRow) {
 	pl.ids = append(pl.ids, m.ID)
 	pl.states[stateOf(m)]++
-	switch {
-	case !slices.Contains(applies[pl.act].all, stateOf(m)):
+	switch all, _ := relay.Applies(string(pl.act)); {
+	case !slices.Contains(all, stateOf(m)):
 	case pl.act == app.ActSkip && (m.Passed || m.Key == ""):
 		pl.passed++
 	default:

@@ -45,6 +45,7 @@ func exitCode(err error) int {
 	var own *exitError
 	var problems config.Problems
 	var wrong *relay.ConfigError
+	var state *relay.StateError
 	switch {
 	case errors.As(err, &own):
 		return own.code
@@ -52,7 +53,8 @@ func exitCode(err error) int {
 		return exitConfig
 	case errors.Is(err, relay.ErrNotFound):
 		return exitNotFound
-	case errors.Is(err, relay.ErrDenied), errors.Is(err, relay.ErrBusy), errors.Is(err, migrations.ErrUnsent), errors.Is(err, migrations.ErrNothingToAdopt):
+	case errors.Is(err, relay.ErrDenied), errors.Is(err, relay.ErrBusy), errors.Is(err, migrations.ErrUnsent), errors.Is(err, migrations.ErrNothingToAdopt),
+		errors.Is(err, relay.ErrTooMany), errors.As(err, &state):
 		return exitRefused
 	case errors.Is(err, context.DeadlineExceeded):
 		return exitTimedOut

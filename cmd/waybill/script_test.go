@@ -60,7 +60,7 @@ func TestScripts(t *testing.T) {
 					e.Setenv("KEY", "k\x1b[31m") // a key with a control character
 					return nil
 				},
-				Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "sql": runSQL, "normal": normal, "listen": listen, "fillcache": fillCache, "rot": rot},
+				Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "sql": runSQL, "normal": normal, "listen": listen, "fillcache": fillCache, "rot": rot, "owner": owner},
 			})
 		})
 	}
@@ -167,4 +167,39 @@ func rot(ts *testscript.TestScript, _ bool, args []string) {
 	b[0] ^= 1
 	_, err = f.WriteAt(b, at)
 	ts.Check(errors.Join(err, f.Close()))
+}
+
+// owner runs operations, as a relay does whose broker takes everything, until the script ends.
+func owner(ts *testscript.TestScript, _ bool, _ []string) {
+	ctx, cancel := context.WithCancel(context.Background())
+	conn, err := pgx.Connect(ctx, ts.Getenv("DB"))
+	ts.Check(err)
+	ended := make(chan error, 1)
+	go func() {
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			for _, sql := range []string{`SELECT outbox.operation_step(id, 1, 500, handled) FROM outbox.operation WHERE state = 'running' AND handled < total`,
+				`DELETE FROM outbox.message_held WHERE state = 'retrying' AND topic LIKE 'bulk.%'`, `SELECT outbox.operation_judge(id) FROM outbox.operation WHERE state = 'running'`,
+				`SELECT outbox.operation_end(id, 'done', NULL) FROM outbox.operation WHERE state = 'running' AND handled = total`} {
+				if _, err := conn.Exec(ctx, sql); err != nil {
+					ended <- err
+					return
+				}
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				ended <- nil
+				return
+			}
+		}
+	}()
+	ts.Defer(func() {
+		cancel()
+		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
+			ts.Logf("the owner: %v", err)
+		}
+		_ = conn.Close(context.Background()) // it may be closed already
+	})
 }

@@ -165,3 +165,46 @@ func age(now, t time.Time) string {
 	}
 	return fmt.Sprintf("%d d", int(d.Hours()/24))
 }
+
+type operationView struct {
+	ID          string            `json:"id"`
+	Action      string            `json:"action"`
+	Filter      string            `json:"filter"`
+	State       string            `json:"state"`
+	Cause       string            `json:"cause,omitempty"`
+	Actor       string            `json:"actor"`
+	Reason      string            `json:"reason,omitempty"`
+	Careful     bool              `json:"careful"`
+	Rate        int               `json:"rate,omitempty"`
+	StopAt      float64           `json:"stop_at"`
+	PlannedAt   time.Time         `json:"planned_at"`
+	ExpiresAt   time.Time         `json:"expires_at,omitzero"`
+	StartedAt   time.Time         `json:"started_at,omitzero"`
+	EndedAt     time.Time         `json:"ended_at,omitzero"`
+	Total       int               `json:"total"`
+	LeftOut     int               `json:"left_out"`
+	Handled     int               `json:"handled"`
+	Step        int               `json:"step"`
+	Sent        int               `json:"sent"`
+	FailedAgain int               `json:"failed_again"`
+	Waits       int               `json:"waits"`
+	Acted       int               `json:"acted"`
+	Changed     int               `json:"changed"`
+	Plan        relay.PlanSummary `json:"plan,omitzero"`
+}
+
+func viewOperation(o relay.Operation) operationView {
+	v := operationView{o.ID.String(), o.Action, o.Filter, string(o.State), o.Cause, o.Actor, o.Reason, o.Careful, o.Rate, o.StopAt, o.PlannedAt, o.ExpiresAt, o.StartedAt, o.EndedAt,
+		o.Total, o.LeftOut, o.Handled, o.Step, o.Sent, o.FailedAgain, o.Waits, o.Acted, o.Changed, o.Summary}
+	if o.State != relay.OperationPlanned {
+		v.ExpiresAt = time.Time{}
+	}
+	return v
+}
+
+type operationItemView struct {
+	ID      string `json:"id"`
+	State   string `json:"planned_as"`
+	Step    int    `json:"step"`
+	Outcome string `json:"outcome,omitempty"`
+}
