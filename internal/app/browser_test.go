@@ -106,7 +106,7 @@ func (p *tab) forgive(said string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.problems = slices.DeleteFunc(p.problems, func(problem string) bool {
-		return strings.Contains(problem, "evil.example") || strings.Contains(problem, "about:blank") || strings.Contains(problem, "403")
+		return strings.Contains(problem, "evil.example") || strings.Contains(problem, "about:blank") || strings.Contains(problem, "403") || strings.Contains(problem, said)
 	})
 }
 

@@ -18,6 +18,7 @@ type Options struct {
 	Version      string // of the program
 	Inspector    relay.Inspector
 	Operator     relay.Operator // nil = nobody can act
+	Planner      relay.Planner  // nil = nobody can act on many messages at once
 	Guide        Guide
 	Destinations []Destination // as configured
 	AllowedHosts []string      // names under which browsers may ask, besides localhost and loopback addresses
@@ -59,6 +60,7 @@ type Dashboard struct {
 	state    snapshots
 	pages    map[string]*template.Template
 	slots    chan struct{} // one for each request that is answered at the same time
+	planning chan struct{} // one slot: the plan that is being made
 }
 
 // maxRequests is how many requests are answered at once. The inspector's pool is smaller: more would only wait.
@@ -73,7 +75,7 @@ func New(o Options) *Dashboard {
 		panic("dashboard: Inspector, Guide and Log are required")
 	}
 	d := &Dashboard{Options: o, hosts: newHostList(o.AllowedHosts), origins: http.NewCrossOriginProtection(), mux: http.NewServeMux(), pages: parsePages(),
-		slots: make(chan struct{}, maxRequests)}
+		slots: make(chan struct{}, maxRequests), planning: make(chan struct{}, 1)}
 	d.sessions.open = map[string]*session{}
 	d.routes = d.table()
 	for _, rt := range d.routes {
@@ -84,6 +86,9 @@ func New(o Options) *Dashboard {
 
 // mayAct says whether anybody can act here at all.
 func (d *Dashboard) mayAct() bool { return d.Token != "" && !d.ReadOnly && d.Operator != nil }
+
+// mayPlan says whether anybody can act on many messages at once.
+func (d *Dashboard) mayPlan() bool { return d.mayAct() && d.Planner != nil }
 
 // ServeHTTP implements http.Handler.
 func (d *Dashboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -121,15 +126,20 @@ func (f *failure) Error() string { return f.Title + ": " + f.Text }
 func (d *Dashboard) fail(w http.ResponseWriter, r *http.Request, s *session, err error) {
 	var f *failure
 	var config *relay.ConfigError
+	var state *relay.StateError
 	switch {
 	case errors.As(err, &f):
 	case errors.Is(err, relay.ErrNotFound):
-		f = &failure{http.StatusNotFound, "Not found", "There is no such message, key or group, or it is no longer there: what was sent is dropped when its time is over, and a group or " +
+		f = &failure{http.StatusNotFound, "Not found", "There is no such message, key, group or operation, or it is no longer there: what was sent is dropped when its time is over, and a group or " +
 			"a closed key ends when none of its messages is held."}
 	case errors.Is(err, relay.ErrDenied):
 		f = &failure{http.StatusForbidden, "The database refused", err.Error()}
 	case errors.Is(err, relay.ErrBusy):
 		f = &failure{http.StatusConflict, "Busy", "Somebody else, or the relay, had this message in hand. Nothing was changed: go back and try again."}
+	case errors.As(err, &state):
+		f = &failure{http.StatusConflict, "Not in this state", "Nothing was changed: " + state.Text + "."}
+	case errors.Is(err, relay.ErrTooMany):
+		f = &failure{http.StatusConflict, "Too many messages", "Nothing was changed: " + err.Error() + "."}
 	case errors.As(err, &config):
 		f = &failure{http.StatusServiceUnavailable, "Something must be changed first", err.Error()}
 	default:

@@ -59,7 +59,7 @@ func newDesk(t *testing.T, change func(*Options)) *desk {
 		t.Fatal(err)
 	}
 	t.Cleanup(d.operator.Close)
-	o := Options{Outbox: "orders", Version: "test", Inspector: d.inspector, Operator: d.operator, Token: testToken,
+	o := Options{Outbox: "orders", Version: "test", Inspector: d.inspector, Operator: d.operator, Planner: d.operator, Token: testToken,
 		Guide:        fixed{Answer{Verdict: "dead", Evidence: []string{"evidence"}, Next: []string{"waybill why"}}},
 		Destinations: []Destination{{"kafka-a", "kafka"}}, Log: slog.New(slog.NewTextHandler(d.log, nil))}
 	if change != nil {
@@ -96,6 +96,10 @@ func (d *desk) fill(text string) {
 	d.exec(`UPDATE outbox.owner SET epoch = 7, owner = $1, lease_until = now() + interval '1 h', released = false, low_water = 1`, text)
 	d.exec(`INSERT INTO outbox.relay (instance, started_at, version, checks) VALUES (left($1, 200), now(), $1, jsonb_build_object('destinations',
 		jsonb_build_object('kafka-a', jsonb_build_object('state', 'open', 'since', now(), 'detail', $1::text), $1::text, jsonb_build_object('state', $1::text, 'detail', $1::text))))`, text)
+	d.exec(`INSERT INTO outbox.operation (action, filter, state, cause, actor, via, reason, started_at, total, handled, step, step_handled, summary)
+		VALUES ('retry', $1, 'running', $1, $1, 'ui', $1, now(), 1, 1, 1, 1, jsonb_build_object('destinations', jsonb_build_array(jsonb_build_object('name', $1::text, 'count', 1)),
+			'failures', jsonb_build_array(jsonb_build_object('destination', $1::text, 'class', $1::text, 'failure', '', 'error', $1::text, 'count', 1))))`, text)
+	d.exec(`INSERT INTO outbox.operation_item (operation_id, id, state, step) VALUES (1, 3, 'dead', 1)`)
 	if _, err := d.operator.Discard(d.t.Context(), []relay.ID{7}, relay.Act{Actor: "cli:" + text, Via: "cli", Reason: text}); err != nil {
 		d.t.Fatal(err)
 	}

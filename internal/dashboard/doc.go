@@ -1,5 +1,5 @@
 // Package dashboard serves the pages for the person on call: is anything wrong, since when, and what to do about it. It is an http.Handler over the ports
-// relay.Inspector and relay.Operator; pages are rendered on the server, assets are embedded, nothing is asked of another host, and reading needs no script.
+// relay.Inspector, relay.Operator and relay.Planner; pages are rendered on the server, assets are embedded, nothing is asked of another host, and reading needs no script.
 //
 // Every request passes, in this order: size limits, the allow-list of host names, http.CrossOriginProtection, the role of its route. Whoever reaches the
 // listener may look, which is why it listens on loopback alone; acts need a session that the token opened.

@@ -18,7 +18,7 @@ func pathOf(rt route, act string) string {
 	for name := range assetBodies {
 		asset = name
 	}
-	return strings.NewReplacer("{$}", "", "{name}", asset, "/failures/{id}", "/failures/000000000000000f", "{id}", "3", "{act}", act).Replace(rt.pattern) +
+	return strings.NewReplacer("{$}", "", "{name}", asset, "/failures/{id}", "/failures/000000000000000f", "/operations/{id}", "/operations/1", "{id}", "3", "{act}", act, "{verb}", "pause").Replace(rt.pattern) +
 		map[string]string{"/key": "?topic=t&key=t"}[rt.pattern]
 }
 
@@ -32,6 +32,8 @@ func TestRouteMatrix_S2_S8(t *testing.T) {
 	want := map[string]string{ // who may: "look" = everybody, "act" = whoever has shown the token
 		"GET /{$}": "look", "GET /failures/{id}": "look", "GET /messages": "look", "GET /messages/{id}": "look", "GET /keys": "look", "GET /key": "look",
 		"GET /destinations": "look", "GET /assets/{name}": "look", "GET /login": "look", "POST /login": "look",
+		"GET /operations": "look", "GET /operations/{id}": "look",
+		"GET /plans/{act}": "act", "POST /plans/{act}": "act", "POST /operations/{id}/{verb}": "act",
 		"POST /logout": "act", "GET /activity": "act", "GET /messages/{id}/{act}": "act", "POST /messages/{id}/{act}": "act",
 	}
 	byPattern := map[string]map[string]string{}
@@ -99,7 +101,7 @@ func TestLookingChangesNothing_S2(t *testing.T) {
 	d := newDesk(t, nil)
 	d.fill("t")
 	digest := func() (text string) {
-		for _, table := range []string{"message_log", "message_pending", "message_held", "message_discarded", "activity", "attempt", "receipts"} {
+		for _, table := range []string{"message_log", "message_pending", "message_held", "message_discarded", "activity", "attempt", "receipts", "operation", "operation_item"} {
 			var part string
 			if err := d.conn.QueryRow(t.Context(), `SELECT coalesce(md5(string_agg(x::text, '|' ORDER BY x::text)), '') FROM outbox.`+table+` x`).Scan(&part); err != nil {
 				t.Fatal(err)

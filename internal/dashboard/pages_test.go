@@ -27,7 +27,7 @@ func TestMarkupIsText_S1_L1(t *testing.T) {
 		b := d.browser().signIn()
 		query := "?" + url.Values{"topic": {vector}, "key": {vector}}.Encode()
 		paths := []string{"/", "/messages", "/messages?q=state:dead", "/messages/1", "/messages/3", "/messages/6", "/messages/7", "/keys", "/key" + query, "/destinations", "/activity",
-			"/failures/000000000000000f", "/messages/3/retry", "/messages/3/discard", "/messages/7/retry", "/messages?q=" + url.QueryEscape("topic:"+vector),
+			"/failures/000000000000000f", "/operations", "/operations/1", "/plans/retry?q=" + url.QueryEscape("key:\""+vector+"\""), "/messages/3/retry", "/messages/3/discard", "/messages/7/retry", "/messages?q=" + url.QueryEscape("topic:"+vector),
 			"/login?next=" + url.QueryEscape(vector), "/messages/" + url.PathEscape(vector)}
 		shown := 0
 		for _, path := range paths {
@@ -88,6 +88,11 @@ func TestPagesShowTheirContent(t *testing.T) {
 		"/keys":                           {"/key?topic=text-7", "Wait behind it"},
 		"/key?topic=text-7&key=text-7":    {"2 messages wait", "/messages/3/skip", "/messages/5"},
 		"/destinations":                   {"kafka-a", "does not answer", "text-7"},
+		"/operations":                     {"/operations/1", "running", "text-7"},
+		"/operations/1":                   {"Retry 1 message", "by text-7: text-7", "without an outcome yet", "/messages/3", "By destination", "By failure", "http-equiv=\"refresh\""},
+		"/operations/1?outcome=sent":      {"Messages with the outcome sent"},
+		"/operations/1?outcome=odd":       {"There is no such outcome"},
+		"/operations/99":                  {"Not found"},
 		"/messages/99":                    {"Not found"},
 		"/failures/0000000000000001":      {"Not found"},
 		"/messages?before=x":              {"is a whole number"},

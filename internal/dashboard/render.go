@@ -29,6 +29,7 @@ type page struct {
 	Active string    // of the navigation
 	Now    time.Time // of the database where it was asked; ages count from here
 	Live   bool      // the script reads the page again every few seconds
+	Reload bool      // so does a browser without scripts
 	Body   any
 
 	Outbox, Version string
@@ -36,13 +37,14 @@ type page struct {
 	Name            string // of the person who signed in
 	Form            string // token of the session's forms
 	MayAct          bool   // somebody with the token can act here
+	MayPlan         bool   // and on many messages at once
 	ReadOnly        bool
 	Notice          string
 }
 
 // show renders a page whole before the first byte of it is sent.
 func (d *Dashboard) show(w http.ResponseWriter, s *session, code int, name string, p page) error {
-	p.Outbox, p.Version, p.MayAct, p.ReadOnly = d.Outbox, d.Version, d.mayAct(), d.ReadOnly
+	p.Outbox, p.Version, p.MayAct, p.MayPlan, p.ReadOnly = d.Outbox, d.Version, d.mayAct(), d.mayPlan(), d.ReadOnly
 	if s != nil {
 		p.Signed, p.Name, p.Form, p.Notice = true, s.name, s.form, d.sessions.takeNotice(s)
 	}
@@ -97,6 +99,16 @@ var functions = template.FuncMap{
 	"advice": splitAdvice,
 	"old":    func(t, now time.Time) bool { return now.Sub(t) > 2*time.Second },
 	"plural": plural,
+
+	"plansFor": plansFor,
+	"planURL":  planURL,
+	"planOn":   func(p page, q string) part { return part{p, q} },
+	"tone":     operationTone,
+	"items":    itemsURL,
+	"outcome":  func(s string) string { return strings.ReplaceAll(s, "_", " ") },
+	"verb": func(v relay.Verb) string {
+		return map[relay.Verb]string{relay.Pause: "Pause", relay.Resume: "Go on", relay.Stop: "Stop"}[v]
+	},
 
 	"filterNames": func() []string { return relay.FilterNames },
 }

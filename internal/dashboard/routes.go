@@ -32,6 +32,8 @@ func (d *Dashboard) table() []route {
 		{"GET", "/keys", viewer, d.keys},
 		{"GET", "/key", viewer, d.key},
 		{"GET", "/destinations", viewer, d.destinations},
+		{"GET", "/operations", viewer, d.operations},
+		{"GET", "/operations/{id}", viewer, d.operation},
 		{"GET", "/assets/{name}", viewer, d.asset},
 		{"GET", "/login", viewer, d.loginForm},
 		{"POST", "/login", viewer, d.login},
@@ -42,6 +44,12 @@ func (d *Dashboard) table() []route {
 		table = append(table,
 			route{"GET", "/messages/{id}/{act}", operator, d.actForm},
 			route{"POST", "/messages/{id}/{act}", operator, d.act})
+	}
+	if d.mayPlan() {
+		table = append(table,
+			route{"GET", "/plans/{act}", operator, d.planForm},
+			route{"POST", "/plans/{act}", operator, d.plan},
+			route{"POST", "/operations/{id}/{verb}", operator, d.steer})
 	}
 	return table
 }
