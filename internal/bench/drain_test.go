@@ -8,7 +8,7 @@ import (
 
 func TestDrain(t *testing.T) {
 	o := testOptions(t)
-	o.Kafka = testservices.Kafka(t).Brokers
+	o.Kafka, o.Rows = testservices.Kafka(t).Brokers, 20_000 // processor time is counted in steps of 10 ms, and 0 is no figure
 	figures, err := Drain(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)

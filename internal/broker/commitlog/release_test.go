@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"path"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/waybillmq/waybill/internal/broker/vfs"
@@ -67,22 +68,22 @@ func TestReleaseInAFolderThatIsRemoved(t *testing.T) {
 
 // A read that meets the end of the log says that the log is closed, not that the record cannot be read.
 func TestReadWhileTheLogCloses(t *testing.T) {
-	closing := false
-	var l *opened
+	var closing atomic.Pointer[files]
 	cfg := Config{Dir: t.TempDir(), SegmentBytes: 6 * align, FS: vfs.Inject(vfs.OS{}, func(op vfs.Op) (int, error) {
-		if closing && op.Kind == vfs.Read {
-			closing = false
-			must(t, l.files.close())
+		if op.Kind == vfs.Read {
+			if f := closing.Swap(nil); f != nil {
+				return 0, f.close()
+			}
 		}
 		return 0, nil
 	})}
-	l = openLog(t, cfg)
+	l := openLog(t, cfg)
 	p, err := l.Append(text("x"))
 	must(t, err)
 	_, err = l.ReadAt(p) // opens the file
 	must(t, err)
-	closing = true
-	if _, err := l.ReadAt(p); !errors.Is(err, ErrClosed) || closing {
+	closing.Store(&l.files)
+	if _, err := l.ReadAt(p); !errors.Is(err, ErrClosed) || closing.Load() != nil {
 		t.Errorf("read: %v", err)
 	}
 	must(t, l.stop())
