@@ -270,7 +270,7 @@ func (f *flow) take(l *lane, trusted bool, now time.Time) (batch []*Message, ref
 	switch {
 	case f.ending(l):
 		return nil, false, -1
-	case len(l.open) == 0 && l.unsettled >= f.opt.SettleBatches*d.Capabilities.MaxBatch:
+	case len(l.open) == 0 && (l.unsettled >= f.opt.SettleBatches*d.Capabilities.MaxBatch || f.out.size() >= mostUnsettled):
 		return nil, false, -1
 	}
 	ready := now

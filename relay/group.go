@@ -2,6 +2,7 @@ package relay
 
 import (
 	"slices"
+	"time"
 
 	"github.com/waybillmq/waybill/internal/kp"
 )
@@ -20,8 +21,21 @@ type group struct {
 
 // ackedBatch is what one answer of a lane brought.
 type ackedBatch struct {
-	lane     *lane
-	messages int
+	lane  *lane
+	acked []*Message
+	at    []Position
+	when  time.Time
+	kept  int // of acked, whose acks are in the cache: they count no more among the unsettled ones of the lane
+}
+
+// cachedAcks are the acks of a batch as the cache keeps them: those of the main flow. One of a message taken from held is repeated at most once after a crash.
+func (b *ackedBatch) cachedAcks() (list []CachedAck) {
+	for i, m := range b.acked {
+		if m.held == nil {
+			list = append(list, CachedAck{ID: m.ID, At: b.at[i], AckedAt: b.when})
+		}
+	}
+	return list
 }
 
 // hold is a Hold with the key whose order it touches.
@@ -94,7 +108,7 @@ func (g *group) join(other *group) {
 }
 
 // ack records a batch, or the part of it, that was acked.
-func (f *flow) ack(l *lane, acked []*Message, at []Position) {
+func (f *flow) ack(l *lane, acked []*Message, at []Position, now time.Time) {
 	g := f.out
 	for _, m := range acked {
 		if m.held != nil {
@@ -107,7 +121,7 @@ func (f *flow) ack(l *lane, acked []*Message, at []Position) {
 		f.landed(m, true)
 	}
 	g.receipts = receipts(l.dest.Name, l.id, acked, at, g.receipts)
-	g.batches = append(g.batches, ackedBatch{l, len(acked)})
+	g.batches = append(g.batches, ackedBatch{lane: l, acked: acked, at: at, when: now})
 	l.unsettled += len(acked)
 }
 
@@ -217,8 +231,14 @@ func (f *flow) settled(g *group, still []Key) {
 			f.left(k)
 		}
 	}
-	for _, b := range g.batches {
-		b.lane.unsettled -= b.messages
+	for i := range g.batches {
+		b := &g.batches[i]
+		b.lane.unsettled -= len(b.acked) - b.kept
+		if b.kept > 0 {
+			for _, a := range b.cachedAcks() {
+				b.lane.forget = append(b.lane.forget, a.ID)
+			}
+		}
 		b.lane.poke()
 	}
 	f.decided(g, still)

@@ -23,7 +23,7 @@ func (s *session) runLane(work context.Context, l *lane) {
 			s.mu.Unlock()
 			return
 		}
-		batch, refill, wait := s.flow.take(l, time.Now().Before(s.until), time.Now())
+		batch, refill, wait := s.flow.take(l, s.mayPublish(l, time.Now()), time.Now())
 		pub := l.dest.pub
 		var e errand
 		if refill {

@@ -29,7 +29,7 @@ func (f *flow) resolve(l *lane, outcomes []Outcome, took time.Duration, now time
 	if len(answered.acked) > 0 {
 		d.acks++
 		d.ackedAt = now
-		f.ack(l, answered.acked, answered.at)
+		f.ack(l, answered.acked, answered.at, now)
 	}
 	clear(l.open) // a lane that is idle must not keep the pages of what it sent last
 	l.open = append(l.open[:0], answered.rest...)

@@ -106,6 +106,7 @@ func (s *session) run(ctx context.Context) error {
 	readers.Go(func() {
 		announced.Wait() // announce the epoch to every broker that can be reached, then read: a read before lets an old owner publish behind it
 		s.openCache()
+		s.settleCached(reading)
 		if s.loadClosed(reading) != nil {
 			return
 		}
@@ -158,6 +159,12 @@ func (s *session) trusted(now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return now.Before(s.until)
+}
+
+// mayPublish says whether a lane may send: under a lease that is trusted, or to a broker that refuses us as soon as somebody else owns the outbox, so that an
+// outage of the database ends nothing that is claimed. The caller holds mu.
+func (s *session) mayPublish(l *lane, now time.Time) bool {
+	return now.Before(s.until) || l.dest.Capabilities.Fences
 }
 
 // keep renews the lease. A renewal that comes late but finds the epoch unchanged is valid: nobody else owned the outbox meanwhile.

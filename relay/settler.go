@@ -110,6 +110,8 @@ func (s *session) write(ctx context.Context, g *group, heldOnly bool) (*group, e
 	s.mu.Lock()
 	settlement := g.settlement(&s.seq)
 	s.mu.Unlock()
+	stopKeeping := s.keepAcks(g)
+	defer stopKeeping()
 	for fails := 0; ; fails++ {
 		s.r.beats.beat("settler")
 		s.mu.Lock()
@@ -120,6 +122,7 @@ func (s *session) write(ctx context.Context, g *group, heldOnly bool) (*group, e
 		answer, err := s.store.Settle(call, lease, settlement)
 		cancel()
 		if err == nil {
+			stopKeeping()
 			return s.written(g, answer, heldOnly, time.Since(began)), nil
 		}
 		switch {

@@ -19,6 +19,7 @@ type Cache struct {
 	bad    map[relay.ID]bool
 	closed bool
 	puts   int
+	kept   int
 }
 
 type cachedLane struct {
@@ -59,11 +60,11 @@ func (c *Cache) Close() {
 	c.closed = true
 }
 
-// Puts is how many messages were ever put.
-func (c *Cache) Puts() int {
+// Used is how many messages and acks were ever put.
+func (c *Cache) Used() (messages, acks int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.puts
+	return c.puts, c.kept
 }
 
 func (c *Cache) lane(name relay.CacheLane) *cachedLane {
@@ -203,6 +204,7 @@ func (c *Cache) Acked(lease relay.Lease, lane relay.CacheLane, acks []relay.Cach
 		if _, there := l.acks[a.ID]; !there {
 			a.Epoch = lease.Epoch
 			l.acks[a.ID] = a
+			c.kept++
 		}
 		delete(l.messages, a.ID)
 	}

@@ -116,13 +116,19 @@ func (db *Database) keyLocked(key relay.Key) bool {
 	return slices.ContainsFunc(db.keys[key], func(id relay.ID) bool { _, yes := db.locked[id]; return yes })
 }
 
+// claimedBefore says that an ownership before this one may have sent the message, whose ack it left behind.
+func (db *Database) claimedBefore(id relay.ID) bool {
+	_, committed := db.log[id]
+	return committed && id <= db.claimed
+}
+
 func (s *Memory) checkAcks(st relay.Settlement) {
 	for _, run := range st.Acked {
 		if run.Lo > run.Hi {
 			broken(fmt.Sprintf("run %d to %d", run.Lo, run.Hi))
 		}
 		for id := run.Lo; id <= run.Hi; id++ {
-			if s.claimed[id] {
+			if s.claimed[id] || run.Lo == run.Hi && s.db.claimedBefore(id) {
 				continue
 			}
 			if _, read := s.seen[id]; read {
