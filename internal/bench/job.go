@@ -47,6 +47,7 @@ type job struct {
 	Bytes   int64         // how much a fill writes before it reports, and producers before they are timed
 	Acked   []int64       // by lane: what a restart must find
 	Acks    bool          // of a relay: report when each message was acked
+	Cache   string        // of a relay: the broker is down until the degraded cache in this folder has the backlog
 }
 
 // report is what a worker measured from the start of the work to the mark of the last message.
@@ -56,6 +57,7 @@ type report struct {
 	PeakBytes  int64   // resident memory, highest so far; 0 = cannot be told here
 	Error      string
 
+	Fill     float64         `json:",omitempty"` // seconds until the degraded cache had the backlog; Seconds count from then on
 	Count    int64           `json:",omitempty"` // messages that producers stored
 	P50, P99 float64         `json:",omitempty"` // ms of a request
 	Acked    []int64         `json:",omitempty"` // by lane: messages stored when a fill reports

@@ -47,6 +47,11 @@ func prepareRelay(ctx context.Context, j *job) (*task, error) {
 	if b != nil {
 		opt.Routes[0].Target, opt.Destinations = nodeTopic, []relay.Destination{b.destination()}
 	}
+	var down *outage
+	if j.Cache != "" {
+		down = newOutage(j)
+		down.configure(&opt)
+	}
 	if engine, err = relay.New(opt); err != nil {
 		store.Close()
 		return nil, errors.Join(err, b.stop())
@@ -59,6 +64,14 @@ func prepareRelay(ctx context.Context, j *job) (*task, error) {
 		began := time.Now()
 		started = true
 		go func() { ended <- engine.Run(running) }()
+		if down != nil {
+			if err := down.fill(ctx, ended); err != nil {
+				return time.Since(began), p.explain(err)
+			}
+			t.Fill = time.Since(began).Seconds()
+			began = time.Now()
+			down.up.Store(true)
+		}
 		err := p.wait(ctx, ended)
 		return time.Since(began), err
 	}
@@ -68,6 +81,9 @@ func prepareRelay(ctx context.Context, j *job) (*task, error) {
 			err = <-ended
 		}
 		store.Close()
+		if down != nil {
+			err = errors.Join(err, down.stop())
+		}
 		return errors.Join(err, b.stop())
 	}
 	switch {

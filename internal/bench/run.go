@@ -20,6 +20,7 @@ type sample struct {
 	peak      float64 // resident bytes of the worker
 	idle      float64 // the same, idleAfter later
 	wal       float64 // bytes written
+	fill      float64 // seconds until the degraded cache had the backlog
 	foreign   float64 // share of the machine that other programs took
 
 	count    int64   // messages, of a run that has a time instead of a backlog
@@ -60,7 +61,7 @@ func (b *Bench) timed(ctx context.Context, run func() (report, error)) (s sample
 }
 
 func (r *report) sample(m *meter) sample {
-	return sample{seconds: r.Seconds, cpu: r.CPUSeconds, peak: float64(r.PeakBytes), foreign: m.foreign(), count: r.Count, p50: r.P50, p99: r.P99}
+	return sample{seconds: r.Seconds, fill: r.Fill, cpu: r.CPUSeconds, peak: float64(r.PeakBytes), foreign: m.foreign(), count: r.Count, p50: r.P50, p99: r.P99}
 }
 
 func walPosition(ctx context.Context, conn *pgx.Conn) (at float64, err error) {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -14,7 +16,7 @@ import (
 // storeAck is what a quick broker takes to confirm.
 const storeAck = 2 * time.Millisecond
 
-// Store measures the relay between the table and a publisher that acks at once: S1 to S5 and S9.
+// Store measures the relay between the table and a publisher that acks at once: S1 to S5, S9, C1 and C2.
 func Store(ctx context.Context, opt Options) (figures []Figure, err error) {
 	b, err := start(ctx, opt, 500_000)
 	if err != nil {
@@ -30,7 +32,7 @@ func Store(ctx context.Context, opt Options) (figures []Figure, err error) {
 			return nil, err
 		}
 	}
-	var plain, copied, classic, acked, snapshot, writer, update []sample
+	var plain, copied, classic, acked, snapshot, writer, update, outages []sample
 	turns := []turn{{"drain", &plain, func(ctx context.Context) (sample, error) { return b.relay(ctx, job{Profile: b.opt.CPUProfile}) }}}
 	for _, t := range []struct {
 		ids []string
@@ -42,6 +44,7 @@ func Store(ctx context.Context, opt Options) (figures []Figure, err error) {
 		{[]string{"S4"}, turn{"drain, snapshot held", &snapshot, func(ctx context.Context) (sample, error) { return b.beside(ctx, false) }}},
 		{[]string{"S4"}, turn{"drain, writer held", &writer, func(ctx context.Context) (sample, error) { return b.beside(ctx, true) }}},
 		{[]string{"S5", "S9"}, turn{"one wide UPDATE", &update, b.wideUpdate}},
+		{[]string{"C1", "C2"}, turn{"drain after an outage", &outages, b.afterOutage}},
 	} {
 		if b.wants(t.ids...) {
 			turns = append(turns, t.turn)
@@ -51,6 +54,13 @@ func Store(ctx context.Context, opt Options) (figures []Figure, err error) {
 		return nil, err
 	}
 	rate := func(s sample) float64 { return s.rate(b.opt.Rows) }
+	fill := func(s sample) float64 { // of the plain drain: its whole time
+		if s.fill > 0 {
+			return float64(b.opt.Rows) / s.fill
+		}
+		return rate(s)
+	}
+	seconds := func(s sample) float64 { return s.seconds }
 	perRow := func(s sample) float64 { return s.wal / float64(b.opt.Rows) }
 	return b.only([]Figure{
 		compare(Figure{ID: "S1", What: "drain / binary COPY of the same rows (D1)", Unit: "rows/s", Floor: 0.20, Aim: 0.30}, plain, copied, rate),
@@ -61,6 +71,8 @@ func Store(ctx context.Context, opt Options) (figures []Figure, err error) {
 		compare(Figure{ID: "S4", What: "drain beside a held writer / drain", Unit: "rows/s", Floor: 0.7, Aim: 0.9}, writer, plain, rate),
 		compare(Figure{ID: "S5", What: "WAL of claim, mark and receipt / of a wide UPDATE", Unit: "bytes/row", Floor: 0.08, Aim: 0.05, Less: true}, plain, update, perRow),
 		compare(Figure{ID: "S9", What: "drain / one-statement wide UPDATE", Unit: "rows/s", Floor: 1.0, Aim: 1.4}, plain, update, rate),
+		compare(Figure{ID: "C1", What: "filling the degraded cache / drain", Unit: "rows/s", Floor: 0.8, Aim: 1.0}, outages, plain, fill),
+		compare(Figure{ID: "C2", What: "time to drain the backlog out of the cache / from the table", Unit: "s", Floor: 1.2, Aim: 0.8, Less: true}, outages, plain, seconds),
 	}), nil
 }
 
@@ -99,6 +111,13 @@ func (b *Bench) copyOut(ctx context.Context) (sample, error) {
 		}
 		return err
 	})
+}
+
+// afterOutage fills the degraded cache with the backlog while the publisher is down, then drains it.
+func (b *Bench) afterOutage(ctx context.Context) (s sample, err error) {
+	dir := filepath.Join(b.server.dir, "cache-"+randomHex())
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	return b.relay(ctx, job{Cache: dir})
 }
 
 // wideUpdate marks all rows of the textbook's table in one statement: the least that a status column beside the payload can cost. No checkpoint comes before
