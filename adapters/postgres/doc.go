@@ -20,6 +20,7 @@
 //	destination.go   which cluster a destination's name stands for
 //	inspector*.go    what people see
 //	operator.go      what people do
+//	examine*.go      facts about server, schema and rights, for the doctor
 //	errors.go        SQLSTATE to meaning
 //
 // # Invariants

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/waybillmq/waybill/adapters/rocketmq"
@@ -98,23 +99,32 @@ func targetTopics(c *config.Config, destination string) []string {
 // checkLimit bounds the check of one destination.
 const checkLimit = 10 * time.Second
 
-// CheckDestinations asks every destination whether it can be reached and is configured to keep its promise. It changes nothing.
+// CheckDestinations asks every destination, all at once, whether it can be reached and is configured to keep its promise. It changes nothing.
 func CheckDestinations(ctx context.Context, c *config.Config) map[string]relay.Findings {
+	answers := make([]relay.Findings, len(c.Destinations))
+	var wg sync.WaitGroup
+	for i := range c.Destinations {
+		wg.Go(func() { answers[i] = askDestination(ctx, c, &c.Destinations[i]) })
+	}
+	wg.Wait()
 	out := map[string]relay.Findings{}
 	for i := range c.Destinations {
-		d := &c.Destinations[i]
-		found, err := checkDestination(ctx, c, d)
-		switch {
-		case err == nil:
-		case d.Kind == config.KindWaybillBroker:
-			found.Items = append(found.Items, relay.Finding{ID: "waybillbroker.folder", Level: relay.LevelFail, Subject: c.Broker.Dir, Text: err.Error(), Fix: "correct broker.dir"})
-		default:
-			found.Items = append(found.Items, relay.Finding{ID: d.Kind + ".reachable", Level: relay.LevelFail, Subject: strings.Join(d.Servers(), ","),
-				Text: err.Error(), Fix: fmt.Sprintf("correct destinations.%s, or start the broker", d.Name)})
-		}
-		out[d.Name] = found
+		out[c.Destinations[i].Name] = answers[i]
 	}
 	return out
+}
+
+func askDestination(ctx context.Context, c *config.Config, d *config.Destination) relay.Findings {
+	found, err := checkDestination(ctx, c, d)
+	switch {
+	case err == nil:
+	case d.Kind == config.KindWaybillBroker:
+		found.Items = append(found.Items, relay.Finding{ID: "waybillbroker.folder", Level: relay.LevelFail, Subject: c.Broker.Dir, Text: err.Error(), Fix: "correct broker.dir"})
+	default:
+		found.Items = append(found.Items, relay.Finding{ID: d.Kind + ".reachable", Level: relay.LevelFail, Subject: strings.Join(d.Servers(), ","),
+			Text: err.Error(), Fix: fmt.Sprintf("correct destinations.%s, or start the broker", d.Name)})
+	}
+	return found
 }
 
 func checkDestination(ctx context.Context, c *config.Config, d *config.Destination) (found relay.Findings, err error) {

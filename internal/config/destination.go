@@ -39,6 +39,17 @@ func (d *Destination) Servers() []string {
 	return nil
 }
 
+// Encryption is how its link is encrypted.
+func (d *Destination) Encryption() TLS {
+	switch d.Kind {
+	case KindKafka:
+		return d.Kafka.TLS
+	case KindRabbitMQ:
+		return d.RabbitMQ.TLS
+	}
+	return TLS{}
+}
+
 // Durability says what to do when the broker is configured so that it can lose: warn or require.
 func (d *Destination) Durability() string {
 	switch d.Kind {

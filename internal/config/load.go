@@ -145,6 +145,34 @@ func (l *Loaded) CheckSecrets() Problems {
 	return out
 }
 
+// PrivateFile is a file from which a key takes a secret, or one that holds secrets itself.
+type PrivateFile struct{ Key, Path string }
+
+// PrivateFiles lists the files that others must not read: those that secrets and private keys come from, and the configuration itself where it holds a secret in
+// plain text.
+func (l *Loaded) PrivateFiles() (files []PrivateFile) {
+	plain := ""
+	walkSecrets(reflect.ValueOf(l.Config).Elem(), "", func(path string, s Secret) {
+		switch {
+		case !s.IsSet():
+		case s.source.file != "":
+			files = append(files, PrivateFile{path, s.source.file})
+		case s.source.text != "" && plain == "":
+			plain = path
+		}
+	})
+	for i := range l.Destinations {
+		d := &l.Destinations[i]
+		if t := d.Encryption(); t.Enabled && t.Key != "" {
+			files = append(files, PrivateFile{"destinations." + d.Name + ".tls.key", t.Key})
+		}
+	}
+	if _, env := l.origins[plain]; plain != "" && env && l.origins[plain].Env == "" {
+		files = append(files, PrivateFile{plain, l.File})
+	}
+	return files
+}
+
 func walkSecrets(v reflect.Value, path string, visit func(string, Secret)) {
 	if s, ok := v.Interface().(Secret); ok {
 		visit(path, s)

@@ -320,6 +320,22 @@ func TestSecretFile(t *testing.T) {
 }
 
 // What config print writes is a configuration again, and the same one.
+func TestPrivateFiles(t *testing.T) {
+	text := strings.Replace(smallest, "{ env: WAYBILL_DATABASE_URL }", "{ file: /run/url }, direct_url: postgres://plain", 1)
+	text = strings.Replace(text, `["localhost:9092"]`, `["localhost:9092"], tls: { enabled: true, cert: /c.pem, key: /k.pem }`, 1)
+	got, err := Parse("config.yaml", []byte(text), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []PrivateFile{{"database.url", "/run/url"}, {"destinations.kafka-a.tls.key", "/k.pem"}, {"database.direct_url", "config.yaml"}}
+	if files := got.PrivateFiles(); !reflect.DeepEqual(files, want) {
+		t.Errorf("%v, want %v", files, want)
+	}
+	if got, err = Parse("config.yaml", []byte(smallest), Options{Environ: []string{"WAYBILL_DATABASE__DIRECT_URL=postgres://plain"}}); err != nil || len(got.PrivateFiles()) > 0 {
+		t.Errorf("secrets of the environment lie in %v, %v", got.PrivateFiles(), err)
+	}
+}
+
 func TestPrintRoundTrip(t *testing.T) {
 	text, err := os.ReadFile("../../config.yaml")
 	if err != nil {
