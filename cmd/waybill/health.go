@@ -11,9 +11,9 @@ import (
 )
 
 func newHealth(p *program) *cobra.Command {
-	return &cobra.Command{Use: "health live|ready|startup", Short: "Ask the relay of this machine how it is, for images without a shell", GroupID: groupSetUp,
-		Long: "Asks /livez, /readyz or /startupz on metrics.listen of the configuration, over loopback. Exits 6 when the answer is no, 1 when there is none.",
-		Args: cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs), ValidArgs: []string{"live", "ready", "startup"},
+	return &cobra.Command{Use: "health live|ready|startup|degraded", Short: "Ask the relay of this machine how it is, for images without a shell", GroupID: groupSetUp,
+		Long: "Asks /livez, /readyz, /startupz or /degradedz on metrics.listen of the configuration, over loopback. Exits 6 when the answer is no, 1 when there is none.",
+		Args: cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs), ValidArgs: []string{"live", "ready", "startup", "degraded"},
 		RunE: p.do(func(ctx context.Context, args []string) error {
 			l, err := p.load(true)
 			if err != nil {

@@ -219,7 +219,7 @@ func (c *chores) count(ctx context.Context) error {
 		return err
 	}
 	counts := telemetry.Counts{At: o.Now, Pending: o.Pending, Backlog: int64(o.Pending), OldestAt: o.OldestAt, TooOld: m.TooOld, FirstAt: m.FirstAt, Held: held,
-		Ahead: m.Ahead, OldestTx: m.OldestTx}
+		Ahead: m.Ahead, Relays: len(o.Relays), OldestTx: m.OldestTx}
 	if o.Pending.Capped() {
 		counts.Backlog = int64(o.LastID - o.LowWater)
 	}

@@ -19,8 +19,8 @@ func startDashboard(c *config.Config, log *slog.Logger, version string) (stop fu
 	if err != nil {
 		return nil, err
 	}
-	o := dashboard.Options{Outbox: c.Name, Version: version, Inspector: people, Operator: people.operator, Planner: people.operator, Guide: guide{people}, AllowedHosts: c.Dashboard.AllowedHosts,
-		ReadOnly: c.Dashboard.ReadOnly, Log: log}
+	o := dashboard.Options{Outbox: c.Name, Version: version, Inspector: people, Operator: people.operator, Planner: people.operator, Guide: guide{people}, Doctor: people.doctor,
+		AllowedHosts: c.Dashboard.AllowedHosts, ReadOnly: c.Dashboard.ReadOnly, Log: log}
 	for i := range c.Destinations {
 		o.Destinations = append(o.Destinations, dashboard.Destination{Name: c.Destinations[i].Name, Kind: c.Destinations[i].Kind})
 	}

@@ -39,6 +39,11 @@ func Doctor(ctx context.Context, l *config.Loaded, only []doctor.Area) ([]doctor
 	return found, nil
 }
 
+// doctor is Doctor for the pages of a relay, with its configuration as it was read at the start.
+func (p *People) doctor(ctx context.Context) ([]doctor.Finding, error) {
+	return Doctor(ctx, &config.Loaded{Config: p.config}, nil)
+}
+
 // doctorRound collects the facts of one round.
 type doctorRound struct {
 	people   *People

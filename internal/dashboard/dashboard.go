@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/waybillmq/waybill/internal/doctor"
 	"github.com/waybillmq/waybill/relay"
 )
 
@@ -20,11 +21,12 @@ type Options struct {
 	Operator     relay.Operator // nil = nobody can act
 	Planner      relay.Planner  // nil = nobody can act on many messages at once
 	Guide        Guide
-	Destinations []Destination // as configured
-	AllowedHosts []string      // names under which browsers may ask, besides localhost and loopback addresses
-	ReadOnly     bool          // nobody can act, whatever token they have
-	Token        string        // opens a session that may act; empty = nobody can act
-	NoToken      string        // for people: why there is no token
+	Doctor       func(context.Context) ([]doctor.Finding, error) // looks at everything, the gravest first; asked at most every 10 s for all viewers together
+	Destinations []Destination                                   // as configured
+	AllowedHosts []string                                        // names under which browsers may ask, besides localhost and loopback addresses
+	ReadOnly     bool                                            // nobody can act, whatever token they have
+	Token        string                                          // opens a session that may act; empty = nobody can act
+	NoToken      string                                          // for people: why there is no token
 	Log          *slog.Logger
 }
 
@@ -58,6 +60,7 @@ type Dashboard struct {
 	routes   []route
 	sessions sessions
 	state    snapshots
+	checked  checkups
 	pages    map[string]*template.Template
 	slots    chan struct{} // one for each request that is answered at the same time
 	planning chan struct{} // one slot: the plan that is being made
@@ -69,14 +72,14 @@ const maxRequests = 32
 // maxBody bounds what a form can send.
 const maxBody = 16 << 10
 
-// New makes the handler. It panics without Inspector, Guide or Log.
+// New makes the handler. It panics without Inspector, Guide, Doctor or Log.
 func New(o Options) *Dashboard {
-	if o.Inspector == nil || o.Guide == nil || o.Log == nil {
-		panic("dashboard: Inspector, Guide and Log are required")
+	if o.Inspector == nil || o.Guide == nil || o.Doctor == nil || o.Log == nil {
+		panic("dashboard: Inspector, Guide, Doctor and Log are required")
 	}
 	d := &Dashboard{Options: o, hosts: newHostList(o.AllowedHosts), origins: http.NewCrossOriginProtection(), mux: http.NewServeMux(), pages: parsePages(),
 		slots: make(chan struct{}, maxRequests), planning: make(chan struct{}, 1)}
-	d.sessions.open = map[string]*session{}
+	d.sessions.open, d.checked.asking = map[string]*session{}, make(chan struct{}, 1)
 	d.routes = d.table()
 	for _, rt := range d.routes {
 		d.mux.Handle(rt.method+" "+rt.pattern, d.guarded(rt))

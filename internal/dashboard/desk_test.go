@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/waybillmq/waybill/adapters/postgres"
+	"github.com/waybillmq/waybill/internal/doctor"
 	"github.com/waybillmq/waybill/internal/testservices"
 	"github.com/waybillmq/waybill/migrations"
 	"github.com/waybillmq/waybill/relay"
@@ -30,6 +31,7 @@ type desk struct {
 	inspector *postgres.Inspector
 	operator  *postgres.Operator
 	log       *strings.Builder
+	findings  []doctor.Finding // of the doctor
 	*Dashboard
 }
 
@@ -61,6 +63,7 @@ func newDesk(t *testing.T, change func(*Options)) *desk {
 	t.Cleanup(d.operator.Close)
 	o := Options{Outbox: "orders", Version: "test", Inspector: d.inspector, Operator: d.operator, Planner: d.operator, Token: testToken,
 		Guide:        fixed{Answer{Verdict: "dead", Evidence: []string{"evidence"}, Next: []string{"waybill why"}}},
+		Doctor:       func(context.Context) ([]doctor.Finding, error) { return d.findings, nil },
 		Destinations: []Destination{{"kafka-a", "kafka"}}, Log: slog.New(slog.NewTextHandler(d.log, nil))}
 	if change != nil {
 		change(&o)
@@ -100,6 +103,8 @@ func (d *desk) fill(text string) {
 		VALUES ('retry', $1, 'running', $1, $1, 'ui', $1, now(), 1, 1, 1, 1, jsonb_build_object('destinations', jsonb_build_array(jsonb_build_object('name', $1::text, 'count', 1)),
 			'failures', jsonb_build_array(jsonb_build_object('destination', $1::text, 'class', $1::text, 'failure', '', 'error', $1::text, 'count', 1))))`, text)
 	d.exec(`INSERT INTO outbox.operation_item (operation_id, id, state, step) VALUES (1, 3, 'dead', 1)`)
+	d.findings = []doctor.Finding{{Area: doctor.Database, Finding: relay.Finding{ID: "database.trigger", Level: relay.LevelFail, Subject: text, Text: text, Fix: text}, Effect: text},
+		{Area: doctor.Relay, Finding: relay.Finding{ID: "relay.owner", Level: relay.LevelOK, Subject: text, Text: text}}}
 	if _, err := d.operator.Discard(d.t.Context(), []relay.ID{7}, relay.Act{Actor: "cli:" + text, Via: "cli", Reason: text}); err != nil {
 		d.t.Fatal(err)
 	}
@@ -165,3 +170,5 @@ func (b *browser) form(page string) url.Values {
 	}
 	return v
 }
+
+func nothingFound(context.Context) ([]doctor.Finding, error) { return nil, nil }

@@ -26,7 +26,7 @@ func TestMarkupIsText_S1_L1(t *testing.T) {
 		d.fill(vector)
 		b := d.browser().signIn()
 		query := "?" + url.Values{"topic": {vector}, "key": {vector}}.Encode()
-		paths := []string{"/", "/messages", "/messages?q=state:dead", "/messages/1", "/messages/3", "/messages/6", "/messages/7", "/keys", "/key" + query, "/destinations", "/activity",
+		paths := []string{"/", "/messages", "/messages?q=state:dead", "/messages/1", "/messages/3", "/messages/6", "/messages/7", "/keys", "/key" + query, "/destinations", "/doctor", "/activity",
 			"/failures/000000000000000f", "/operations", "/operations/1", "/plans/retry?q=" + url.QueryEscape("key:\""+vector+"\""), "/messages/3/retry", "/messages/3/discard", "/messages/7/retry", "/messages?q=" + url.QueryEscape("topic:"+vector),
 			"/login?next=" + url.QueryEscape(vector), "/messages/" + url.PathEscape(vector)}
 		shown := 0
@@ -93,6 +93,7 @@ func TestPagesShowTheirContent(t *testing.T) {
 		"/operations/1?outcome=sent":      {"Messages with the outcome sent"},
 		"/operations/1?outcome=odd":       {"There is no such outcome"},
 		"/operations/99":                  {"Not found"},
+		"/doctor":                         {"Something does not keep its promise", "1 finding needs a person, 1 check is well", "database.trigger", "What it does: text-7", "<code>text-7</code>", "relay.owner"},
 		"/messages/99":                    {"Not found"},
 		"/failures/0000000000000001":      {"Not found"},
 		"/messages?before=x":              {"is a whole number"},
@@ -187,7 +188,7 @@ func TestSlowCountsDoNotMakeTheRestOld_K7(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const slow = 300 * time.Millisecond
 		c := &counting{Inspector: still{}, slow: slow}
-		d := &desk{t: t, Dashboard: New(Options{Inspector: c, Guide: fixed{}, Log: slog.New(slog.DiscardHandler)})}
+		d := &desk{t: t, Dashboard: New(Options{Inspector: c, Guide: fixed{}, Doctor: nothingFound, Log: slog.New(slog.DiscardHandler)})}
 		look := func(after time.Duration, asked, counted int) {
 			t.Helper()
 			time.Sleep(after)

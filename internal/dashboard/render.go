@@ -96,9 +96,10 @@ var functions = template.FuncMap{
 	"chips": func() []string {
 		return []string{"dead", "blocked", "retrying", "scheduled", "pending", "sent", "discarded"}
 	},
-	"advice": splitAdvice,
-	"old":    func(t, now time.Time) bool { return now.Sub(t) > 2*time.Second },
-	"plural": plural,
+	"advice":    splitAdvice,
+	"old":       func(t, now time.Time) bool { return now.Sub(t) > 2*time.Second },
+	"plural":    plural,
+	"levelTone": func(l relay.Level) string { return levelTones[l] },
 
 	"plansFor": plansFor,
 	"planURL":  planURL,

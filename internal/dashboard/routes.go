@@ -34,6 +34,7 @@ func (d *Dashboard) table() []route {
 		{"GET", "/destinations", viewer, d.destinations},
 		{"GET", "/operations", viewer, d.operations},
 		{"GET", "/operations/{id}", viewer, d.operation},
+		{"GET", "/doctor", viewer, d.doctor},
 		{"GET", "/assets/{name}", viewer, d.asset},
 		{"GET", "/login", viewer, d.loginForm},
 		{"POST", "/login", viewer, d.login},

@@ -31,7 +31,7 @@ var importTable = []Imports{
 	{Package: "internal/broker", May: []string{"internal/kp"}},
 	{Package: "internal/child", Standard: true},
 	{Package: "internal/config"},
-	{Package: "internal/dashboard", May: []string{"relay", "outbox", "internal/httpserver"}},
+	{Package: "internal/dashboard", May: []string{"relay", "outbox", "internal/httpserver", "internal/doctor"}},
 	{Package: "internal/doctor", May: []string{"relay", "adapters/postgres"}},
 	{Package: "internal/embedded", May: []string{"internal/child"}, Standard: true},
 	{Package: "internal/httpserver", Standard: true},

@@ -19,6 +19,7 @@ type Counts struct {
 	FirstAt   time.Time                              // of the oldest row in the log; zero = it is empty
 	Held      map[string]map[relay.HeldState]float64 // by destination and state
 	Ahead     int                                    // partitions
+	Relays    int                                    // seen lately, the owner among them
 	Tables    []Table
 	Sessions  []Sessions
 	OldestTx  time.Duration

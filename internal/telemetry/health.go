@@ -33,8 +33,8 @@ type answer struct {
 	Reasons []string `json:"reasons"`
 }
 
-// Handler serves metrics at path and the probes /livez, /readyz and /startupz. None of them fails because a broker is down, and only a standby's /readyz
-// asks the database.
+// Handler serves metrics at path and the probes /livez, /readyz, /startupz and /degradedz. Only the last fails because a broker is down: it is for people and
+// dashboards, not for a supervisor. Only a standby's /readyz and /degradedz ask the database.
 func (t *Telemetry) Handler(path string, h func() Health) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET "+path, promhttp.HandlerFor(t.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second}))
@@ -50,6 +50,12 @@ func (t *Telemetry) Handler(path string, h func() Health) http.Handler {
 	}
 	mux.Handle("GET /livez", probe(func(_ context.Context, _ Health, st relay.Status) []string { return stuck(st, time.Now()) }))
 	mux.Handle("GET /readyz", probe(unready))
+	mux.Handle("GET /degradedz", probe(func(ctx context.Context, h Health, st relay.Status) []string {
+		if !st.Owner {
+			return unready(ctx, h, st) // the rest is the owner's to say
+		}
+		return degraded(st, t.counted())
+	}))
 	mux.Handle("GET /startupz", probe(func(context.Context, Health, relay.Status) []string { return nil }))
 	return mux
 }
@@ -63,6 +69,44 @@ func stuck(st relay.Status, now time.Time) []string {
 		}
 	}
 	slices.Sort(reasons)
+	return reasons
+}
+
+// degraded names what works worse than it should for an owner: nothing of it is lost, and all of it wants a look. What only the database knows is as of the
+// last count.
+func degraded(st relay.Status, counts Counts) []string {
+	var reasons []string
+	for _, d := range st.Destinations {
+		switch {
+		case d.Paused:
+			reasons = append(reasons, "config:"+d.Name)
+		case d.BreakerOpen:
+			reasons = append(reasons, "breaker:"+d.Name)
+		case len(d.Topics) > 0:
+			reasons = append(reasons, fmt.Sprintf("config-topics:%s:%d", d.Name, len(d.Topics)))
+		case d.Refused > 0:
+			reasons = append(reasons, fmt.Sprintf("refused-lanes:%s:%d", d.Name, d.Refused))
+		}
+	}
+	if st.ClosedKeys > 0 {
+		reasons = append(reasons, fmt.Sprintf("blocked-keys:%d", st.ClosedKeys))
+	}
+	dead := 0.0
+	for _, held := range counts.Held {
+		dead += held[relay.Dead]
+	}
+	if dead > 0 {
+		reasons = append(reasons, fmt.Sprintf("dead:%.0f", dead))
+	}
+	if counts.TooOld > 0 {
+		reasons = append(reasons, "stuck:"+counts.TooOld.String())
+	}
+	if !counts.At.IsZero() && counts.Ahead < 1 {
+		reasons = append(reasons, "partitions")
+	}
+	if !counts.At.IsZero() && counts.Relays < 2 {
+		reasons = append(reasons, "no-standby")
+	}
 	return reasons
 }
 

@@ -369,3 +369,58 @@ func TestServer(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Each reason is there when its fact is, and nothing else makes an owner degraded.
+func TestDegraded(t *testing.T) {
+	now := time.Now()
+	well := Counts{At: now, Relays: 2, Ahead: 2, Held: map[string]map[relay.HeldState]float64{"kafka-a": {relay.Retrying: 3, relay.Scheduled: 9}}}
+	one := func(d relay.DestinationState) relay.Status {
+		d.Name = "kafka-a"
+		return relay.Status{Owner: true, Destinations: []relay.DestinationState{d, {Name: "rabbit"}}}
+	}
+	counts := func(change func(*Counts)) Counts { c := well; change(&c); return c }
+	for want, c := range map[string]struct {
+		st     relay.Status
+		counts Counts
+	}{
+		"":                        {one(relay.DestinationState{Refused: 0}), well},
+		"breaker:kafka-a":         {one(relay.DestinationState{BreakerOpen: true}), well},
+		"config:kafka-a":          {one(relay.DestinationState{Paused: true, BreakerOpen: true}), well},
+		"config-topics:kafka-a:1": {one(relay.DestinationState{Topics: map[string]relay.Outcome{"t": {}}}), well},
+		"refused-lanes:kafka-a:2": {one(relay.DestinationState{Refused: 2}), well},
+		"blocked-keys:38":         {relay.Status{Owner: true, ClosedKeys: 38}, well},
+		"dead:1204": {relay.Status{Owner: true}, counts(func(c *Counts) {
+			c.Held = map[string]map[relay.HeldState]float64{"a": {relay.Dead: 1200}, "b": {relay.Dead: 4}}
+		})},
+		"stuck:10000+": {relay.Status{Owner: true}, counts(func(c *Counts) { c.TooOld = relay.CountCap + 1 })},
+		"partitions":   {relay.Status{Owner: true}, counts(func(c *Counts) { c.Ahead = 0 })},
+		"no-standby":   {relay.Status{Owner: true}, counts(func(c *Counts) { c.Relays = 1 })},
+	} {
+		if got := strings.Join(degraded(c.st, c.counts), " "); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	if got := degraded(relay.Status{Owner: true}, Counts{}); len(got) > 0 {
+		t.Errorf("before the first count: %v", got)
+	}
+
+	tel := observed(t, io.Discard)
+	tel.SetCounts(counts(func(c *Counts) { c.Relays = 1 }))
+	get := func(h Health) (int, string) {
+		w := httptest.NewRecorder()
+		tel.Handler("/metrics", func() Health { return h }).ServeHTTP(w, httptest.NewRequest("GET", "/degradedz?verbose", nil))
+		return w.Code, w.Body.String()
+	}
+	st := one(relay.DestinationState{BreakerOpen: true})
+	if code, body := get(Health{Status: func() relay.Status { return st }}); code != 503 || !strings.Contains(body, `"reasons":["breaker:kafka-a","no-standby"]`) {
+		t.Errorf("an owner: %d %s", code, body)
+	}
+	standby := Health{Status: func() relay.Status { return relay.Status{} }, Database: func(context.Context) error { return nil }}
+	if code, body := get(standby); code != 200 || !strings.Contains(body, "standby") {
+		t.Errorf("a standby: %d %s", code, body)
+	}
+	standby.Database = func(context.Context) error { return errors.New("connection refused") }
+	if code, body := get(standby); code != 503 || !strings.Contains(body, "connection refused") {
+		t.Errorf("a standby without a database: %d %s", code, body)
+	}
+}

@@ -31,7 +31,7 @@
   }
   if (every && live) setInterval(refresh, every);
 
-  const pages = { o: "/", m: "/messages", k: "/keys", d: "/destinations", p: "/operations", y: "/activity" };
+  const pages = { o: "/", m: "/messages", k: "/keys", d: "/destinations", p: "/operations", y: "/activity", t: "/doctor" };
   let going = 0;
   addEventListener("keydown", (e) => {
     if (e.ctrlKey || e.metaKey || e.altKey || e.target.matches("input, textarea, select")) return;
