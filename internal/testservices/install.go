@@ -13,7 +13,7 @@ import (
 	"github.com/waybillmq/waybill/internal/embedded"
 )
 
-// Install puts onto the machine whatever of the servers and the browser is missing, and a C compiler, which Go's race detector needs. Without it the first test that wants
+// Install puts onto the machine whatever of the servers, the browser and promtool is missing, and a C compiler, which Go's race detector needs. Without it the first test that wants
 // a server does so.
 func Install(ctx context.Context) error {
 	var errs []error
@@ -26,7 +26,8 @@ func Install(ctx context.Context) error {
 	_, rocketErr := rocketJars(ctx)
 	_, rabbitErr := rabbitPrograms(ctx)
 	_, browserErr := chromium(ctx)
-	errs = append(errs, wheelErr, kafkaErr, rocketErr, rabbitErr, browserErr)
+	_, promErr := promtool(ctx)
+	errs = append(errs, wheelErr, kafkaErr, rocketErr, rabbitErr, browserErr, promErr)
 	if _, err := exec.LookPath("gcc"); err != nil && os.Getenv("CC") == "" {
 		errs = append(errs, aptInstall(ctx, "gcc", "libc6-dev"))
 	}
