@@ -26,6 +26,7 @@ var importTable = []Imports{
 	{Package: "deploy", TestOnly: true},
 	{Package: "migrations"},
 
+	{Package: "internal/alerts", May: []string{"relay"}},
 	{Package: "internal/audit", May: []string{"relay", "outbox"}},
 	{Package: "internal/bench", May: everything},
 	{Package: "internal/broker", May: []string{"internal/kp"}},
