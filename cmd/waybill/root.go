@@ -32,8 +32,8 @@ type program struct {
 
 // commands makes every command; a new one is added here.
 var commands = []func(*program) *cobra.Command{
-	newRun, newDemo, newStatus, newWhy, newDoctor, newMessage, newKey, newOperation, newDestination, newBroker, newCache, newConfig, newMigrate, newAdopt, newHealth, newBench,
-	newVersion,
+	newRun, newDemo, newStatus, newWhy, newDoctor, newMessage, newKey, newOperation, newDestination, newBroker, newCache, newConfig, newMigrate, newAdopt, newAlert, newHealth,
+	newBench, newVersion,
 }
 
 // The groups of the help page, in its order.

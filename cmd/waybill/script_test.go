@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -60,7 +62,7 @@ func TestScripts(t *testing.T) {
 					e.Setenv("KEY", "k\x1b[31m") // a key with a control character
 					return nil
 				},
-				Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "sql": runSQL, "normal": normal, "listen": listen, "fillcache": fillCache, "rot": rot, "owner": owner},
+				Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "sql": runSQL, "normal": normal, "listen": listen, "fillcache": fillCache, "hook": hook, "rot": rot, "owner": owner},
 			})
 		})
 	}
@@ -129,6 +131,15 @@ func normal(ts *testscript.TestScript, _ bool, args []string) {
 		text = re.ReplaceAllString(text, word)
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
+}
+
+// hook CODE starts a receiver of alerts that answers so, and names it in the configuration.
+func hook(ts *testscript.TestScript, _ bool, args []string) {
+	code, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }))
+	ts.Defer(s.Close)
+	ts.Setenv("HOOK", s.URL+"/token-canary")
 }
 
 // fillcache DIR MESSAGES ACKS keeps a degraded cache that was closed in order.

@@ -39,11 +39,20 @@ type chores struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	cron    gocron.Scheduler
+	alerter *alerter      // nil = no webhook
 	risks   risks         // owned by the counts chore
 	running sync.Map      // name → struct{}: gocron's own singleton mode has let runs overlap
 	acted   atomic.Int64  // the last row of the activity log that the metrics know; below 0 = none yet
 	opened  chan struct{} // one slot: the settings of a broker that was opened are to be read
 	wg      sync.WaitGroup
+}
+
+// chore is something that runs by the clock.
+type chore struct {
+	name  string
+	every time.Duration
+	owner bool // only while this relay owns the outbox
+	do    func(context.Context) error
 }
 
 func startChores(e *engine, tel *telemetry.Telemetry, log *slog.Logger, version string) (*chores, error) {
@@ -60,20 +69,23 @@ func startChores(e *engine, tel *telemetry.Telemetry, log *slog.Logger, version 
 		return nil, err
 	}
 	c := &chores{e: e, look: look, tel: tel, log: log, version: version, started: time.Now(), cron: cron, opened: make(chan struct{}, 1)}
+	if c.alerter, err = newAlerter(e, look, tel, log); err != nil {
+		look.Close()
+		return nil, err
+	}
 	c.acted.Store(-1)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	for _, job := range []struct {
-		name  string
-		every time.Duration
-		owner bool
-		do    func(context.Context) error
-	}{
+	jobs := []chore{
 		{"register", registerEvery, false, c.register},
 		{"fallback scan", scanEvery, true, c.scan},
 		{"partitions and retention", keepEvery, true, c.keep},
 		{"broker settings", checkEvery, true, c.brokers},
 		{"counts", countEvery, true, c.count},
-	} {
+	}
+	if c.alerter != nil {
+		jobs = append(jobs, chore{"alerts", alertEvery, false, c.alerter.look})
+	}
+	for _, job := range jobs {
 		run := gocron.NewTask(func() { c.run(job.name, job.owner, job.do) })
 		if _, err := cron.NewJob(gocron.DurationJob(job.every), run, gocron.WithName(job.name), gocron.WithStartAt(gocron.WithStartImmediately())); err != nil {
 			return nil, fmt.Errorf("schedule %s: %w", job.name, err)
@@ -87,6 +99,9 @@ func startChores(e *engine, tel *telemetry.Telemetry, log *slog.Logger, version 
 	}
 	c.wg.Go(c.afterOpen)
 	c.wg.Go(c.operate)
+	if c.alerter != nil {
+		c.wg.Go(func() { c.alerter.sender.Run(c.ctx) })
+	}
 	cron.Start()
 	return c, nil
 }
@@ -130,6 +145,9 @@ func (c *chores) owned() {
 	c.wg.Go(func() {
 		c.run("partitions and retention", true, c.keep)
 		c.run("counts", true, c.count)
+		if c.alerter != nil {
+			c.run("alerts", true, c.alerter.look)
+		}
 	})
 }
 

@@ -3,6 +3,8 @@ package app
 import (
 	"context"
 	"log/slog"
+	"net/url"
+	"slices"
 
 	"github.com/waybillmq/waybill/internal/config"
 	"github.com/waybillmq/waybill/internal/dashboard"
@@ -21,6 +23,12 @@ func startDashboard(c *config.Config, log *slog.Logger, version string) (stop fu
 	}
 	o := dashboard.Options{Outbox: c.Name, Version: version, Inspector: people, Operator: people.operator, Planner: people.operator, Guide: guide{people}, Doctor: people.doctor,
 		AllowedHosts: c.Dashboard.AllowedHosts, ReadOnly: c.Dashboard.ReadOnly, Log: log}
+	if u, err := url.Parse(c.Dashboard.PublicURL); err == nil && u.Hostname() != "" {
+		o.AllowedHosts = append(slices.Clone(o.AllowedHosts), u.Hostname())
+	}
+	if c.Alerts.Webhook.URL.IsSet() {
+		o.TryAlert = func(ctx context.Context) error { return TryAlert(ctx, c) }
+	}
 	for i := range c.Destinations {
 		o.Destinations = append(o.Destinations, dashboard.Destination{Name: c.Destinations[i].Name, Kind: c.Destinations[i].Kind})
 	}

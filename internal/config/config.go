@@ -22,6 +22,7 @@ type Config struct {
 	Retention    Retention     `key:"retention" help:"how long sent messages stay; whole partitions are dropped, rows are never deleted one by one"`
 	Broker       Broker        `key:"broker" restart:"true" help:"the bundled broker in this process, one node; a destination of kind waybillbroker sends to it"`
 	Dashboard    Dashboard     `key:"dashboard" help:"the pages for the person on call"`
+	Alerts       Alerts        `key:"alerts" help:"one signed webhook for what a person should look at"`
 	Metrics      Metrics       `key:"metrics" help:"the listener of metrics and health"`
 	Logs         Logs          `key:"logs" help:"log lines on standard error"`
 }
@@ -150,6 +151,7 @@ func Default() *Config {
 		Cache:     Cache{Enabled: true, Dir: "/var/lib/waybill/cache", MaxBytes: 4 * GiB, MinFree: GiB},
 		Broker:    DefaultBroker(),
 		Dashboard: DefaultDashboard(),
+		Alerts:    DefaultAlerts(),
 		Metrics:   Metrics{Listen: "127.0.0.1:9464", Path: "/metrics", TopicsMax: 100},
 		Logs:      Logs{Level: "info", Format: "auto", PerClassMax: Some[Rate](10)},
 	}

@@ -11,6 +11,7 @@ import (
 type Dashboard struct {
 	Listen       OrNone[string] `key:"listen" form:"loopback" restart:"true" help:"address of the pages, loopback only: whoever reaches it may look. none: no dashboard"`
 	AllowedHosts []string       `key:"allowed_hosts" restart:"true" help:"host names under which browsers may ask for it, besides localhost and the loopback addresses; for a proxy on this machine. All others get 421"`
+	PublicURL    string         `key:"public_url" null:"true" form:"origin" restart:"true" help:"address under which people reach the pages, such as a proxy's: links in alerts begin with it, and its host is allowed. null: http:// and the listen address"`
 	ReadOnly     bool           `key:"read_only" restart:"true" help:"nobody can act here, whatever token they have"`
 	TokenFile    OrNone[string] `key:"token_file" form:"file" restart:"true" help:"file with the token that acts need, readable for its owner alone; made at the first start. none: nobody can act"`
 }

@@ -37,6 +37,8 @@ func checkForm(form, s string) string {
 		if s == "" {
 			return "is empty: name a file"
 		}
+	case "origin":
+		return checkOrigin(s)
 	case "loopback":
 		return checkLoopback(s)
 	}

@@ -24,6 +24,7 @@ func (d *decoder) validate() {
 	}
 	d.validateBroker()
 	d.validateDashboard()
+	d.validateAlerts()
 	d.validateRoutes()
 }
 

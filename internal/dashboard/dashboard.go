@@ -21,13 +21,17 @@ type Options struct {
 	Operator     relay.Operator // nil = nobody can act
 	Planner      relay.Planner  // nil = nobody can act on many messages at once
 	Guide        Guide
-	Doctor       func(context.Context) ([]doctor.Finding, error) // looks at everything, the gravest first; asked at most every 10 s for all viewers together
-	Destinations []Destination                                   // as configured
-	AllowedHosts []string                                        // names under which browsers may ask, besides localhost and loopback addresses
-	ReadOnly     bool                                            // nobody can act, whatever token they have
-	Token        string                                          // opens a session that may act; empty = nobody can act
-	NoToken      string                                          // for people: why there is no token
+	Destinations []Destination // as configured
+	AllowedHosts []string      // names under which browsers may ask, besides localhost and loopback addresses
+	ReadOnly     bool          // nobody can act, whatever token they have
+	Token        string        // opens a session that may act; empty = nobody can act
+	NoToken      string        // for people: why there is no token
 	Log          *slog.Logger
+
+	// Doctor looks at everything, the gravest finding first. It is asked at most every 10 s for all viewers together.
+	Doctor func(context.Context) ([]doctor.Finding, error)
+	// TryAlert posts a test to the webhook of alerts, once. Its error is a sentence for people. Nil = there is no webhook.
+	TryAlert func(context.Context) error
 }
 
 // Guide answers "why" from the same knowledge as the command line.

@@ -68,12 +68,13 @@ func (l *checkups) get(ctx context.Context, ask func(context.Context) ([]doctor.
 type doctorPage struct {
 	checkup
 	Headline headline
+	Webhook  bool             // there is one to try
 	Open     []doctor.Finding // what needs a person, the gravest first
 	Well     []doctor.Finding
 }
 
 func (d *Dashboard) doctor(w http.ResponseWriter, r *http.Request, s *session) error {
-	p := doctorPage{checkup: d.checked.get(r.Context(), d.Doctor)}
+	p := doctorPage{checkup: d.checked.get(r.Context(), d.Doctor), Webhook: d.TryAlert != nil}
 	if p.Err != nil {
 		return p.Err
 	}
@@ -95,6 +96,16 @@ func (d *Dashboard) doctor(w http.ResponseWriter, r *http.Request, s *session) e
 		p.Headline = headline{Title: "Everything is set up as it must be", Tone: "good"}
 	}
 	return d.show(w, s, http.StatusOK, "doctor", page{Title: "Doctor", Active: "doctor", Body: p})
+}
+
+// tryAlert posts a test to the webhook. It changes nothing here.
+func (d *Dashboard) tryAlert(w http.ResponseWriter, r *http.Request, s *session) error {
+	if err := d.TryAlert(r.Context()); err != nil {
+		return &failure{http.StatusBadGateway, "The test did not arrive", err.Error()}
+	}
+	d.sessions.say(s, "The webhook took the test.")
+	http.Redirect(w, r, "/doctor", http.StatusSeeOther)
+	return nil
 }
 
 // levelTones are the looks of a level.

@@ -3,6 +3,7 @@ package dashboard
 import (
 	"context"
 	"errors"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -71,5 +72,29 @@ func TestDoctorHeadlines(t *testing.T) {
 		if body := d.browser().get("/doctor").Body.String(); !strings.Contains(body, want) || !strings.Contains(body, "relay.owner") {
 			t.Errorf("%s: %s", level, body)
 		}
+	}
+}
+
+func TestAlertsAreTried(t *testing.T) {
+	d := newDesk(t, nil)
+	if body := d.browser().get("/doctor").Body.String(); strings.Contains(body, "<form method=\"post\" action=\"/doctor/alert\"") || !strings.Contains(body, "sign in") {
+		t.Errorf("a stranger: %s", body)
+	}
+	b := d.browser().signIn()
+	form := b.form("/doctor")
+	if res := b.post("/doctor/alert", form); res.Code != http.StatusSeeOther || d.tried != 1 {
+		t.Errorf("%d, tried %d times", res.Code, d.tried)
+	}
+	if body := b.get("/doctor").Body.String(); !strings.Contains(body, "The webhook took the test.") {
+		t.Error(body)
+	}
+	d.alertErr = errors.New("the webhook answered 404 Not Found")
+	if res := b.post("/doctor/alert", form); res.Code != http.StatusBadGateway || !strings.Contains(res.Body.String(), "the webhook answered 404 Not Found") {
+		t.Errorf("%d: %s", res.Code, res.Body)
+	}
+	without := newDesk(t, func(o *Options) { o.TryAlert = nil })
+	b = without.browser().signIn()
+	if body := b.get("/doctor").Body.String(); strings.Contains(body, "webhook") || b.post("/doctor/alert", form).Code != http.StatusNotFound {
+		t.Errorf("without a webhook: %s", body)
 	}
 }

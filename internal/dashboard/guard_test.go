@@ -34,7 +34,7 @@ func TestRouteMatrix_S2_S8(t *testing.T) {
 		"GET /destinations": "look", "GET /doctor": "look", "GET /assets/{name}": "look", "GET /login": "look", "POST /login": "look",
 		"GET /operations": "look", "GET /operations/{id}": "look",
 		"GET /plans/{act}": "act", "POST /plans/{act}": "act", "POST /operations/{id}/{verb}": "act",
-		"POST /logout": "act", "GET /activity": "act", "GET /messages/{id}/{act}": "act", "POST /messages/{id}/{act}": "act",
+		"POST /logout": "act", "GET /activity": "act", "GET /messages/{id}/{act}": "act", "POST /messages/{id}/{act}": "act", "POST /doctor/alert": "act",
 	}
 	byPattern := map[string]map[string]string{}
 	for _, rt := range d.routes {

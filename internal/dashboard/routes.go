@@ -52,6 +52,9 @@ func (d *Dashboard) table() []route {
 			route{"POST", "/plans/{act}", operator, d.plan},
 			route{"POST", "/operations/{id}/{verb}", operator, d.steer})
 	}
+	if d.mayAct() && d.TryAlert != nil {
+		table = append(table, route{"POST", "/doctor/alert", operator, d.tryAlert})
+	}
 	return table
 }
 

@@ -72,6 +72,9 @@ func (t *Telemetry) Acted(action, via string, messages int64) {
 // Late counts pending messages that were found behind the low-water mark.
 func (t *Telemetry) Late(messages int) { t.metrics.late.Add(float64(messages)) }
 
+// AlertLost counts an alert that its webhook did not take.
+func (t *Telemetry) AlertLost() { t.metrics.lostAlerts.Inc() }
+
 // PartitionsDropped counts partitions that retention removed.
 func (t *Telemetry) PartitionsDropped(n int) { t.metrics.dropped.Add(float64(n)) }
 

@@ -30,7 +30,7 @@ var (
 // metrics are the series that events feed.
 type metrics struct {
 	read, settled, fenced, reborn             prometheus.Counter
-	late, dropped                             prometheus.Counter
+	late, dropped, lostAlerts                 prometheus.Counter
 	acts                                      map[string]*prometheus.CounterVec // by act
 	sent, held, dead, outcomes, repeats       *prometheus.CounterVec
 	wakeups, failures                         *prometheus.CounterVec
@@ -56,12 +56,13 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	}
 	seconds := []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300}
 	return &metrics{
-		read:    counter("messages_read_total", "Messages read from the outbox; a message may be read again."),
-		settled: counter("messages_settled_total", "Messages marked as sent."),
-		fenced:  counter("fenced_total", "Times that this relay found a newer owner."),
-		reborn:  counter("reborn_total", "Times that read messages were dropped because the database server restarted after a crash."),
-		late:    counter("late_rows_total", "Pending messages found behind the low-water mark: ids were written by hand, or the sequence was set back."),
-		dropped: counter("partitions_dropped_total", "Partitions of sent messages that retention dropped."),
+		read:       counter("messages_read_total", "Messages read from the outbox; a message may be read again."),
+		settled:    counter("messages_settled_total", "Messages marked as sent."),
+		fenced:     counter("fenced_total", "Times that this relay found a newer owner."),
+		reborn:     counter("reborn_total", "Times that read messages were dropped because the database server restarted after a crash."),
+		late:       counter("late_rows_total", "Pending messages found behind the low-water mark: ids were written by hand, or the sequence was set back."),
+		dropped:    counter("partitions_dropped_total", "Partitions of sent messages that retention dropped."),
+		lostAlerts: counter("alert_posts_failed_total", "Alerts that the webhook did not take in eight tries, or that were too many."),
 		acts: map[string]*prometheus.CounterVec{
 			"retry":   counters("messages_retried_total", "Messages that people gave another try, as the activity log tells.", "via"),
 			"skip":    counters("messages_skipped_total", "Dead messages that people let their keys pass, as the activity log tells.", "via"),
