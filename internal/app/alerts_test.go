@@ -98,6 +98,7 @@ func TestARunningRelayPostsAlerts(t *testing.T) {
 	case <-time.After(patience):
 		t.Fatal("nothing was posted")
 	}
+	eventually(t, "the log says how the database is set up", func() bool { return strings.Contains(log.tail(), `"check":"database.fsync"`) }) // those of the tests are fast, not safe
 	if err := TryAlert(t.Context(), c); err != nil {
 		t.Error(err)
 	}

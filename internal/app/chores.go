@@ -24,6 +24,7 @@ const (
 	keepEvery     = 5 * time.Minute
 	checkEvery    = 10 * time.Minute
 	countEvery    = 15 * time.Second
+	examineEvery  = time.Minute
 	oldWriter     = time.Minute // a writer's transaction older than this is worth a line: it keeps holes open
 )
 
@@ -39,6 +40,7 @@ type chores struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	cron    gocron.Scheduler
+	setUp   setUp         // owned by the set-up chore
 	alerter *alerter      // nil = no webhook
 	risks   risks         // owned by the counts chore
 	running sync.Map      // name → struct{}: gocron's own singleton mode has let runs overlap
@@ -81,6 +83,7 @@ func startChores(e *engine, tel *telemetry.Telemetry, log *slog.Logger, version 
 		{"partitions and retention", keepEvery, true, c.keep},
 		{"broker settings", checkEvery, true, c.brokers},
 		{"counts", countEvery, true, c.count},
+		{"set-up", examineEvery, true, c.examine},
 	}
 	if c.alerter != nil {
 		jobs = append(jobs, chore{"alerts", alertEvery, false, c.alerter.look})
@@ -145,6 +148,7 @@ func (c *chores) owned() {
 	c.wg.Go(func() {
 		c.run("partitions and retention", true, c.keep)
 		c.run("counts", true, c.count)
+		c.run("set-up", true, c.examine)
 		if c.alerter != nil {
 			c.run("alerts", true, c.alerter.look)
 		}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/waybillmq/waybill/adapters/postgres"
 	"github.com/waybillmq/waybill/internal/broker/vfs"
@@ -16,7 +17,10 @@ import (
 	"github.com/waybillmq/waybill/relay"
 )
 
-// Doctor asks database, brokers and this machine, all at once and 10 s at most, and judges what they say. only bounds the areas; empty = all. The gravest
+// doctorLimit bounds a whole round, with room to tell of it within ten seconds.
+const doctorLimit = 9 * time.Second
+
+// Doctor asks database, brokers and this machine, all at once and less than 10 s, and judges what they say. only bounds the areas; empty = all. The gravest
 // findings come first. It changes nothing; an error is what a person must change about the configuration before anything can be asked.
 func Doctor(ctx context.Context, l *config.Loaded, only []doctor.Area) ([]doctor.Finding, error) {
 	people, err := OpenPeople(l.Config)
@@ -24,7 +28,7 @@ func Doctor(ctx context.Context, l *config.Loaded, only []doctor.Area) ([]doctor
 		return nil, err
 	}
 	defer people.Close()
-	ctx, cancel := context.WithTimeout(ctx, checkLimit)
+	ctx, cancel := context.WithTimeout(ctx, doctorLimit)
 	defer cancel()
 	d := doctorRound{people: people, loaded: l, wants: func(a doctor.Area) bool { return len(only) == 0 || slices.Contains(only, a) }}
 	d.overview = sync.OnceValues(func() (relay.Overview, error) { return people.Overview(ctx) })
@@ -78,7 +82,7 @@ func (d *doctorRound) database(ctx context.Context) (found []doctor.Finding) {
 	cfg, err := storeConfig(d.people.config)
 	var x postgres.Examination
 	if err == nil {
-		cfg.StatementTimeout = checkLimit / 2
+		cfg.StatementTimeout = doctorLimit / 2
 		x, err = postgres.Examine(ctx, cfg)
 	}
 	if err != nil {
