@@ -84,6 +84,7 @@ var alertCases = map[string]struct{ fires, silent []string }{
 	"WaybillTableBloat": {
 		[]string{`waybill_table_dead_tuples{outbox="o",table="message_held"} 100021x130`, `waybill_table_live_tuples{outbox="o",table="message_held"} 10x130`},
 		[]string{`waybill_table_dead_tuples{outbox="o",table="message_held"} 100020x130`, `waybill_table_live_tuples{outbox="o",table="message_held"} 10x130`}},
+	"WaybillAlertsLost":     {[]string{`waybill_alert_posts_failed_total{outbox="o"} 0x115 1x15`}, []string{`waybill_alert_posts_failed_total{outbox="o"} 2x130`}},
 	"WaybillDatabaseErrors": {[]string{`waybill_db_errors_total{outbox="o",op="claim"} 0+1x130`}, []string{`waybill_db_errors_total{outbox="o",op="claim"} 7x130`}},
 }
 

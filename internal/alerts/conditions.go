@@ -58,7 +58,7 @@ func (c Condition) ID() string {
 func Conditions(f Facts, rules []Rule) (all []Condition) {
 	o := f.Overview
 	if f.Err != nil {
-		all = append(all, Condition{Rule: NoOwner, Headline: "the database does not answer: nothing is published until it does", Page: "/", Next: "waybill doctor --only database"})
+		all = append(all, Condition{Rule: NoOwner, Headline: "the database cannot be asked: nothing is published until it answers", Page: "/", Next: "waybill doctor --only database"})
 	} else {
 		if !o.Alive {
 			all = append(all, Condition{Rule: NoOwner, Headline: "no relay owns the outbox: nothing is published", Since: o.LeaseUntil, Page: "/", Next: "waybill why"})

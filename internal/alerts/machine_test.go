@@ -44,7 +44,7 @@ func TestConditions(t *testing.T) {
 		"paused":   {state(relay.DestinationPaused), "destination/kafka-a/", "kafka-a is paused", 5 * time.Minute},
 		"partly":   {state(relay.DestinationPartly), "destination/kafka-a/", "some of its lanes", 5 * time.Minute},
 		"no owner": {func(f *Facts) { f.Overview.Alive = false }, "no_owner//", "no relay owns the outbox", 2 * time.Minute},
-		"database": {func(f *Facts) { *f = Facts{Err: errors.New("canary")} }, "no_owner//", "the database does not answer", 2 * time.Minute},
+		"database": {func(f *Facts) { *f = Facts{Err: errors.New("canary")} }, "no_owner//", "the database cannot be asked", 2 * time.Minute},
 	} {
 		f := calm()
 		c.change(&f)

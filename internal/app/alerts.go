@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"strings"
 	"time"
@@ -64,6 +65,18 @@ func newSender(o alerts.Options) (*alerts.Sender, error) {
 	return s, nil
 }
 
+// checkWebhook says what keeps a relay with this webhook from starting.
+func checkWebhook(c *config.Config) error {
+	if !c.Alerts.Webhook.URL.IsSet() {
+		return nil
+	}
+	o, err := alertOptions(c)
+	if err == nil {
+		_, err = newSender(o)
+	}
+	return err
+}
+
 // dashboardBase is where people reach the pages; empty = there are none.
 func dashboardBase(c *config.Config) string {
 	listen, on := c.Dashboard.Listen.Get()
@@ -79,14 +92,15 @@ func dashboardBase(c *config.Config) string {
 // look takes in the present state and queues what is to be posted.
 func (a *alerter) look(ctx context.Context) error {
 	f := alerts.Facts{StuckAfter: a.e.config.Relay.StuckAfter}
+	var groupsErr error
 	if f.Overview, f.Err = a.from.Overview(ctx); f.Err == nil {
-		f.Failures, f.Err = a.from.Failures(ctx)
+		f.Failures, groupsErr = a.from.Failures(ctx)
 	}
 	l := alerts.Look{At: time.Now(), Conditions: alerts.Conditions(f, a.rules)}
 	switch {
 	case f.Err != nil: // nothing was seen but that
 		l.Partial = func(r alerts.Rule) bool { return r != alerts.NoOwner }
-	case len(f.Failures) >= relay.MaxPage: // there may be more failure groups
+	case groupsErr != nil || len(f.Failures) >= relay.MaxPage: // there may be more failure groups
 		l.Partial = func(r alerts.Rule) bool { return r == alerts.Dead }
 	}
 	if f.Err == nil {
@@ -94,7 +108,7 @@ func (a *alerter) look(ctx context.Context) error {
 	}
 	l.Posts = a.posts
 	a.sender.Send(a.machine.Step(l)...)
-	return f.Err
+	return errors.Join(f.Err, groupsErr)
 }
 
 // TryAlert posts a test to the webhook of the configuration, once. The error says in a sentence why it did not arrive.

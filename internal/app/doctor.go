@@ -61,6 +61,11 @@ func (d *doctorRound) config(context.Context) []doctor.Finding {
 		return nil
 	}
 	facts := doctor.ConfigFacts{Warnings: remarks(d.loaded.Warnings), Secrets: remarks(d.loaded.CheckSecrets())}
+	if len(facts.Secrets) == 0 {
+		if err := checkWebhook(d.people.config); err != nil {
+			facts.Secrets = append(facts.Secrets, doctor.Remark{Key: "alerts.webhook", Text: err.Error()})
+		}
+	}
 	var err error
 	if facts.Routes, err = CheckRoutes(d.loaded.Config); err != nil {
 		facts.Routes = append(facts.Routes, err.Error())
