@@ -87,6 +87,9 @@ func degraded(st relay.Status, counts Counts) []string {
 		case d.Refused > 0:
 			reasons = append(reasons, fmt.Sprintf("refused-lanes:%s:%d", d.Name, d.Refused))
 		}
+		if !d.CacheFull.IsZero() {
+			reasons = append(reasons, "cache-full:"+d.Name)
+		}
 	}
 	if st.ClosedKeys > 0 {
 		reasons = append(reasons, fmt.Sprintf("blocked-keys:%d", st.ClosedKeys))

@@ -383,12 +383,13 @@ func TestDegraded(t *testing.T) {
 		st     relay.Status
 		counts Counts
 	}{
-		"":                        {one(relay.DestinationState{Refused: 0}), well},
-		"breaker:kafka-a":         {one(relay.DestinationState{BreakerOpen: true}), well},
-		"config:kafka-a":          {one(relay.DestinationState{Paused: true, BreakerOpen: true}), well},
-		"config-topics:kafka-a:1": {one(relay.DestinationState{Topics: map[string]relay.Outcome{"t": {}}}), well},
-		"refused-lanes:kafka-a:2": {one(relay.DestinationState{Refused: 2}), well},
-		"blocked-keys:38":         {relay.Status{Owner: true, ClosedKeys: 38}, well},
+		"":                                   {one(relay.DestinationState{Refused: 0}), well},
+		"breaker:kafka-a":                    {one(relay.DestinationState{BreakerOpen: true}), well},
+		"config:kafka-a":                     {one(relay.DestinationState{Paused: true, BreakerOpen: true}), well},
+		"config-topics:kafka-a:1":            {one(relay.DestinationState{Topics: map[string]relay.Outcome{"t": {}}}), well},
+		"refused-lanes:kafka-a:2":            {one(relay.DestinationState{Refused: 2}), well},
+		"breaker:kafka-a cache-full:kafka-a": {one(relay.DestinationState{BreakerOpen: true, CacheFull: now}), well},
+		"blocked-keys:38":                    {relay.Status{Owner: true, ClosedKeys: 38}, well},
 		"dead:1204": {relay.Status{Owner: true}, counts(func(c *Counts) {
 			c.Held = map[string]map[relay.HeldState]float64{"a": {relay.Dead: 1200}, "b": {relay.Dead: 4}}
 		})},
