@@ -63,6 +63,9 @@ var alertCases = map[string]struct{ fires, silent []string }{
 		[]string{`waybill_destination_up{outbox="o",destination="d",instance="a"} 0x130`, `waybill_destination_up{outbox="o",destination="d",instance="b"} 1x130`},
 		[]string{`waybill_destination_up{outbox="o",destination="d"} 0x130`, `waybill_destination_paused{outbox="o",destination="d",reason="config"} 1x130`,
 			`waybill_destination_up{outbox="o",destination="e"} 1x118 0x12`}},
+	"WaybillCacheFull": {
+		[]string{`waybill_cache_full{outbox="o",destination="d",instance="a"} 1x130`, `waybill_cache_full{outbox="o",destination="d",instance="b"} 0x130`},
+		[]string{`waybill_cache_full{outbox="o",destination="d"} 0x117 1x4 0x9`}},
 	"WaybillDestinationConfig": {
 		[]string{`waybill_destination_paused{outbox="o",destination="d",reason="config"} 1x130`},
 		[]string{`waybill_destination_paused{outbox="o",destination="d",reason="config"} 0x119 1x11`}},

@@ -134,6 +134,8 @@ type DestinationStatus struct {
 	Since  time.Time `json:"since,omitzero"`
 	Detail string    `json:"detail,omitempty"` // last error, or what to change
 	Cached int       `json:"cached,omitempty"` // messages in the degraded cache; they are pending too
+	// CacheFull is since when the degraded cache takes nothing more of it; zero = it does, or there is none.
+	CacheFull time.Time `json:"cache_full,omitzero"`
 }
 
 // The states of a message. The states of held messages say more about a pending one.

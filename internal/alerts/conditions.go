@@ -20,10 +20,11 @@ const (
 	Blocked     Rule = "blocked"     // keys wait behind a dead or retrying message
 	Destination Rule = "destination" // a destination takes nothing, or not everything
 	NoOwner     Rule = "no_owner"    // no relay works the outbox, or its database does not answer
+	CacheFull   Rule = "cache_full"  // the degraded cache takes nothing more of a destination
 )
 
 // lasting is how long each rule must hold before it is an alert: what mends itself in that time wakes nobody.
-var lasting = map[Rule]time.Duration{Stuck: 5 * time.Minute, Dead: 0, Blocked: 15 * time.Minute, Destination: 5 * time.Minute, NoOwner: 2 * time.Minute}
+var lasting = map[Rule]time.Duration{Stuck: 5 * time.Minute, Dead: 0, Blocked: 15 * time.Minute, Destination: 5 * time.Minute, NoOwner: 2 * time.Minute, CacheFull: 5 * time.Minute}
 
 // configLasting is that of a destination that waits for a person.
 const configLasting = 2 * time.Minute
@@ -94,8 +95,15 @@ var troubles = map[string]string{
 func destinations(o relay.Overview) (all []Condition) {
 	for _, name := range o.Reported() {
 		st, by := o.Destination(name)
+		if by == "" {
+			continue
+		}
+		if !st.CacheFull.IsZero() {
+			all = append(all, Condition{Rule: CacheFull, Destination: name, Since: st.CacheFull, Page: "/destinations", Next: "waybill doctor --only relay",
+				Headline: "the degraded cache takes nothing more for " + name + "; what comes now waits in the table"})
+		}
 		words, trouble := troubles[st.State]
-		if by == "" || !trouble {
+		if !trouble {
 			continue
 		}
 		c := Condition{Rule: Destination, Destination: name, Headline: name + " " + words, Since: st.Since, Page: "/destinations", Next: "waybill why --destination " + name}

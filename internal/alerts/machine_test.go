@@ -12,7 +12,7 @@ import (
 
 var start = time.Date(2026, 1, 31, 10, 0, 0, 0, time.UTC)
 
-var every = []Rule{Stuck, Dead, Blocked, Destination, NoOwner}
+var every = []Rule{Stuck, Dead, Blocked, Destination, NoOwner, CacheFull}
 
 func calm() Facts {
 	return Facts{StuckAfter: time.Minute, Overview: relay.Overview{Now: start, Alive: true, Held: map[relay.HeldState]relay.Count{}, OldestAt: start.Add(-time.Minute), Pending: 3,
@@ -38,11 +38,14 @@ func TestConditions(t *testing.T) {
 		"dead": {func(f *Facts) {
 			f.Failures = []relay.FailureGroup{{ID: 15, Destination: "kafka-a", Class: "too_large", Dead: relay.CountCap + 1, Error: "canary", Topics: []string{"canary"}}, {ID: 16, Retrying: 3}}
 		}, "dead/kafka-a/000000000000000f", "10000+ messages are dead at kafka-a: too_large", 0},
-		"keys":     {func(f *Facts) { f.Overview.Closed, f.Overview.Held[relay.Blocked] = 2, 40 }, "blocked//", "2 keys wait behind a dead or retrying message, with 40 messages", 15 * time.Minute},
-		"away":     {state(relay.DestinationOpen), "destination/kafka-a/", "kafka-a does not answer", 5 * time.Minute},
-		"config":   {state(relay.DestinationConfig), "destination/kafka-a/", "kafka-a refuses until", 2 * time.Minute},
-		"paused":   {state(relay.DestinationPaused), "destination/kafka-a/", "kafka-a is paused", 5 * time.Minute},
-		"partly":   {state(relay.DestinationPartly), "destination/kafka-a/", "some of its lanes", 5 * time.Minute},
+		"keys":   {func(f *Facts) { f.Overview.Closed, f.Overview.Held[relay.Blocked] = 2, 40 }, "blocked//", "2 keys wait behind a dead or retrying message, with 40 messages", 15 * time.Minute},
+		"away":   {state(relay.DestinationOpen), "destination/kafka-a/", "kafka-a does not answer", 5 * time.Minute},
+		"config": {state(relay.DestinationConfig), "destination/kafka-a/", "kafka-a refuses until", 2 * time.Minute},
+		"paused": {state(relay.DestinationPaused), "destination/kafka-a/", "kafka-a is paused", 5 * time.Minute},
+		"partly": {state(relay.DestinationPartly), "destination/kafka-a/", "some of its lanes", 5 * time.Minute},
+		"cache full": {func(f *Facts) {
+			f.Overview.Relays[0].Destinations["kafka-a"] = relay.DestinationStatus{State: relay.DestinationClosed, CacheFull: start}
+		}, "cache_full/kafka-a/", "takes nothing more for kafka-a", 5 * time.Minute},
 		"no owner": {func(f *Facts) { f.Overview.Alive = false }, "no_owner//", "no relay owns the outbox", 2 * time.Minute},
 		"database": {func(f *Facts) { *f = Facts{Err: errors.New("canary")} }, "no_owner//", "the database cannot be asked", 2 * time.Minute},
 	} {

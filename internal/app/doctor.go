@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/waybillmq/waybill/adapters/postgres"
-	"github.com/waybillmq/waybill/internal/broker/vfs"
 	"github.com/waybillmq/waybill/internal/config"
 	"github.com/waybillmq/waybill/internal/doctor"
 	"github.com/waybillmq/waybill/migrations"
@@ -108,7 +107,7 @@ func (d *doctorRound) relays(context.Context) []doctor.Finding {
 	}
 	c := d.people.config
 	f := doctor.RelayFacts{Lease: c.Relay.Lease, Trust: c.Relay.Lease - c.Relay.WriteTimeout - c.Relay.TCPUserTimeout, Deadlines: publishDeadlines(c), OpenFiles: openFiles(),
-		Files: d.files(), Folders: folders(c)}
+		Files: d.files(), Folders: folders(c), Cache: cacheFolder(c)}
 	var o relay.Overview
 	if o, f.Err = d.overview(); f.Err == nil {
 		s, a := d.people.about(Question{}), Answer{}
@@ -184,16 +183,4 @@ func fileFacts(key, path string) doctor.File {
 		return doctor.File{Key: key, Path: path, Err: err}
 	}
 	return doctor.File{Key: key, Path: path, Mode: info.Mode()}
-}
-
-// folders are those in which this program keeps data that must outlive it.
-func folders(c *config.Config) []doctor.Folder {
-	if !c.Broker.Enabled {
-		return nil
-	}
-	f := doctor.Folder{Key: "broker.dir", Path: c.Broker.Dir, Kind: fileSystem(c.Broker.Dir), Free: -1}
-	if free, err := (vfs.OS{}).Free(c.Broker.Dir); err == nil { // it is made at the first start
-		f.Free = free
-	}
-	return []doctor.Folder{f}
 }

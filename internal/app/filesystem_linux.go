@@ -8,5 +8,5 @@ func fileSystem(dir string) string {
 	if err := syscall.Statfs(dir, &s); err != nil {
 		return ""
 	}
-	return map[uint32]string{0x01021994: "tmpfs", 0x858458f6: "tmpfs", 0x794c7630: "overlay", 0x6969: "nfs"}[uint32(s.Type)]
+	return map[uint32]string{0x01021994: "tmpfs", 0x858458f6: "tmpfs", 0x794c7630: "overlay", 0x6969: "nfs", 0xff534d42: "smb", 0xfe534d42: "smb", 0x00c36400: "ceph"}[uint32(s.Type)]
 }

@@ -28,7 +28,7 @@ func destinationStates(st relay.Status) map[string]relay.DestinationStatus {
 		case d.Refused > 0:
 			s = relay.DestinationStatus{State: relay.DestinationPartly, Detail: fmt.Sprintf("%d of %d lanes wait: %s", d.Refused, d.Lanes, d.Fault.Detail)}
 		}
-		s.Cached = d.Cached
+		s.Cached, s.CacheFull = d.Cached, d.CacheFull
 		states[d.Name] = s
 	}
 	return states

@@ -212,6 +212,9 @@ func (s *Snapshot) whyDestination(a *Answer, name string) {
 		if st.Cached > 0 {
 			a.say("%d of its messages wait in the degraded cache of %s, the others in the table", st.Cached, by)
 		}
+		if !st.CacheFull.IsZero() {
+			a.say("the degraded cache takes nothing more since %s: its bound, or cache.min_free of the disk, is reached", st.CacheFull.UTC().Format(time.RFC3339))
+		}
 		a.do("nothing, unless it says so above: it is probed, messages wait and lose no attempt, and leave in order when it is back")
 	case relay.DestinationConfig:
 		a.is(WhyConfig, st.Since)

@@ -9,7 +9,7 @@ import (
 // Alerts configures the one webhook that is told what a person should look at.
 type Alerts struct {
 	Webhook Webhook       `key:"webhook" help:"where alerts are posted; without an address nobody watches"`
-	Rules   []string      `key:"rules" enum:"stuck|dead|blocked|destination|no_owner" help:"what is an alert: messages pending for too long, dead messages, closed keys, a destination that takes nothing, no relay or no database"`
+	Rules   []string      `key:"rules" enum:"stuck|dead|blocked|destination|no_owner|cache_full" help:"what is an alert: messages pending for too long, dead messages, closed keys, a destination that takes nothing, no relay or no database, a degraded cache that is full"`
 	Repeat  time.Duration `key:"repeat" min:"1m" max:"30d" help:"an alert that lasts is posted again after this time"`
 	Timeout time.Duration `key:"timeout" min:"100ms" max:"1m" help:"of one post; a failed one is tried up to eight times within half an hour"`
 }
@@ -22,7 +22,7 @@ type Webhook struct {
 
 // DefaultAlerts returns the defaults: all rules, and nowhere to post.
 func DefaultAlerts() Alerts {
-	return Alerts{Rules: []string{"stuck", "dead", "blocked", "destination", "no_owner"}, Repeat: 4 * time.Hour, Timeout: 10 * time.Second}
+	return Alerts{Rules: []string{"stuck", "dead", "blocked", "destination", "no_owner", "cache_full"}, Repeat: 4 * time.Hour, Timeout: 10 * time.Second}
 }
 
 func (d *decoder) validateAlerts() {

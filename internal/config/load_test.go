@@ -121,7 +121,7 @@ func TestProblems(t *testing.T) {
 	}
 	for name, c := range map[string]struct{ text, want string }{
 		"webhook without": {with("alerts: { webhook: { url: { env: HOOK } } }\n"), "alerts.webhook.secret: is missing"},
-		"unknown rule":    {with("alerts: { rules: [stuck, cache_full] }\n"), "alerts.rules"},
+		"unknown rule":    {with("alerts: { rules: [stuck, audit] }\n"), "alerts.rules"},
 		"public url":      {with("dashboard: { public_url: \"https://ops.example/x\" }\n"), "dashboard.public_url: is no address of the dashboard"},
 		"unknown key":     {with("relays: {}\n"), `config.yaml:8:1: relays: unknown key, did you mean "relay"?`},
 		"nested":          {strings.Replace(smallest, "brokers:", "broker:", 1), `config.yaml:5:27: destinations.kafka-a.broker: unknown key, did you mean "brokers"?`},

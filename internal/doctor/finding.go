@@ -86,6 +86,7 @@ var Checks = []Check{
 	{"relay.lease_margin", Relay, "while the database is away, a batch that still waits for its broker is cut and ends as unknown: it is sent again"},
 	{"relay.open_files", Relay, "connections are refused under load"},
 	{"relay.files", Relay, "other accounts of this machine can read a password or act on messages"},
+	{"relay.cache", Relay, "what comes while a broker is down waits in the table alone, or other accounts can read it; a folder that is lost loses no message, but confirmations, and those are sent again"},
 	{"relay.disk", Relay, "the folder is gone with the container or the next boot, or fills the memory"},
 
 	{"destination.state", Destination, "messages to it wait and lose no attempt"},

@@ -3,7 +3,6 @@ package doctor
 import (
 	"fmt"
 	"io/fs"
-	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +21,7 @@ type RelayFacts struct {
 	OpenFiles uint64 // limit of this process; 0 = not known
 	Files     []File
 	Folders   []Folder
+	Cache     *CacheFolder // nil = there is no degraded cache
 }
 
 // Told is what `waybill why` says about something.
@@ -48,8 +48,16 @@ type File struct {
 // Folder is where this program keeps data.
 type Folder struct {
 	Key, Path string
-	Kind      string // of the file system: tmpfs, overlay, nfs; empty = none of these, or not known
+	Kind      string // of the file system: tmpfs, overlay, or of the network: nfs, smb, ceph; empty = none of these, or not known
 	Free      int64  // bytes; below 0 = not known
+}
+
+// CacheFolder is where the degraded cache lies.
+type CacheFolder struct {
+	Folder
+	MinFree int64       // bytes: with less left it takes nothing
+	Mode    fs.FileMode // 0 = it is not there yet
+	Err     error       // why this account cannot use it; nil = it can
 }
 
 // Limits from which something is worth a word.
@@ -115,7 +123,7 @@ func (r *report) machine(f RelayFacts) {
 	})
 	r.each("relay.disk", "data", "on a real disk with room", func() {
 		for _, d := range f.Folders {
-			if slices.Contains([]string{"tmpfs", "overlay", "nfs"}, d.Kind) {
+			if d.Kind != "" {
 				r.add("relay.disk", relay.LevelWarn, d.Key, "mount a volume there, or name another folder in "+d.Key, "%s lies on %s", d.Path, d.Kind)
 			}
 			if d.Free >= 0 && d.Free < lowRoom {
@@ -123,6 +131,25 @@ func (r *report) machine(f RelayFacts) {
 			}
 		}
 	})
+	if f.Cache != nil {
+		r.each("relay.cache", f.Cache.Key, fmt.Sprintf("%s is on a real disk with room", f.Cache.Path), func() { r.cache(*f.Cache) })
+	}
+}
+
+func (r *report) cache(c CacheFolder) {
+	if c.Err != nil {
+		r.add("relay.cache", relay.LevelFail, c.Key, "as root, for the account of the relay: install -d -m 700 -o ACCOUNT "+c.Path+"; or name another folder in "+c.Key+", or set cache.enabled to false",
+			"this account cannot use it: %v", c.Err)
+	}
+	if c.Mode.Perm()&0o077 != 0 {
+		r.add("relay.cache", relay.LevelWarn, c.Key, "chmod 700 "+c.Path, "%s has mode %#o and is open to others", c.Path, c.Mode.Perm())
+	}
+	if c.Kind != "" {
+		r.add("relay.cache", relay.LevelWarn, c.Key, "mount a volume there, or name another folder in "+c.Key, "%s lies on %s", c.Path, c.Kind)
+	}
+	if c.Free >= 0 && c.Free < c.MinFree {
+		r.add("relay.cache", relay.LevelWarn, c.Key, "make room on the file system of "+c.Path+", or lower cache.min_free", "%s has %d MiB left, %d MiB must stay free", c.Path, c.Free>>20, c.MinFree>>20)
+	}
 }
 
 // DestinationFacts are what is known of one destination.

@@ -13,7 +13,8 @@ import (
 func wellRun() RelayFacts {
 	return RelayFacts{Owned: Told{Healthy: true}, Instances: []string{"a", "b"}, Lease: 30 * time.Second, Trust: 20 * time.Second, Deadlines: []Deadline{{"kafka-a", 17 * time.Second}},
 		OpenFiles: 65536, Files: []File{{Key: "dashboard.token_file", Path: "/x/token", Mode: 0o600}, {Key: "database.url", Path: "/run/secret", Mode: 0o440}},
-		Folders: []Folder{{Key: "broker.dir", Path: "/x/broker", Free: 1 << 40}}}
+		Folders: []Folder{{Key: "broker.dir", Path: "/x/broker", Free: 1 << 40}},
+		Cache:   &CacheFolder{Folder: Folder{Key: "cache.dir", Path: "/x/cache", Free: 2 << 30}, MinFree: 1 << 30, Mode: 0o700}}
 }
 
 func TestRelayFacts(t *testing.T) {
@@ -22,7 +23,7 @@ func TestRelayFacts(t *testing.T) {
 			t.Errorf("a relay that is well: %+v", f)
 		}
 	}
-	if n := len(JudgeRelay(wellRun())); n != 6 {
+	if n := len(JudgeRelay(wellRun())); n != 7 {
 		t.Errorf("%d checks of a relay that is well", n)
 	}
 	for name, c := range map[string]struct {
@@ -42,6 +43,10 @@ func TestRelayFacts(t *testing.T) {
 		"group may write": {func(f *RelayFacts) { f.Files[1].Mode = 0o660 }, "relay.files", relay.LevelWarn, "chmod 600 /run/secret"},
 		"hidden file":     {func(f *RelayFacts) { f.Files[0].Err = errors.New("permission denied") }, "relay.files", relay.LevelUnseen, "permission denied"},
 		"in memory":       {func(f *RelayFacts) { f.Folders[0].Kind = "tmpfs" }, "relay.disk", relay.LevelWarn, "lies on tmpfs"},
+		"cache in memory": {func(f *RelayFacts) { f.Cache.Kind = "tmpfs" }, "relay.cache", relay.LevelWarn, "/x/cache lies on tmpfs"},
+		"cache is full":   {func(f *RelayFacts) { f.Cache.Free = 1<<30 - 1 }, "relay.cache", relay.LevelWarn, "1023 MiB left, 1024 MiB must stay free"},
+		"cache is open":   {func(f *RelayFacts) { f.Cache.Mode = 0o750 }, "relay.cache", relay.LevelWarn, "chmod 700 /x/cache"},
+		"cache is barred": {func(f *RelayFacts) { f.Cache.Err = errors.New("permission denied") }, "relay.cache", relay.LevelFail, "permission denied"},
 		"full":            {func(f *RelayFacts) { f.Folders[0].Free = 100 << 20 }, "relay.disk", relay.LevelWarn, "100 MiB left"},
 	} {
 		f := wellRun()
