@@ -9,8 +9,9 @@ import (
 // noRoomFor is how long nothing of a lane is put after the cache was full.
 const noRoomFor = time.Second
 
-// The degraded cache, decided on plain data. The order of a lane: open, queue, the cache, tail, then what the catch-up reader brings. While the cache has something of a lane, its queue has only what the
-// cache handed out, what was taken from held, and what was in an open batch before; so a row that is put is behind all of it.
+// The degraded cache, decided on plain data. The order of a lane: open, queue, the cache, tail, then what the catch-up reader brings. While the cache has
+// something of a lane, its queue has only what the cache handed out, what was taken from held, and what was in an open batch before; so a row that is put is
+// behind all of it.
 
 // errand is what somebody does at the cache for a lane, in the order of the fields, while the lane is moving.
 type errand struct {
@@ -25,6 +26,13 @@ func (l *lane) cacheName() CacheLane { return CacheLane{l.dest.Name, l.id} }
 
 // behindCache says that a row of the main flow which comes now has to wait for what the cache has.
 func (l *lane) behindCache() bool { return l.spooled || l.moving || len(l.tail) > 0 }
+
+// holds notes that the cache has a message of the lane which is not in memory.
+func (l *lane) holds(id ID) {
+	if l.lowest == 0 || id < l.lowest {
+		l.lowest = id
+	}
+}
 
 // inCache says whether the cache has a message that is still to be sent.
 func (f *flow) inCache(l *lane, id ID) bool {
@@ -95,9 +103,7 @@ func (f *flow) putDone(e errand, stored int, err error, now time.Time) {
 	l := e.lane
 	for _, m := range e.put[:stored] {
 		f.leave(m, rowDropped)
-		if l.lowest == 0 || m.ID < l.lowest {
-			l.lowest = m.ID
-		}
+		l.holds(m.ID)
 		l.spooled = true
 	}
 	if rest := e.put[stored:]; len(rest) > 0 {

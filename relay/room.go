@@ -9,6 +9,7 @@ func (f *flow) drop(l *lane) {
 	let := func(m *Message) {
 		if m.cachedIn != nil {
 			l.spooled, l.rewind = true, true
+			l.holds(m.ID)
 		} else if low == 0 || m.ID < low {
 			low = m.ID
 		}
