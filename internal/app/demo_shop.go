@@ -119,6 +119,18 @@ func (s *shop) counts(ctx context.Context) (sent, pending, held int64, err error
 	return sent, pending, held, err
 }
 
+// newestID is the highest id that was written.
+func (s *shop) newestID(ctx context.Context) (id int64, err error) {
+	err = s.pool.QueryRow(ctx, `SELECT coalesce(max(id), 0) FROM outbox.message_log`).Scan(&id)
+	return id, err
+}
+
+// unsent counts the messages up to an id that are not sent.
+func (s *shop) unsent(ctx context.Context, upTo int64) (n int, err error) {
+	err = s.pool.QueryRow(ctx, `SELECT count(*) FROM outbox.message_pending WHERE id <= $1`, upTo).Scan(&n)
+	return n, err
+}
+
 // awaitSent waits until nothing is pending or due.
 func (s *shop) awaitSent(ctx context.Context) error {
 	for {

@@ -77,14 +77,7 @@ func TestRabbitMQAddresses(t *testing.T) {
 
 // The demonstration without anything but this machine, three times on one folder: each goes on where the one before ended.
 func TestDemoWithTheBundledBroker(t *testing.T) {
-	dir, err := os.MkdirTemp("", "waybill-demo-") // the server's account has to reach it: no folder above may be closed to it
-	if err == nil {
-		err = os.Chmod(dir, 0o755)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	dir := demoFolder(t)
 	written := 0
 	for life := range 3 {
 		r, err := Demo(t.Context(), DemoOptions{Dir: dir, PgBin: testservices.PostgresBin(t, 18), For: 2 * time.Second, Rate: 200, LogTo: testWriter{t}, Progress: testWriter{t}, Version: "test"})
@@ -96,6 +89,20 @@ func TestDemoWithTheBundledBroker(t *testing.T) {
 		}
 		written = r.Written
 	}
+}
+
+// demoFolder is for the data of a demonstration: the server's account has to reach it, so no folder above may be closed to it.
+func demoFolder(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "waybill-demo-")
+	if err == nil {
+		err = os.Chmod(dir, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
 }
 
 type testWriter struct{ t *testing.T }
