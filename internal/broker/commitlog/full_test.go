@@ -12,15 +12,21 @@ import (
 	"github.com/waybillmq/waybill/internal/broker/vfs"
 )
 
-// A disk without room for another segment refuses appends and leaves the log as it was.
+// A disk without room for another segment, or for its name, refuses appends and leaves the log as it was.
 func TestFullDisk(t *testing.T) {
+	for name, kind := range map[string]vfs.Kind{"segment": vfs.Create, "name": vfs.Rename} {
+		t.Run(name, func(t *testing.T) { fullDisk(t, kind) })
+	}
+}
+
+func fullDisk(t *testing.T, kind vfs.Kind) {
 	cfg := memoryConfig()
 	var mu sync.Mutex
 	full := false
 	cfg.FS = vfs.Inject(cfg.FS, func(op vfs.Op) (int, error) {
 		mu.Lock()
 		defer mu.Unlock()
-		if full && op.Kind == vfs.Create {
+		if full && op.Kind == kind {
 			return 0, syscall.ENOSPC
 		}
 		return 0, nil

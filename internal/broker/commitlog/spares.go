@@ -95,6 +95,14 @@ func (s *spares) fill(ctx context.Context, background bool) (name string, err er
 	return name, nil
 }
 
+// back returns one that was taken and not used.
+func (s *spares) back(name string) {
+	select {
+	case s.ready <- name:
+	default: // there are enough; the next start removes it
+	}
+}
+
 // refillDelay is the pause after a spare could not be filled, most likely because the disk is full.
 const refillDelay = 5 * time.Second
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"syscall"
 
 	"github.com/waybillmq/waybill/internal/broker/vfs"
 	"github.com/waybillmq/waybill/internal/kp"
@@ -90,7 +91,10 @@ func (w *writer) begin(spare string, h segmentHeader) (vfs.File, error) {
 	}
 	folder := path.Join(w.cfg.Dir, logDir)
 	name := path.Join(folder, segmentName(h.Number))
-	if err := w.cfg.FS.Rename(spare, name); err != nil {
+	if err := w.cfg.FS.Rename(spare, name); errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		w.spares.back(spare)
+		return nil, errNoSpare{err} // the folder has no room for the name: the spare is where it was
+	} else if err != nil {
 		return nil, err
 	}
 	if err := w.cfg.FS.SyncDir(folder); err != nil {
