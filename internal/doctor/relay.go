@@ -132,7 +132,7 @@ func (r *report) machine(f RelayFacts) {
 		}
 	})
 	if f.Cache != nil {
-		r.each("relay.cache", f.Cache.Key, fmt.Sprintf("%s is on a real disk with room", f.Cache.Path), func() { r.cache(*f.Cache) })
+		r.each("relay.cache", f.Cache.Key, "on a real disk with room, and closed to others", func() { r.cache(*f.Cache) })
 	}
 }
 
