@@ -168,11 +168,11 @@ func (r *recovery) read() error {
 	return nil
 }
 
-// flush syncs the newest segment before it is read: a frame that a killed process had written and not synced may stand in the page cache whole. What is taken
-// for good now, and what the next segment will be chained to, must survive a power cut.
+// flush syncs the folder and the newest segment before it is read: a frame that a killed process had written and not synced may stand in the page cache whole.
+// What is taken for good now, and what the next segment will be chained to, must survive a power cut. So must the end of a name whose file is a spare by now.
 func (r *recovery) flush(numbers []uint64) error {
-	if len(numbers) == 0 {
-		return nil
+	if err := r.cfg.FS.SyncDir(path.Join(r.cfg.Dir, logDir)); err != nil || len(numbers) == 0 {
+		return err
 	}
 	f, err := r.cfg.FS.Open(r.name(numbers[len(numbers)-1]))
 	if err != nil {

@@ -27,10 +27,7 @@ func (l *Log) Release(below uint64) error {
 		}
 		err := l.files.forget(n + 1)
 		if err == nil {
-			err = l.w.spares.give(path.Join(folder, segmentName(n)))
-		}
-		if err == nil {
-			err = l.w.cfg.FS.SyncDir(folder) // one by one: after a crash the segments that are left have no gap
+			err = l.w.spares.give(path.Join(folder, segmentName(n))) // one by one: after a crash the segments that are left have no gap
 		}
 		if err != nil {
 			return fmt.Errorf("commit log: release %s: %w", segmentName(n), err)

@@ -2,11 +2,15 @@ package commitlog
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"path"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/waybillmq/waybill/internal/broker/vfs"
 )
@@ -87,4 +91,72 @@ func TestReadWhileTheLogCloses(t *testing.T) {
 		t.Errorf("read: %v", err)
 	}
 	must(t, l.stop())
+}
+
+// A segment that was released is not written again before the end of its old name is durable: beside a log that rolls meanwhile, and after a process that died in
+// between. Else a power cut shows one segment under the name of another, which is damage.
+func TestReleasedSegmentKeepsItsBytesUntilItsNameIsGone(t *testing.T) {
+	for _, dies := range []bool{false, true} {
+		t.Run(fmt.Sprintf("dies=%v", dies), inBubble(func(t *testing.T) {
+			cfg, memory := testConfig, vfs.NewMemory()
+			var atSync atomic.Pointer[func() error] // of the folder of segments, once
+			var full, watched atomic.Bool           // nothing can be created; every operation may be the last one
+			cfg.FS = vfs.Inject(memory, func(op vfs.Op) (int, error) {
+				if watched.Load() {
+					crashed := testConfig
+					crashed.FS = memory.Crash(vfs.Damage{Writes: 1, Grows: 1}, newRand(1))
+					if l, _, err := Open(crashed, nil); err != nil {
+						t.Errorf("a power cut before %v of %s: %v", op.Kind, op.Name, err)
+					} else if err := errors.Join(l.w.file.Close(), l.lock.Close()); err != nil {
+						t.Error(err)
+					}
+				}
+				if full.Load() && op.Kind == vfs.Create {
+					return 0, syscall.ENOSPC
+				}
+				if op.Kind == vfs.SyncDir && path.Base(op.Name) == logDir {
+					if f := atSync.Swap(nil); f != nil {
+						return 0, (*f)()
+					}
+				}
+				return 0, nil
+			})
+			l := openLog(t, cfg)
+			roll := func() {
+				_, err := l.Append(text(strings.Repeat("x", 4*align-200)))
+				must(t, err)
+			}
+			for range 3 {
+				roll()
+			}
+			time.Sleep(time.Minute) // one spare is ready
+			full.Store(true)
+			roll() // and now none
+			synctest.Wait()
+			full.Store(false)
+			meanwhile := func() error {
+				watched.Store(true)
+				if dies {
+					return errors.New("killed")
+				}
+				roll()
+				return nil
+			}
+			atSync.Store(&meanwhile)
+			if err := l.Release(2); (err != nil) != dies {
+				t.Fatalf("release: %v", err)
+			}
+			if dies {
+				must(t, l.stop())
+				l = openLog(t, cfg)
+				roll()
+			}
+			watched.Store(false)
+			must(t, l.stop())
+		}))
+	}
+}
+
+func inBubble(f func(*testing.T)) func(*testing.T) {
+	return func(t *testing.T) { synctest.Test(t, f) }
 }

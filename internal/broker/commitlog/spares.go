@@ -131,17 +131,22 @@ func (s *spares) keep(ctx context.Context) {
 	}
 }
 
-// give takes a file over that was a segment, or removes it when there are enough, or when it was cut. It keeps its old bytes: they have another nonce.
+// give takes a file over that was a segment, or removes it when there are enough, or when it was cut. It keeps its old bytes: they have another nonce. Nobody can
+// take it before the end of its old name is durable: a power cut would bring that name back, over the header of another segment.
 func (s *spares) give(name string) error {
 	wanted, err := s.wanted(name)
 	if err != nil {
 		return err
 	}
+	folder := path.Dir(name)
 	if !wanted {
-		return s.fs.Remove(name)
+		return errors.Join(s.fs.Remove(name), s.fs.SyncDir(folder))
 	}
 	spare := path.Join(s.dir, spareDir, fmt.Sprintf("%08d", s.next.Add(1)-1))
 	if err := s.fs.Rename(name, spare); err != nil {
+		return err
+	}
+	if err := s.fs.SyncDir(folder); err != nil {
 		return err
 	}
 	select {
