@@ -25,7 +25,7 @@ func TestFourBrokersOneFrozen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bundled := &demoBundled{dir: filepath.Join(t.TempDir(), "broker")}
+	bundled := newDemoBundled(filepath.Join(t.TempDir(), "broker"))
 	brokers := []struct {
 		topic          string
 		at             demoBroker
