@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -276,8 +277,11 @@ func (d *demo) run(ctx context.Context) (DemoResult, error) {
 		selling, cancel = context.WithTimeout(ctx, d.For)
 		defer cancel()
 	}
-	if b, ok := d.brokers[0].(*demoBundled); ok {
-		defer d.control(context.WithoutCancel(ctx), b, shop)()
+	stopControl := func() {}
+	bundled, isBundled := d.brokers[0].(*demoBundled)
+	if isBundled {
+		stopControl = sync.OnceFunc(d.control(context.WithoutCancel(ctx), bundled, shop))
+		defer stopControl()
 	}
 	screen := &summary{out: d.Progress, live: d.Live, shop: shop}
 	shopDone := make(chan error, 1)
@@ -288,8 +292,9 @@ func (d *demo) run(ctx context.Context) (DemoResult, error) {
 	}
 	finish, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
-	if b, ok := d.brokers[0].(*demoBundled); ok && b.down() {
-		if err := b.resume(finish); err != nil {
+	stopControl()
+	if isBundled && bundled.down() {
+		if err := bundled.resume(finish); err != nil {
 			return DemoResult{}, err
 		}
 		fmt.Fprintf(d.Progress, "  ✓ %-11s started again: what waits is sent before the proof\n", "broker")
