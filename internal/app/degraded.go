@@ -31,23 +31,23 @@ func newDegraded(c *config.Config, log *slog.Logger) *degraded {
 func (d *degraded) begin(lease relay.Lease) (relay.Cache, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for again := false; ; again = true {
-		if d.spool != nil && d.spool.Status().Closed != nil {
+	if d.spool != nil && d.spool.Status().Closed != nil {
+		d.close()
+	}
+	for {
+		fresh, err := d.spool == nil, error(nil)
+		if fresh {
+			err = d.open(lease)
+		}
+		if err == nil {
+			if _, err = d.spool.Begin(lease.Generations); err == nil {
+				return d.spool, nil
+			}
 			d.close()
 		}
-		if d.spool == nil {
-			if err := d.open(lease); err != nil {
-				return nil, fmt.Errorf("%w; messages of a broker that is down wait in the table alone", err)
-			}
+		if fresh {
+			return nil, fmt.Errorf("%w; messages of a broker that is down wait in the table alone", err)
 		}
-		_, err := d.spool.Begin(lease.Generations)
-		switch {
-		case err == nil:
-			return d.spool, nil
-		case again:
-			return nil, err
-		}
-		d.close()
 	}
 }
 
