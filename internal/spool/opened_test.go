@@ -118,3 +118,17 @@ func upTo(n int) (ids []relay.ID) {
 	}
 	return ids
 }
+
+// IDs are those of messages of a lane that are not acked, above an id, at most limit.
+func (o *opened) IDs(name relay.CacheLane, after relay.ID, limit int) (ids []relay.ID) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	l := o.index.lanes[name]
+	if l == nil {
+		return nil
+	}
+	for _, e := range l.list(after, limit, func(e *entry) bool { return e.message != 0 }) {
+		ids = append(ids, e.id)
+	}
+	return ids
+}

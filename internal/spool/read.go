@@ -161,20 +161,6 @@ func (s *Spool) Unsettled(name relay.CacheLane, after relay.ID, limit int) (acks
 	return acks, nil
 }
 
-// IDs returns ids of messages of a lane that are not acked, above an id, ascending, at most limit.
-func (s *Spool) IDs(name relay.CacheLane, after relay.ID, limit int) (ids []relay.ID) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	l := s.index.lanes[name]
-	if l == nil {
-		return nil
-	}
-	for _, e := range l.list(after, limit, func(e *entry) bool { return e.message != 0 }) {
-		ids = append(ids, e.id)
-	}
-	return ids
-}
-
 // Lanes implements [relay.Cache].
 func (s *Spool) Lanes() []relay.CacheLane {
 	s.mu.Lock()
