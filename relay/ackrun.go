@@ -10,7 +10,7 @@ import (
 const (
 	keepAfter     = 500 * time.Millisecond // a settlement that takes longer counts as the database being away
 	mostUnsettled = 100_000                // messages that are acked and not settled, of all lanes, while their acks are in the cache
-	cachedAcks    = 5_000                  // of one settlement of an ownership that begins
+	acksAtOnce    = 5_000                  // of one settlement of an ownership that begins
 )
 
 // keepAcks puts the acks of a group whose settlement does not get through, and those that come meanwhile, into the cache: then lanes need not wait for the
@@ -84,12 +84,30 @@ func (s *session) keepOnce(cache Cache, g *group) {
 			}
 		}
 	}
-	if failed != nil && !errors.Is(failed, ErrCacheFull) {
-		s.flow.closed = true
-	}
+	broken := failed != nil && !errors.Is(failed, ErrCacheFull)
+	s.flow.closed = s.flow.closed || broken
 	s.mu.Unlock()
-	if failed != nil && !errors.Is(failed, ErrCacheFull) {
+	if broken {
 		s.r.failed("cache", failed)
+	}
+}
+
+// forgetAcks drops the acks of a group that is settled, before its rows count as that: in between they are known to the engine, and afterwards a crash of the
+// database may bring them back.
+func (s *session) forgetAcks(g *group) {
+	s.mu.Lock()
+	cache := s.flow.cache
+	s.mu.Unlock()
+	for i := range g.batches {
+		b := &g.batches[i]
+		if b.kept == 0 {
+			continue
+		}
+		ids := make([]ID, 0, b.kept)
+		for _, a := range b.cachedAcks() {
+			ids = append(ids, a.ID)
+		}
+		cache.Forget(b.lane.cacheName(), ids)
 	}
 }
 
@@ -113,7 +131,7 @@ func (s *session) settleCached(ctx context.Context) {
 func (s *session) settleLeft(ctx context.Context, cache Cache) error {
 	for _, name := range cache.Lanes() {
 		for after := ID(0); ; {
-			acks, err := cache.Unsettled(name, after, cachedAcks)
+			acks, err := cache.Unsettled(name, after, acksAtOnce)
 			if err != nil {
 				return err
 			}

@@ -84,14 +84,14 @@ type Cache interface {
 	// Has says whether the message or the ack of an id is there. From any goroutine.
 	Has(lane CacheLane, id ID) bool
 
-	// Forget drops messages and acks of a lane that are settled, held or gone. It does not wait for the disk: a crash may bring acks back, which Unsettled
+	// Forget drops messages and acks of a lane that are settled, held or gone, from any goroutine. It does not wait for the disk: a crash may bring acks back, which Unsettled
 	// returns then. Ids that are not there are passed over.
 	Forget(lane CacheLane, ids []ID)
 
 	// Drop forgets every message of a lane, also when the cache is closed, and returns the lowest id of them; 0 = there was none. Acks stay.
 	Drop(lane CacheLane) (lowest ID)
 
-	// Acked keeps acks of a lane, of cached messages and of others. When it has returned nil they are synced, and their settlement may be postponed.
+	// Acked keeps acks of a lane, of cached messages and of others, from any goroutine. When it has returned nil they are synced, and their settlement may be postponed.
 	Acked(lease Lease, lane CacheLane, acks []CachedAck) error
 
 	// Unsettled returns acks of a lane above an id, ascending, at most limit. They count under every later epoch. A message that is pending no more was settled

@@ -149,18 +149,10 @@ func (f *flow) nextDone(e errand, got []*Message) {
 	f.returns(l)
 }
 
-// leaveCache lets a lane go on from the table from an id on, of which and of all behind it the cache has nothing any more. 0 = it had nothing.
+// leaveCache lets a lane go on from the table from an id on, of which and of all behind it the cache has nothing any more.
 func (f *flow) leaveCache(l *lane, from ID) {
-	low := l.from
-	for _, m := range l.tail {
-		l.bytes -= m.Weight()
-		if low == 0 || m.ID < low {
-			low = m.ID
-		}
-		f.leave(m, rowDropped)
-	}
-	l.tail = nil
-	if from != 0 && (low == 0 || from < low) {
+	low := f.dropTail(l, l.from)
+	if low == 0 || from < low {
 		low = from
 	}
 	for _, m := range slices.Concat(l.open, l.queue) {

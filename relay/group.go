@@ -234,11 +234,6 @@ func (f *flow) settled(g *group, still []Key) {
 	for i := range g.batches {
 		b := &g.batches[i]
 		b.lane.unsettled -= len(b.acked) - b.kept
-		if b.kept > 0 {
-			for _, a := range b.cachedAcks() {
-				b.lane.forget = append(b.lane.forget, a.ID)
-			}
-		}
 		b.lane.poke()
 	}
 	f.decided(g, still)

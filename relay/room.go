@@ -17,12 +17,20 @@ func (f *flow) drop(l *lane) {
 	}
 	before := l.spooled
 	l.pull(func(m *Message) bool { return m.held == nil && (m.cachedIn != nil || !before) }, let)
+	f.fallBehind(l, f.dropTail(l, low))
+}
+
+// dropTail lets go what waits behind the cache, and returns the lowest of its ids and of low; 0 = none.
+func (f *flow) dropTail(l *lane, low ID) ID {
 	for _, m := range l.tail {
 		l.bytes -= m.Weight()
-		let(m)
+		if low == 0 || m.ID < low {
+			low = m.ID
+		}
+		f.leave(m, rowDropped)
 	}
 	l.tail = nil
-	f.fallBehind(l, low)
+	return low
 }
 
 // fallBehind puts a lane behind from an id on.

@@ -148,6 +148,7 @@ func (s *session) written(g *group, answer Settled, heldOnly bool, took time.Dur
 		}
 		left = g.held()
 	}
+	s.forgetAcks(g)
 	s.mu.Lock()
 	s.flow.settled(g, answer.StillHeld)
 	due := len(g.holds) > 0 || len(g.release) > 0
