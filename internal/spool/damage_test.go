@@ -33,7 +33,7 @@ func TestDamageH5(t *testing.T) {
 	m := vfs.NewMemory()
 	cfg := testConfig(m)
 	o := openSpool(t, cfg, owner)
-	for i := range 20 {
+	for i := range 16 { // so few that nothing is written again, which leaves two copies for a while
 		o.mustPut(t, kafkaLane, batch(3000, relay.ID(i+1)))
 	}
 	must(t, o.Acked(lease, noTopic, []relay.CachedAck{{ID: 100}, {ID: 101}}))
@@ -48,7 +48,7 @@ func TestDamageH5(t *testing.T) {
 	}
 	flip(t, m, path.Join(cfg.Dir, "queue/log", fmt.Sprintf("%08d.seg", kept.segment())), kept.position().At+100)
 	r, err := Verify(m, cfg.Dir)
-	if err != nil || len(r.Damage) != 1 || r.Messages > 19 {
+	if err != nil || len(r.Damage) != 1 || r.Messages > 15 {
 		t.Errorf("verify: %+v, %v", r, err)
 	}
 	o = openSpool(t, cfg, owner)
