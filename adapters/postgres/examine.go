@@ -43,17 +43,19 @@ const OldTransaction = time.Minute
 
 // ServerFacts are about the server and the way to it.
 type ServerFacts struct {
-	Version   int // as server_version_num: 180001
-	Recovery  bool
-	ReadOnly  bool          // transactions of this login are read only from the start
-	Ahead     time.Duration // its clock minus ours
-	Pooled    bool          // something in between gives server connections to clients
-	Direct    Seen[bool]    // the same of the direct address; false without one
-	HasDirect bool
-	Encrypted bool
-	Verified  bool              // the certificate of the server is checked
-	Local     bool              // over loopback or a socket of this machine
-	Settings  map[string]string // those of examinedSettings
+	Version    int // as server_version_num: 180001
+	Recovery   bool
+	ReadOnly   bool          // transactions of this login are read only from the start
+	ReadOnlyBy string        // where that default comes from, as pg_settings.source says it
+	Database   string        // its name
+	Ahead      time.Duration // its clock minus ours
+	Pooled     bool          // something in between gives server connections to clients
+	Direct     Seen[bool]    // the same of the direct address; false without one
+	HasDirect  bool
+	Encrypted  bool
+	Verified   bool              // the certificate of the server is checked
+	Local      bool              // over loopback or a socket of this machine
+	Settings   map[string]string // those of examinedSettings
 }
 
 var examinedSettings = []string{"fsync", "full_page_writes", "synchronous_commit", "autovacuum", "track_counts"}
@@ -183,12 +185,13 @@ func (e *examiner) server(ctx context.Context) error {
 	var settings map[string]string
 	err := e.conn.QueryRow(ctx, `SELECT clock_timestamp(), current_setting('server_version_num')::int, pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
 		pg_backend_pid(), coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false),
-		(SELECT jsonb_object_agg(name, setting) FROM pg_settings WHERE name = ANY ($1::text[]))`, examinedSettings).
-		Scan(&now, &s.Version, &s.Recovery, &s.ReadOnly, &pid, &s.Encrypted, &settings)
+		(SELECT jsonb_object_agg(name, setting) FROM pg_settings WHERE name = ANY ($1::text[])),
+		(SELECT source FROM pg_settings WHERE name = 'default_transaction_read_only')`, examinedSettings).
+		Scan(&now, &s.Version, &s.Recovery, &s.ReadOnly, &pid, &s.Encrypted, &settings, &s.ReadOnlyBy)
 	if err != nil {
 		return err
 	}
-	s.Settings = settings
+	s.Settings, s.Database = settings, e.conn.Config().Database
 	took := time.Since(began)
 	s.Ahead = now.Sub(began.Add(took / 2))
 	if s.Ahead.Abs() < took { // the answer took longer than that: nothing is known

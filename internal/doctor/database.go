@@ -52,16 +52,33 @@ func JudgeDatabase(x postgres.Examination, needs int) []Finding {
 	return r.found
 }
 
+// writable is the command that ends a default of read-only transactions where it was set.
+func writable(by, login, database string) string {
+	const reset = " RESET default_transaction_read_only"
+	switch by {
+	case "user":
+		return "ALTER ROLE " + ident(login) + reset
+	case "database":
+		return "ALTER DATABASE " + ident(database) + reset
+	case "database user":
+		return "ALTER ROLE " + ident(login) + " IN DATABASE " + ident(database) + reset
+	default:
+		return "ALTER SYSTEM" + reset + "; SELECT pg_reload_conf()"
+	}
+}
+
 func (r *report) server(x postgres.Examination) {
 	s := x.Server
-	r.each("database.primary", "database.url", "it takes writes", func() {
-		switch {
-		case s.Recovery:
+	r.each("database.primary", "database.url", "it is the primary", func() {
+		if s.Recovery {
 			r.add("database.primary", relay.LevelFail, "database.url", "set database.url to the primary, or name all hosts: postgres://…@a,b/db?target_session_attrs=read-write",
 				"it leads to a standby")
-		case s.ReadOnly:
-			r.add("database.primary", relay.LevelFail, "database.url", "ALTER ROLE "+ident(x.Login.V.Name)+" RESET default_transaction_read_only",
-				"transactions of this login are read only")
+		}
+	})
+	r.each("database.read_only", "PostgreSQL", "it takes writes", func() {
+		if s.ReadOnly && !s.Recovery {
+			r.add("database.read_only", relay.LevelFail, "default_transaction_read_only", writable(s.ReadOnlyBy, x.Login.V.Name, s.Database),
+				"new transactions of %s are read only by default", ident(x.Login.V.Name))
 		}
 	})
 	switch major := s.Version / 10000; {

@@ -107,7 +107,7 @@ func TestUnseenIsNeverOK(t *testing.T) {
 	x := sound()
 	x.Login.Err, x.Tables.Err, x.Hooks.Err, x.IDs.Err, x.Place.Err, x.Identity.Err, x.Transactions.Err, x.Prepared.Err = no, no, no, no, no, no, no, no
 	x.Slots.Err, x.Commit.Err, x.Rights.Err, x.Public.Err, x.Definers.Err = no, no, no, no, no
-	seen := []string{"database.reachable", "database.primary", "database.version", "database.schema", "database.fsync", "database.pooler", "database.tls", "database.clock"}
+	seen := []string{"database.reachable", "database.primary", "database.read_only", "database.version", "database.schema", "database.fsync", "database.pooler", "database.tls", "database.clock"}
 	for id, level := range levels(x) {
 		if want := slices.Contains(seen, id); want != (level == relay.LevelOK) || !want && level != relay.LevelUnseen {
 			t.Errorf("%s is %s", id, level)

@@ -48,6 +48,7 @@ var Checks = []Check{
 
 	{"database.reachable", Database, "nothing is published until it answers; what is committed stays"},
 	{"database.primary", Database, "no relay can work here, and nothing can be written"},
+	{"database.read_only", Database, "applications can write nothing, orders and messages alike, while the relay goes on: its own sessions switch the setting off; services set it when a disk is full"},
 	{"database.version", Database, "nobody has tried this version"},
 	{"database.schema", Database, "the relay waits and sends nothing"},
 	{"database.identity", Database, "the relay refuses to run: a copy must not publish what the original publishes"},
