@@ -28,6 +28,8 @@ type rig struct {
 	prefix string               // of its topics
 	topics map[string]*testservices.Cluster
 
+	takenBack map[string]bool // message ids of rows that the database lost after they were sent: the verdict knows of their copies
+
 	program func() (string, error) // path of the real program, built when it is first needed
 
 	mu     sync.Mutex
