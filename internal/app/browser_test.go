@@ -21,6 +21,7 @@ import (
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
@@ -159,12 +160,20 @@ func (p *tab) text() string {
 	return text
 }
 
-// sees waits until the page says all of that.
+// sees waits until the page says all of that. The pointer leaves the page first: a page is not read again while it rests on a row.
 func (p *tab) sees(words ...string) {
 	p.t.Helper()
+	call(p, input.DispatchMouseEvent, input.DispatchMouseEventParams{Type: input.DispatchMouseEventTypeMouseMoved})
 	for _, w := range words {
 		within(p.t, 30*time.Second, fmt.Sprintf("the page says %q", w), func() bool { return strings.Contains(p.text(), w) }, p.text)
 	}
+}
+
+// rest puts the pointer on an element and leaves it there.
+func (p *tab) rest(selector string) {
+	p.t.Helper()
+	at := eval[[]float64](p, fmt.Sprintf(`(() => { const r = document.querySelector(%q).getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; })()`, selector))
+	call(p, input.DispatchMouseEvent, input.DispatchMouseEventParams{Type: input.DispatchMouseEventTypeMouseMoved, X: at[0], Y: at[1]})
 }
 
 // click clicks on the first link or button that says so.

@@ -130,6 +130,8 @@ func TestOnCallInARealBrowser_S1_S2_S3(t *testing.T) {
 	p.check(paths)
 
 	p.open("/")
+	p.rest(".tiles a")
+	eventually(t, "the page waits for the pointer", func() bool { return strings.Contains(p.text(), "Not read again while the pointer is on a row") })
 	p.click("Open this failure")
 	p.sees("too_large at local", "2 dead")
 	p.screen("failure")

@@ -12,11 +12,20 @@
   }
 
   const every = Number(document.body.dataset.live || 0) * 1000;
-  // Rows must not move under a pointer, nor lose the focus or what is being selected.
-  const busy = () => document.hidden || main.querySelector("tbody tr:hover, .tiles a:hover, :focus") || String(getSelection()) !== "";
   const live = document.getElementById("live");
+  const notice = document.createElement("span");
+  if (live) live.after(notice);
+  // Rows must not move under a pointer, nor lose the focus or what is being selected: the page waits then, and says so.
+  function busy() {
+    const why = document.hidden ? "it is hidden" : main.querySelector("tbody tr:hover, .tiles a:hover") ? "the pointer is on a row"
+      : main.querySelector(":focus") ? "something on it has the focus" : String(getSelection()) !== "" ? "text is selected" : "";
+    notice.textContent = why && ` Not read again while ${why}. `;
+    return why !== "";
+  }
+  let reading = false;
   async function refresh() {
-    if (busy()) return;
+    if (reading || busy()) return;
+    reading = true;
     try {
       const answer = await fetch(location.pathname + location.search, { headers: { Accept: "text/html" } });
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
@@ -27,6 +36,8 @@
       if (at) live.replaceChildren(...at.childNodes);
     } catch {
       live.textContent = "This page could not be read again: the relay does not answer. What you see is old.";
+    } finally {
+      reading = false;
     }
   }
   if (every && live) setInterval(refresh, every);
