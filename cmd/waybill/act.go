@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/waybillmq/waybill/internal/app"
+	"github.com/waybillmq/waybill/internal/view"
 	"github.com/waybillmq/waybill/relay"
 )
 
@@ -256,14 +256,8 @@ func (p *program) confirm(yes, inputUsed bool, plan func(io.Writer)) error {
 }
 
 func (p *program) printActed(pl *plan, got relay.Acted, dryRun bool) error {
-	v := actView{Act: string(pl.act), DryRun: dryRun, Requested: got.Requested, Changed: got.Changed, Sending: got.Sending, Other: got.Other, Missing: got.Missing, Unchanged: []string{}}
-	if got.Activity != 0 {
-		v.Activity = strconv.FormatInt(got.Activity, 10)
-	}
-	for _, id := range got.Unchanged {
-		v.Unchanged = append(v.Unchanged, id.String())
-	}
-	if !dryRun {
+	v := view.OfActed(string(pl.act), got)
+	if v.DryRun = dryRun; !dryRun {
 		v.Unchanged = append(v.Unchanged, pl.unknown...)
 	}
 	return p.printItem("Acted", v, v.Activity, func(w io.Writer) {

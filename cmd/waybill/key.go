@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/waybillmq/waybill/internal/app"
+	"github.com/waybillmq/waybill/internal/view"
 	"github.com/waybillmq/waybill/relay"
 )
 
@@ -50,7 +51,7 @@ func (p *program) keyList(ctx context.Context, people *app.People, after relay.K
 	t := table{kind: "KeyList", wide: 3, capped: list.More, columns: []string{"TOPIC", "KEY", "HEAD", "STATE", "CLASS", "SINCE", "BEHIND", "ATTEMPTS", "NEXT", "ERROR"}}
 	for _, k := range list.Items {
 		t.rows = append(t.rows, []string{k.Topic, k.Key.Key, k.Head.String(), string(k.State), k.Class, clock(k.Since), k.Behind.String(), strconv.Itoa(k.Attempts), clock(k.DueAt), k.Error})
-		t.items, t.ids = append(t.items, viewKey(k)), append(t.ids, k.Head.String())
+		t.items, t.ids = append(t.items, view.OfKey(k)), append(t.ids, k.Head.String())
 	}
 	if list.More {
 		last := list.Items[len(list.Items)-1]
@@ -67,7 +68,7 @@ func newKeyGet(p *program) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return p.printItem("Key", viewKey(k), k.Head.String(), func(w io.Writer) {
+				return p.printItem("Key", view.OfKey(k), k.Head.String(), func(w io.Writer) {
 					fmt.Fprintf(w, "%s of %s is closed since %s\n", clean(k.Key.Key), clean(k.Topic), clock(k.Since))
 					fmt.Fprintf(w, "head    %d, %s after %d attempts: %s %s\n", k.Head, k.State, k.Attempts, clean(k.Class), clean(k.Error))
 					if !k.DueAt.IsZero() {

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/waybillmq/waybill/internal/app"
+	"github.com/waybillmq/waybill/internal/view"
 	"github.com/waybillmq/waybill/relay"
 )
 
@@ -64,7 +65,7 @@ func (p *program) messageList(ctx context.Context, people *app.People, f relay.F
 	for _, m := range list.Items {
 		t.rows = append(t.rows, []string{m.ID.String(), stateOf(m), m.Topic, m.Key, clock(m.CreatedAt), strconv.Itoa(m.Attempts), m.Class, m.MessageID, m.Destination,
 			clock(m.DueAt), strconv.Itoa(m.Size), m.Error})
-		t.items, t.ids = append(t.items, viewRow(m)), append(t.ids, m.ID.String())
+		t.items, t.ids = append(t.items, view.OfRow(m)), append(t.ids, m.ID.String())
 	}
 	if list.Next != 0 {
 		t.next, t.capped = list.Next.String(), true
@@ -87,7 +88,7 @@ func newMessageGet(p *program) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return p.printItem("Message", viewMessage(m), id.String(), func(w io.Writer) { writeMessage(w, m) })
+				return p.printItem("Message", view.OfMessage(m), id.String(), func(w io.Writer) { writeMessage(w, m) })
 			})
 		})}
 }
@@ -172,7 +173,7 @@ func newMessageAttempts(p *program) *cobra.Command {
 				t := table{kind: "AttemptList", wide: 2, columns: []string{"N", "AT", "OUTCOME", "CLASS", "TOOK", "INSTANCE", "LANE", "CODE", "ERROR"}}
 				for _, a := range attempts {
 					t.rows = append(t.rows, []string{strconv.Itoa(a.N), clock(a.At), a.Outcome, a.Class, a.Took.Round(100 * time.Microsecond).String(), a.Instance, a.Lane, a.Code, a.Error})
-					t.items, t.ids = append(t.items, viewAttempt(a)), append(t.ids, strconv.Itoa(a.N))
+					t.items, t.ids = append(t.items, view.OfAttempt(a)), append(t.ids, strconv.Itoa(a.N))
 				}
 				return p.printTable(t)
 			})

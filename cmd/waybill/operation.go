@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/waybillmq/waybill/internal/app"
+	"github.com/waybillmq/waybill/internal/view"
 	"github.com/waybillmq/waybill/relay"
 )
 
@@ -45,7 +46,7 @@ func newOperationList(p *program) *cobra.Command {
 				for _, o := range list {
 					t.rows = append(t.rows, []string{o.ID.String(), o.Action, string(o.State), strconv.Itoa(o.Handled), strconv.Itoa(o.Total), strconv.Itoa(o.FailedAgain),
 						clock(o.PlannedAt), o.Actor, o.Filter, o.Reason, o.Cause})
-					t.items, t.ids = append(t.items, viewOperation(o)), append(t.ids, o.ID.String())
+					t.items, t.ids = append(t.items, view.OfOperation(o)), append(t.ids, o.ID.String())
 				}
 				if len(list) == limit {
 					t.next, t.capped = list[limit-1].ID.String(), true
@@ -193,7 +194,7 @@ func (p *program) operationItems(ctx context.Context, people *app.People, id rel
 	t := table{kind: "OperationItemList", columns: []string{"ID", "PLANNED_AS", "STEP", "OUTCOME"}}
 	for _, x := range list {
 		t.rows = append(t.rows, []string{x.ID.String(), x.State, strconv.Itoa(x.Step), x.Outcome})
-		t.items, t.ids = append(t.items, operationItemView{x.ID.String(), x.State, x.Step, x.Outcome}), append(t.ids, x.ID.String())
+		t.items, t.ids = append(t.items, view.OfOperationItem(x)), append(t.ids, x.ID.String())
 	}
 	if len(list) == limit {
 		t.next, t.capped = list[limit-1].ID.String(), true
@@ -225,7 +226,7 @@ func newOperationSteer(p *program, verb relay.Verb, short string) *cobra.Command
 
 // printOperation prints an operation; headline stands above it for people.
 func (p *program) printOperation(o relay.Operation, headline string) error {
-	return p.printItem("Operation", viewOperation(o), o.ID.String(), func(w io.Writer) {
+	return p.printItem("Operation", view.OfOperation(o), o.ID.String(), func(w io.Writer) {
 		if headline != "" {
 			fmt.Fprintln(w, headline)
 			return

@@ -13,6 +13,8 @@ import (
 	"unicode"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/waybillmq/waybill/internal/view"
 )
 
 var formats = []string{"table", "wide", "json", "yaml", "ndjson", "csv", "id"}
@@ -36,29 +38,10 @@ type table struct {
 	capped  bool       // there is more
 }
 
-// listEnvelope is the form of every list in JSON.
-type listEnvelope struct {
-	Kind    string `json:"kind"`
-	Version int    `json:"version"`
-	Items   []any  `json:"items"`
-	Next    string `json:"next,omitempty"`
-	Capped  bool   `json:"capped"`
-}
-
-// itemEnvelope is the form of every single thing in JSON.
-type itemEnvelope struct {
-	Kind    string `json:"kind"`
-	Version int    `json:"version"`
-	Item    any    `json:"item"`
-}
-
 func (p *program) printTable(t table) error {
 	switch p.output {
 	case "json", "yaml":
-		if t.items == nil {
-			t.items = []any{}
-		}
-		return p.encode(listEnvelope{t.kind, 1, t.items, t.next, t.capped})
+		return p.encode(view.OfList(t.kind, t.items, t.next, t.capped))
 	case "ndjson":
 		for _, item := range t.items {
 			if err := p.line(item); err != nil {
@@ -156,7 +139,7 @@ func (p *program) printCSV(t table, show []int) error {
 func (p *program) printItem(kind string, item any, id string, human func(w io.Writer)) error {
 	switch p.output {
 	case "json", "yaml":
-		return p.encode(itemEnvelope{kind, 1, item})
+		return p.encode(view.OfItem(kind, item))
 	case "ndjson":
 		return p.line(item)
 	case "id":
@@ -177,10 +160,7 @@ func (p *program) line(v any) error {
 
 func (p *program) encode(v any) error {
 	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	if err := e.Encode(v); err != nil {
+	if err := view.Encode(&b, v); err != nil {
 		return err
 	}
 	if p.output == "json" {

@@ -4,12 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strconv"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/waybillmq/waybill/internal/app"
+	"github.com/waybillmq/waybill/internal/view"
 	"github.com/waybillmq/waybill/relay"
 )
 
@@ -21,54 +20,20 @@ func newStatus(p *program) *cobra.Command {
 		})}
 }
 
-type statusView struct {
-	Headline     app.Answer        `json:"headline"`
-	Now          time.Time         `json:"now"`
-	Epoch        string            `json:"epoch"`
-	Owner        string            `json:"owner,omitempty"`
-	Address      string            `json:"address,omitempty"`
-	Alive        bool              `json:"owner_alive"`
-	AcquiredAt   time.Time         `json:"acquired_at,omitzero"`
-	LeaseUntil   time.Time         `json:"lease_until,omitzero"`
-	QuietUntil   time.Time         `json:"quiet_until,omitzero"`
-	LastID       string            `json:"last_id"`
-	ReadUpTo     string            `json:"read_up_to"`
-	Claimed      string            `json:"claimed"`
-	LowWater     string            `json:"low_water"`
-	Counts       map[string]string `json:"counts"`
-	OldestAt     time.Time         `json:"oldest_pending_at,omitzero"`
-	Relays       []relayView       `json:"relays"`
-	Destinations []destinationView `json:"destinations"`
-}
-
-type relayView struct {
-	Instance  string    `json:"instance"`
-	StartedAt time.Time `json:"started_at"`
-	SeenAt    time.Time `json:"seen_at"`
-	Version   string    `json:"version"`
-	Address   string    `json:"address,omitempty"`
-	owner     bool
-}
-
-type destinationView struct {
-	Name string `json:"name"`
-	relay.DestinationStatus
-}
-
 func (p *program) status(ctx context.Context, people *app.People) error {
 	headline, err := people.Why(ctx, app.Question{})
 	if err != nil {
 		return err
 	}
-	v := statusView{Headline: headline, Counts: map[string]string{}, Relays: []relayView{}, Destinations: []destinationView{}}
+	v := view.Unknown(headline.View())
 	if headline.Verdict != app.WhyDatabase {
 		o, err := people.Overview(ctx)
 		if err != nil {
 			return err
 		}
-		v.fill(o)
+		v = view.OfStatus(headline.View(), o)
 	}
-	if err := p.printItem("Status", v, string(headline.Verdict), func(w io.Writer) { v.write(w) }); err != nil {
+	if err := p.printItem("Status", v, string(headline.Verdict), func(w io.Writer) { writeStatus(w, headline, v) }); err != nil {
 		return err
 	}
 	if !headline.Verdict.Healthy() {
@@ -77,28 +42,8 @@ func (p *program) status(ctx context.Context, people *app.People) error {
 	return nil
 }
 
-func (v *statusView) fill(o relay.Overview) {
-	v.Now, v.Epoch, v.Owner, v.Address, v.Alive = o.Now, strconv.FormatInt(int64(o.Epoch), 10), o.Owner, o.Address, o.Alive
-	v.AcquiredAt, v.LeaseUntil, v.OldestAt = o.AcquiredAt, o.LeaseUntil, o.OldestAt
-	if o.QuietUntil.After(o.Now) {
-		v.QuietUntil = o.QuietUntil
-	}
-	v.LastID, v.ReadUpTo, v.Claimed, v.LowWater = o.LastID.String(), o.ReadUpTo.String(), o.Claimed.String(), o.LowWater.String()
-	v.Counts["pending"], v.Counts["closed_keys"] = o.Pending.String(), o.Closed.String()
-	for _, s := range []relay.HeldState{relay.Retrying, relay.Blocked, relay.Scheduled, relay.Dead} {
-		v.Counts[string(s)] = o.Held[s].String()
-	}
-	for _, r := range o.Relays {
-		v.Relays = append(v.Relays, relayView{r.Instance, r.StartedAt, r.SeenAt, r.Version, r.Address, o.OwnedBy(r.Instance)})
-	}
-	for _, name := range o.Reported() {
-		st, _ := o.Destination(name)
-		v.Destinations = append(v.Destinations, destinationView{name, st})
-	}
-}
-
-func (v *statusView) write(w io.Writer) {
-	writeAnswer(w, v.Headline, v.Now)
+func writeStatus(w io.Writer, headline app.Answer, v view.Status) {
+	writeAnswer(w, headline, v.Now)
 	if v.Now.IsZero() {
 		return
 	}
@@ -113,7 +58,7 @@ func (v *statusView) write(w io.Writer) {
 	}
 	fmt.Fprintf(w, "owner         %s\n", owner)
 	for _, r := range v.Relays {
-		if !v.Alive || !r.owner {
+		if !v.Alive || !r.Owner {
 			fmt.Fprintf(w, "standby       %s, seen %s ago, version %s\n", clean(r.Instance), age(v.Now, r.SeenAt), clean(r.Version))
 		}
 	}

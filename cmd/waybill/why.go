@@ -39,7 +39,7 @@ func (p *program) why(ctx context.Context, people *app.People, q app.Question) e
 	if err != nil {
 		return err
 	}
-	if err := p.printItem("Why", a, string(a.Verdict), func(w io.Writer) { writeAnswer(w, a, time.Now()) }); err != nil {
+	if err := p.printItem("Why", a.View(), string(a.Verdict), func(w io.Writer) { writeAnswer(w, a, time.Now()) }); err != nil {
 		return err
 	}
 	switch a.Verdict {

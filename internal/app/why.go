@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/waybillmq/waybill/internal/view"
 	"github.com/waybillmq/waybill/relay"
 )
 
@@ -47,11 +48,16 @@ func (v Verdict) Healthy() bool {
 
 // Answer is what Why found: the verdict, since when, what shows it, and what to do.
 type Answer struct {
-	Verdict  Verdict   `json:"verdict"`
-	Subject  string    `json:"subject"` // message 17, key 4711 of order.paid, destination kafka-a, outbox
-	Since    time.Time `json:"since,omitzero"`
-	Evidence []string  `json:"evidence"`
-	Next     []string  `json:"next"`
+	Verdict  Verdict
+	Subject  string // message 17, key 4711 of order.paid, destination kafka-a, outbox
+	Since    time.Time
+	Evidence []string
+	Next     []string
+}
+
+// View is the answer for programs.
+func (a Answer) View() view.Why {
+	return view.Why{Verdict: string(a.Verdict), Subject: a.Subject, Since: a.Since, Evidence: a.Evidence, Next: a.Next}
 }
 
 // Snapshot is everything that Why looks at, at one moment. Nil and zero parts are not known or not asked for.

@@ -14,7 +14,7 @@ var everything = []string{"."}
 
 var importTable = []Imports{
 	// beside the composition root: the plain types that commands print and parse, and the numbered files
-	{Package: "cmd", May: []string{"internal/app", "internal/config", "internal/doctor", "migrations", "relay"}},
+	{Package: "cmd", May: []string{"internal/app", "internal/config", "internal/doctor", "internal/view", "migrations", "relay"}},
 	{Package: "internal/app", May: everything},
 
 	{Package: "outbox", Standard: true},
@@ -32,13 +32,14 @@ var importTable = []Imports{
 	{Package: "internal/broker", May: []string{"internal/kp"}},
 	{Package: "internal/child", Standard: true},
 	{Package: "internal/config"},
-	{Package: "internal/dashboard", May: []string{"relay", "outbox", "internal/httpserver", "internal/doctor"}},
+	{Package: "internal/dashboard", May: []string{"relay", "outbox", "internal/httpserver", "internal/doctor", "internal/view"}},
 	{Package: "internal/doctor", May: []string{"relay", "adapters/postgres"}},
 	{Package: "internal/embedded", May: []string{"internal/child"}, Standard: true},
 	{Package: "internal/httpserver", Standard: true},
 	{Package: "internal/kp", Standard: true},
 	{Package: "internal/spool", May: []string{"relay", "internal/broker/commitlog", "internal/broker/vfs", "internal/kp"}},
 	{Package: "internal/telemetry", May: []string{"relay", "internal/broker", "internal/httpserver"}},
+	{Package: "internal/view", May: []string{"relay"}},
 
 	{Package: "internal/checker", May: []string{".", "relay/relaytest", "outbox/outboxtest", "internal/testservices"}, TestOnly: true},
 	{Package: "internal/kp/kptest", May: []string{"internal/kp"}, Standard: true, TestOnly: true},
