@@ -77,5 +77,5 @@ func (g guide) Message(ctx context.Context, id relay.ID) (dashboard.Answer, erro
 }
 
 func shown(a Answer) dashboard.Answer {
-	return dashboard.Answer{Verdict: string(a.Verdict), Healthy: a.Verdict.Healthy(), Since: a.Since, Evidence: a.Evidence, Next: a.Next}
+	return dashboard.Answer{Verdict: string(a.Verdict), Subject: a.Subject, Healthy: a.Verdict.Healthy(), Since: a.Since, Evidence: a.Evidence, Next: a.Next}
 }

@@ -113,7 +113,7 @@ func (d *Dashboard) actOn(r *http.Request) (m relay.MessageInfo, a act, err erro
 		}
 	}
 	if !known {
-		return m, a, &failure{http.StatusNotFound, "Not found", "There is no such act."}
+		return m, a, &failure{"not-found", http.StatusNotFound, "Not found", "There is no such act."}
 	}
 	if m, err = d.find(r); err != nil {
 		return m, a, err
@@ -123,7 +123,7 @@ func (d *Dashboard) actOn(r *http.Request) (m relay.MessageInfo, a act, err erro
 			return m, a, nil
 		}
 	}
-	return m, a, &failure{http.StatusConflict, a.Verb + " does not apply", fmt.Sprintf("Nothing was changed: message %d is %s now%s. Look at it again: somebody else may have acted, or the relay went on.",
+	return m, a, &failure{"state-changed", http.StatusConflict, a.Verb + " does not apply", fmt.Sprintf("Nothing was changed: message %d is %s now%s. Look at it again: somebody else may have acted, or the relay went on.",
 		m.ID, label(m.MessageRow), map[bool]string{true: " and being sent"}[m.Sending])}
 }
 
@@ -148,7 +148,7 @@ func (d *Dashboard) act(w http.ResponseWriter, r *http.Request, s *session) erro
 		return err
 	}
 	if got.Changed == 0 {
-		return &failure{http.StatusConflict, "Nothing was changed", fmt.Sprintf("Message %d moved on in the same moment: %s. Look at it again.", m.ID, whyUnchanged(got))}
+		return &failure{"state-changed", http.StatusConflict, "Nothing was changed", fmt.Sprintf("Message %d moved on in the same moment: %s. Look at it again.", m.ID, whyUnchanged(got))}
 	}
 	d.sessions.say(s, fmt.Sprintf("%s of message %d is done (activity %d).", a.Verb, m.ID, got.Activity))
 	http.Redirect(w, r, "/messages/"+m.ID.String(), http.StatusSeeOther)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"html/template"
 	"log/slog"
 	"net/http"
@@ -46,6 +47,7 @@ type Guide interface {
 // Answer is a verdict with its evidence and what to do.
 type Answer struct {
 	Verdict  string // one of a closed list, such as dead or breaker_open
+	Subject  string // what it is about: outbox, message 17
 	Healthy  bool   // nobody has to do anything
 	Since    time.Time
 	Evidence []string
@@ -62,6 +64,8 @@ type Dashboard struct {
 	origins  *http.CrossOriginProtection
 	mux      *http.ServeMux
 	routes   []route
+	api      *http.ServeMux
+	asks     []apiRoute
 	sessions sessions
 	state    snapshots
 	checked  checkups
@@ -82,11 +86,15 @@ func New(o Options) *Dashboard {
 		panic("dashboard: Inspector, Guide, Doctor and Log are required")
 	}
 	d := &Dashboard{Options: o, hosts: newHostList(o.AllowedHosts), origins: http.NewCrossOriginProtection(), mux: http.NewServeMux(), pages: parsePages(),
-		slots: make(chan struct{}, maxRequests), planning: make(chan struct{}, 1)}
+		api: http.NewServeMux(), slots: make(chan struct{}, maxRequests), planning: make(chan struct{}, 1)}
 	d.sessions.open, d.checked.asking = map[string]*session{}, make(chan struct{}, 1)
 	d.routes = d.table()
 	for _, rt := range d.routes {
 		d.mux.Handle(rt.method+" "+rt.pattern, d.guarded(rt))
+	}
+	d.asks = d.apiTable()
+	for _, rt := range d.asks {
+		d.api.Handle(rt.method+" "+apiBase+rt.pattern, d.answered(rt))
 	}
 	return d
 }
@@ -101,11 +109,11 @@ func (d *Dashboard) mayPlan() bool { return d.mayAct() && d.Planner != nil }
 func (d *Dashboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	setHeaders(w.Header())
 	if !d.hosts.allows(r.Host) {
-		http.Error(w, "421: this name is not one of the dashboard's; add it to dashboard.allowed_hosts if it should be", http.StatusMisdirectedRequest)
+		deny(w, r, &failure{"host-not-allowed", http.StatusMisdirectedRequest, "Wrong name", "this name is not one of the dashboard's; add it to dashboard.allowed_hosts if it should be"})
 		return
 	}
 	if err := d.origins.Check(r); err != nil {
-		http.Error(w, "403: this came from a page of another site", http.StatusForbidden)
+		deny(w, r, &failure{"forbidden", http.StatusForbidden, "Cross-site", "this came from a page of another site"})
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
@@ -114,14 +122,28 @@ func (d *Dashboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		defer func() { <-d.slots }()
 	default:
 		w.Header().Set("Retry-After", "1")
-		http.Error(w, "503: too many requests at once, try again", http.StatusServiceUnavailable)
+		deny(w, r, &failure{"rate-limited", http.StatusServiceUnavailable, "Busy", "too many requests at once, try again"})
+		return
+	}
+	if ofAPI(r) {
+		d.serveAPI(w, r)
 		return
 	}
 	d.mux.ServeHTTP(w, r)
 }
 
+// deny answers what comes no further than the door.
+func deny(w http.ResponseWriter, r *http.Request, f *failure) {
+	if ofAPI(r) {
+		writeProblem(w, f)
+		return
+	}
+	http.Error(w, fmt.Sprintf("%d: %s", f.Code, f.Text), f.Code)
+}
+
 // failure is an answer that is no page of its own.
 type failure struct {
+	Type  string // of the API's problems
 	Code  int
 	Title string
 	Text  string
@@ -129,31 +151,37 @@ type failure struct {
 
 func (f *failure) Error() string { return f.Title + ": " + f.Text }
 
-// fail shows what went wrong: a sentence for what a person can understand and change, else an id under which the log has more.
+// fail shows what went wrong.
 func (d *Dashboard) fail(w http.ResponseWriter, r *http.Request, s *session, err error) {
+	f := d.failureOf(r, err)
+	d.show(w, s, f.Code, "problem", page{Title: f.Title, Body: f})
+}
+
+// failureOf finds a sentence for what a person can understand and change, else an id under which the log has more.
+func (d *Dashboard) failureOf(r *http.Request, err error) *failure {
 	var f *failure
 	var config *relay.ConfigError
 	var state *relay.StateError
 	switch {
 	case errors.As(err, &f):
 	case errors.Is(err, relay.ErrNotFound):
-		f = &failure{http.StatusNotFound, "Not found", "There is no such message, key, group or operation, or it is no longer there: what was sent is dropped when its time is over, and a group or " +
+		f = &failure{"not-found", http.StatusNotFound, "Not found", "There is no such message, key, group or operation, or it is no longer there: what was sent is dropped when its time is over, and a group or " +
 			"a closed key ends when none of its messages is held."}
 	case errors.Is(err, relay.ErrDenied):
-		f = &failure{http.StatusForbidden, "The database refused", err.Error()}
+		f = &failure{"forbidden", http.StatusForbidden, "The database refused", err.Error()}
 	case errors.Is(err, relay.ErrBusy):
-		f = &failure{http.StatusConflict, "Busy", "Somebody else, or the relay, had this message in hand. Nothing was changed: go back and try again."}
+		f = &failure{"busy", http.StatusConflict, "Busy", "Somebody else, or the relay, had this message in hand. Nothing was changed: go back and try again."}
 	case errors.As(err, &state):
-		f = &failure{http.StatusConflict, "Not in this state", "Nothing was changed: " + state.Text + "."}
+		f = &failure{"state-changed", http.StatusConflict, "Not in this state", "Nothing was changed: " + state.Text + "."}
 	case errors.Is(err, relay.ErrTooMany):
-		f = &failure{http.StatusConflict, "Too many messages", "Nothing was changed: " + err.Error() + "."}
+		f = &failure{"too-many-items", http.StatusConflict, "Too many messages", "Nothing was changed: " + err.Error() + "."}
 	case errors.As(err, &config):
-		f = &failure{http.StatusServiceUnavailable, "Something must be changed first", err.Error()}
+		f = &failure{"configuration", http.StatusServiceUnavailable, "Something must be changed first", err.Error()}
 	default:
 		id := rand.Text()[:8]
-		d.Log.Warn("a page could not be answered", "request", id, "page", r.Pattern, "err", err)
-		f = &failure{http.StatusServiceUnavailable, "The database did not answer",
+		d.Log.Warn("a request could not be answered", "request", id, "page", r.Pattern, "err", err)
+		f = &failure{"database-down", http.StatusServiceUnavailable, "The database did not answer",
 			"What is committed stays; messages go on when it answers again. Try again in a few seconds; the log of this relay says more under request " + id + "."}
 	}
-	d.show(w, s, f.Code, "problem", page{Title: f.Title, Body: f})
+	return f
 }

@@ -101,7 +101,7 @@ func (d *Dashboard) doctor(w http.ResponseWriter, r *http.Request, s *session) e
 // tryAlert posts a test to the webhook. It changes nothing here.
 func (d *Dashboard) tryAlert(w http.ResponseWriter, r *http.Request, s *session) error {
 	if err := d.TryAlert(r.Context()); err != nil {
-		return &failure{http.StatusBadGateway, "The test did not arrive", err.Error()}
+		return &failure{"unreachable", http.StatusBadGateway, "The test did not arrive", err.Error()}
 	}
 	d.sessions.say(s, "The webhook took the test.")
 	http.Redirect(w, r, "/doctor", http.StatusSeeOther)

@@ -90,7 +90,7 @@ func (d *Dashboard) showOperation(w http.ResponseWriter, r *http.Request, s *ses
 		return err
 	}
 	if p.Only = r.URL.Query().Get("outcome"); p.Only != "" && !slices.Contains(relay.Outcomes, p.Only) {
-		return &failure{http.StatusBadRequest, "Not a page", "There is no such outcome."}
+		return &failure{"invalid-parameter", http.StatusBadRequest, "Not a page", "There is no such outcome."}
 	}
 	limit := relay.DefaultPage
 	if p.Only == "" && after == 0 {

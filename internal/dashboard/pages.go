@@ -180,7 +180,7 @@ func number(r *http.Request, name string) (int64, error) {
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < 0 {
-		return 0, &failure{http.StatusBadRequest, "Not a page", name + " is a whole number"}
+		return 0, &failure{"invalid-parameter", http.StatusBadRequest, "Not a page", name + " is a whole number"}
 	}
 	return n, nil
 }

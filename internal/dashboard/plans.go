@@ -37,7 +37,7 @@ func planOf(r *http.Request) (p planPage, f relay.Filter, err error) {
 		}
 	}
 	if !known {
-		return p, f, &failure{http.StatusNotFound, "Not found", "There is no such act."}
+		return p, f, &failure{"not-found", http.StatusNotFound, "Not found", "There is no such act."}
 	}
 	p.Query = strings.TrimSpace(r.FormValue("q"))
 	parsed, err := relay.ParseFilter(p.Query)
@@ -82,13 +82,13 @@ func (d *Dashboard) plan(w http.ResponseWriter, r *http.Request, s *session) err
 	case d.planning <- struct{}{}:
 		defer func() { <-d.planning }()
 	default:
-		return &failure{http.StatusConflict, "Another plan is being made", "Nothing was done. Try again in a few seconds."}
+		return &failure{"busy", http.StatusConflict, "Another plan is being made", "Nothing was done. Try again in a few seconds."}
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), planLimit)
 	defer cancel()
 	o, err := d.Planner.Plan(ctx, relay.PlanRequest{Action: p.Act.Name, Filter: f, Text: p.Query}, byPerson(r, s, ""))
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return &failure{http.StatusServiceUnavailable, "Too much to count here", fmt.Sprintf("Nothing was changed. Counting took longer than %s. Narrow the filter, or use "+
+		return &failure{"timeout", http.StatusServiceUnavailable, "Too much to count here", fmt.Sprintf("Nothing was changed. Counting took longer than %s. Narrow the filter, or use "+
 			"waybill message %s --filter, which has more time.", planLimit, p.Act.Name)}
 	}
 	if err != nil {
@@ -110,14 +110,14 @@ func (d *Dashboard) steer(w http.ResponseWriter, r *http.Request, s *session) er
 	}
 	reason := strings.TrimSpace(r.PostFormValue("reason"))
 	if utf8.RuneCountInString(reason) > maxReason || !utf8.ValidString(reason) || strings.ContainsRune(reason, 0) {
-		return &failure{http.StatusBadRequest, "Too long", fmt.Sprintf("Nothing was done. A reason has at most %d characters.", maxReason)}
+		return &failure{"invalid-parameter", http.StatusBadRequest, "Too long", fmt.Sprintf("Nothing was done. A reason has at most %d characters.", maxReason)}
 	}
 	words := map[string]string{"pause": "Paused", "resume": "Goes on", "stop": "Stopped"}
 	switch verb := r.PathValue("verb"); {
 	case verb == "start":
 		return d.start(w, r, s, id, reason)
 	case words[verb] == "":
-		return &failure{http.StatusNotFound, "Not found", "There is no such act."}
+		return &failure{"not-found", http.StatusNotFound, "Not found", "There is no such act."}
 	default:
 		if err := d.Planner.Steer(r.Context(), id, relay.Verb(verb), byPerson(r, s, reason)); err != nil {
 			return err

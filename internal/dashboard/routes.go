@@ -77,7 +77,7 @@ func (d *Dashboard) guarded(rt route) http.Handler {
 }
 
 // errLogin sends a person who only wanted to read to the login.
-var errLogin = &failure{http.StatusSeeOther, "Sign in", "this page needs the token"}
+var errLogin = &failure{"unauthenticated", http.StatusSeeOther, "Sign in", "this page needs the token"}
 
 func (d *Dashboard) refused(rt route, r *http.Request, s *session) error {
 	switch rt.role {
@@ -88,14 +88,14 @@ func (d *Dashboard) refused(rt route, r *http.Request, s *session) error {
 			return errLogin
 		}
 		if s == nil {
-			return &failure{http.StatusForbidden, "Not signed in", "Nothing was changed. Your session has ended, or there was none: sign in and do it again."}
+			return &failure{"forbidden", http.StatusForbidden, "Not signed in", "Nothing was changed. Your session has ended, or there was none: sign in and do it again."}
 		}
 		if rt.method != "GET" && !same(r.PostFormValue("form"), s.form) {
-			return &failure{http.StatusForbidden, "Not from our form", "Nothing was changed. The form was of another session: go back, load the page again and repeat."}
+			return &failure{"forbidden", http.StatusForbidden, "Not from our form", "Nothing was changed. The form was of another session: go back, load the page again and repeat."}
 		}
 		return nil
 	}
-	return &failure{http.StatusForbidden, "Closed", "Nobody may do this."}
+	return &failure{"forbidden", http.StatusForbidden, "Closed", "Nobody may do this."}
 }
 
 // localPath returns a path of our own to go to next; anything else becomes the overview.

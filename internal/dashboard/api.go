@@ -1,0 +1,140 @@
+package dashboard
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/waybillmq/waybill/internal/view"
+)
+
+// apiBase is where the HTTP API begins.
+const apiBase = "/api/v1"
+
+// apiRoute is one line of the table that the API is made of: the way in, who may, and what the served document says all come from it.
+type apiRoute struct {
+	method  string
+	pattern string // below apiBase
+	role    role
+	summary string
+	query   []apiParam // others are refused
+	body    any        // zero value of what the request carries; nil = nothing
+	code    int        // of the answer
+	kind    string     // of the answer's form; empty = it has none
+	list    bool
+	shape   any // zero value of an item; nil = any object
+	serve   func(http.ResponseWriter, *http.Request) (any, error)
+}
+
+// schema is a part of a JSON Schema.
+type schema map[string]any
+
+// apiParam is a parameter of the query.
+type apiParam struct {
+	name, about string
+	schema      schema
+	required    bool
+}
+
+func (d *Dashboard) apiTable() []apiRoute {
+	table := d.apiReads()
+	return append(table,
+		apiRoute{method: "GET", pattern: "/problems/{type}", role: viewer, summary: "What a type of problem means", code: http.StatusOK, kind: "Problem", shape: problemKind{},
+			serve: d.apiProblem})
+}
+
+func ofAPI(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/api/") }
+
+// serveAPI answers what the table has; paths and methods that it has not are problems too.
+func (d *Dashboard) serveAPI(w http.ResponseWriter, r *http.Request) {
+	if _, pattern := d.api.Handler(r); pattern != "" {
+		d.api.ServeHTTP(w, r)
+		return
+	}
+	var methods []string
+	for _, method := range []string{"GET", "POST"} {
+		probe := r.Clone(r.Context())
+		probe.Method = method
+		if _, pattern := d.api.Handler(probe); pattern != "" {
+			methods = append(methods, method)
+		}
+	}
+	if methods == nil {
+		writeProblem(w, &failure{"not-found", http.StatusNotFound, "Not found", "There is no such path. " + apiBase + "/openapi.json lists them all."})
+		return
+	}
+	allow := strings.Join(methods, ", ")
+	w.Header().Set("Allow", allow)
+	writeProblem(w, &failure{"method-not-allowed", http.StatusMethodNotAllowed, "Wrong method", "This path takes " + allow + "."})
+}
+
+// answered puts the role of a route, and the parameters that it knows, before its handler.
+func (d *Dashboard) answered(rt apiRoute) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		err := d.refusedAPI(rt, r)
+		if err == nil {
+			err = rt.checkQuery(r)
+		}
+		var answer any
+		if err == nil {
+			answer, err = rt.serve(w, r)
+		}
+		if err != nil {
+			writeProblem(w, d.failureOf(r, err))
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(rt.code)
+		_ = view.Encode(w, answer) // the client has gone
+	})
+}
+
+// refusedAPI asks for the token itself, never for a session: browsers send a cookie along with what another page makes them ask.
+func (d *Dashboard) refusedAPI(rt apiRoute, r *http.Request) error {
+	switch {
+	case rt.role == viewer:
+		return nil
+	case rt.role != operator:
+		return &failure{"forbidden", http.StatusForbidden, "Closed", "Nobody may do this."}
+	case d.ReadOnly && rt.method != "GET":
+		return &failure{"read-only", http.StatusForbidden, "Read only", "Nothing was changed: dashboard.read_only is set here."}
+	case d.Token == "":
+		return &failure{"read-only", http.StatusForbidden, "No token", "This needs the token, and there is none: " + d.NoToken + "."}
+	case !d.bearer(r):
+		if r.Header.Get("Authorization") != "" {
+			d.Log.Warn("a request to the API was refused: wrong token", "address", remote(r))
+		}
+		return &failure{"unauthenticated", http.StatusUnauthorized, "Token needed",
+			"Send the token of dashboard.token_file, in a header: Authorization: Bearer wbt_…"}
+	case rt.method != "GET" && (!d.mayAct() || d.Planner == nil):
+		return &failure{"read-only", http.StatusForbidden, "Read only", "Nobody can act here."}
+	}
+	return nil
+}
+
+func (d *Dashboard) bearer(r *http.Request) bool {
+	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
+	return ok && strings.EqualFold(scheme, "Bearer") && same(strings.TrimSpace(token), d.Token)
+}
+
+// checkQuery refuses parameters that the route does not know: one that is written wrong would change what is asked without a word.
+func (rt *apiRoute) checkQuery(r *http.Request) error {
+	for name, values := range r.URL.Query() {
+		if !slices.ContainsFunc(rt.query, func(p apiParam) bool { return p.name == name }) {
+			return wrongParameter("there is no parameter " + name + " here")
+		}
+		if len(values) > 1 {
+			return wrongParameter(name + " is given more than once")
+		}
+	}
+	for _, p := range rt.query {
+		if p.required && !r.URL.Query().Has(p.name) {
+			return wrongParameter(p.name + " is missing: " + p.about)
+		}
+	}
+	return nil
+}
+
+func wrongParameter(text string) error {
+	return &failure{"invalid-parameter", http.StatusBadRequest, "Wrong parameter", "Nothing was done: " + text + "."}
+}
