@@ -11,6 +11,9 @@ import (
 // apiBase is where the HTTP API begins.
 const apiBase = "/api/v1"
 
+// actorHeader is how a program says who acts.
+const actorHeader = "Waybill-Actor"
+
 // apiRoute is one line of the table that the API is made of: the way in, who may, and what the served document says all come from it.
 type apiRoute struct {
 	method  string
@@ -39,6 +42,7 @@ type apiParam struct {
 func (d *Dashboard) apiTable() []apiRoute {
 	table := d.apiReads()
 	return append(table,
+		apiRoute{method: "GET", pattern: "/openapi.json", role: viewer, summary: "This document", code: http.StatusOK, serve: d.apiDocument},
 		apiRoute{method: "GET", pattern: "/problems/{type}", role: viewer, summary: "What a type of problem means", code: http.StatusOK, kind: "Problem", shape: problemKind{},
 			serve: d.apiProblem})
 }
