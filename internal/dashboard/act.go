@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -25,22 +26,32 @@ var (
 	discard = act{Name: "discard", Verb: "Discard", Hint: "give it up for good", Reason: true, Danger: true}
 )
 
+var acts = []act{retry, skip, discard}
+
+// actNamed finds the act of an address.
+func actNamed(name string) (act, error) {
+	if i := slices.IndexFunc(acts, func(a act) bool { return a.Name == name }); i >= 0 {
+		return acts[i], nil
+	}
+	return act{}, &failure{"not-found", http.StatusNotFound, "Not found", "There is no such act."}
+}
+
 // actsOn lists what applies to a message as it is.
-func actsOn(m *relay.MessageInfo) (acts []act) {
+func actsOn(m *relay.MessageInfo) (can []act) {
 	if m.Sending {
 		return nil
 	}
 	held := m.State == relay.StateDead || m.Detail == string(relay.Retrying) || m.Detail == string(relay.Blocked)
 	if m.State == relay.StateDead || m.State == relay.StateDiscarded || m.Detail == string(relay.Retrying) {
-		acts = append(acts, retry)
+		can = append(can, retry)
 	}
 	if m.State == relay.StateDead && m.Key != "" && !m.Passed {
-		acts = append(acts, skip)
+		can = append(can, skip)
 	}
 	if held {
-		acts = append(acts, discard)
+		can = append(can, discard)
 	}
-	return acts
+	return can
 }
 
 // effects says, before it is done, what an act will do.
@@ -106,25 +117,32 @@ func (d *Dashboard) showAct(w http.ResponseWriter, s *session, code int, m relay
 
 // actOn finds the message and the act of the address; an act that does not apply to the message as it is now is refused.
 func (d *Dashboard) actOn(r *http.Request) (m relay.MessageInfo, a act, err error) {
-	known := false
-	for _, a = range []act{retry, skip, discard} {
-		if known = a.Name == r.PathValue("act"); known {
-			break
-		}
-	}
-	if !known {
-		return m, a, &failure{"not-found", http.StatusNotFound, "Not found", "There is no such act."}
-	}
-	if m, err = d.find(r); err != nil {
+	if a, err = actNamed(r.PathValue("act")); err != nil {
 		return m, a, err
 	}
-	for _, can := range actsOn(&m) {
-		if can == a {
-			return m, a, nil
-		}
+	m, err = d.findFor(r, a)
+	return m, a, err
+}
+
+// findFor finds the message of the path, to which the act must apply.
+func (d *Dashboard) findFor(r *http.Request, a act) (relay.MessageInfo, error) {
+	m, err := d.find(r)
+	if err == nil && !slices.Contains(actsOn(&m), a) {
+		err = &failure{"state-changed", http.StatusConflict, a.Verb + " does not apply", fmt.Sprintf("Nothing was changed: message %d is %s now%s. Look at it again: somebody else may have acted, or the relay went on.",
+			m.ID, label(m.MessageRow), map[bool]string{true: " and being sent"}[m.Sending])}
 	}
-	return m, a, &failure{"state-changed", http.StatusConflict, a.Verb + " does not apply", fmt.Sprintf("Nothing was changed: message %d is %s now%s. Look at it again: somebody else may have acted, or the relay went on.",
-		m.ID, label(m.MessageRow), map[bool]string{true: " and being sent"}[m.Sending])}
+	return m, err
+}
+
+// checkReason says what is wrong with a reason; empty = nothing.
+func checkReason(reason string, needed bool) (kind, wrong string) {
+	switch {
+	case needed && reason == "":
+		return "reason-required", "Write why: the activity log keeps it for those who come after you."
+	case utf8.RuneCountInString(reason) > maxReason || !utf8.ValidString(reason) || strings.ContainsRune(reason, 0):
+		return "invalid-body", fmt.Sprintf("A reason has at most %d characters.", maxReason)
+	}
+	return "", ""
 }
 
 func (d *Dashboard) act(w http.ResponseWriter, r *http.Request, s *session) error {
@@ -133,26 +151,31 @@ func (d *Dashboard) act(w http.ResponseWriter, r *http.Request, s *session) erro
 		return err
 	}
 	reason := strings.TrimSpace(r.PostFormValue("reason"))
+	_, wrong := checkReason(reason, a.Reason)
 	switch {
-	case a.Reason && reason == "":
-		return d.showAct(w, s, http.StatusBadRequest, m, a, reason, "Write why: the activity log keeps it for those who come after you.")
-	case utf8.RuneCountInString(reason) > maxReason || !utf8.ValidString(reason) || strings.ContainsRune(reason, 0):
-		return d.showAct(w, s, http.StatusBadRequest, m, a, "", fmt.Sprintf("A reason has at most %d characters.", maxReason))
+	case wrong != "":
+		return d.showAct(w, s, http.StatusBadRequest, m, a, "", wrong)
 	case r.PostFormValue("seen") != seen(&m):
 		return d.showAct(w, s, http.StatusConflict, m, a, reason, "Nothing was changed: the message is "+label(m.MessageRow)+" now, which it was not when you looked. If you still want it, confirm again.")
 	}
-	do := map[act]func(context.Context, []relay.ID, relay.Act) (relay.Acted, error){retry: d.Operator.Retry, skip: d.Operator.Skip, discard: d.Operator.Discard}[a]
-	got, err := do(r.Context(), []relay.ID{m.ID}, relay.Act{Actor: actor(s), Via: "ui", Reason: reason, Address: remote(r)})
-	d.state.changed()
+	got, err := d.carryOut(r.Context(), a, m.ID, byPerson(r, s, reason))
 	if err != nil {
 		return err
-	}
-	if got.Changed == 0 {
-		return &failure{"state-changed", http.StatusConflict, "Nothing was changed", fmt.Sprintf("Message %d moved on in the same moment: %s. Look at it again.", m.ID, whyUnchanged(got))}
 	}
 	d.sessions.say(s, fmt.Sprintf("%s of message %d is done (activity %d).", a.Verb, m.ID, got.Activity))
 	http.Redirect(w, r, "/messages/"+m.ID.String(), http.StatusSeeOther)
 	return nil
+}
+
+// carryOut acts on one message. An act that changed nothing is an error.
+func (d *Dashboard) carryOut(ctx context.Context, a act, id relay.ID, by relay.Act) (relay.Acted, error) {
+	do := map[act]func(context.Context, []relay.ID, relay.Act) (relay.Acted, error){retry: d.Operator.Retry, skip: d.Operator.Skip, discard: d.Operator.Discard}[a]
+	got, err := do(ctx, []relay.ID{id}, by)
+	d.state.changed()
+	if err == nil && got.Changed == 0 {
+		err = &failure{"state-changed", http.StatusConflict, "Nothing was changed", fmt.Sprintf("Message %d moved on in the same moment: %s. Look at it again.", id, whyUnchanged(got))}
+	}
+	return got, err
 }
 
 func whyUnchanged(got relay.Acted) string {

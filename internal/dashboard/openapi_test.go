@@ -112,8 +112,12 @@ var readSamples = []sample{
 	{"getOperationsIdItems", "/operations/1/items?outcome=sent", ""}, {"getDoctor", "/doctor", ""}, {"getActivity", "/activity", ""},
 }
 
-// samples are in the order in which they can be done.
-func samples() []sample { return readSamples }
+// actSamples are in an order in which they can be done one after the other: operation 2 is the plan, 1 was running before.
+var actSamples = []sample{
+	{"postMessagesIdRetry", "/messages/6/retry", ""}, {"postMessagesIdSkip", "/messages/3/skip", `{"reason":"r"}`}, {"postMessagesIdDiscard", "/messages/3/discard", `{"reason":"r"}`},
+	{"postOperations", "/operations", `{"action":"retry","q":"topic:t"}`}, {"postOperationsIdStart", "/operations/2/start", `{"careful":true,"rate":10,"stop_at":0.1}`},
+	{"postOperationsIdPause", "/operations/1/pause", "{}"}, {"postOperationsIdResume", "/operations/1/resume", ""}, {"postOperationsIdStop", "/operations/1/stop", `{"reason":"r"}`},
+}
 
 // The document and the handlers are one: every operation of it answers with the code that it says, every answer is of its schema, every route is in it, and
 // every problem has the form that is said for it.
@@ -155,7 +159,7 @@ func TestDocumentIsKept(t *testing.T) {
 		t.Errorf("%d routes, %d operations in the document", routes, len(operations))
 	}
 	tried := map[string]bool{}
-	for _, s := range samples() {
+	for _, s := range slices.Concat(readSamples, actSamples) {
 		o := operations[s.operation]
 		if o == nil {
 			t.Errorf("there is no operation %s", s.operation)

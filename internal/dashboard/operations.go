@@ -80,7 +80,7 @@ func (d *Dashboard) operation(w http.ResponseWriter, r *http.Request, s *session
 
 func (d *Dashboard) showOperation(w http.ResponseWriter, r *http.Request, s *session, code int, o relay.Operation, reason, wrong string) error {
 	p := operationPage{Operation: o, Effects: planEffects(&o), Outcomes: outcomesOf(&o), Verbs: verbsOn(&o), MustType: mustType(&o), Stands: o.Waiting(), Reason: reason, Wrong: wrong}
-	for _, p.Act = range []act{retry, skip, discard} {
+	for _, p.Act = range acts {
 		if p.Act.Name == o.Action {
 			break
 		}

@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/waybillmq/waybill/relay"
 )
@@ -19,6 +18,9 @@ const planLimit = 15 * time.Second
 
 // typeAbove is from how many messages on an act that gives up or breaks an order wants their number typed.
 const typeAbove = 100
+
+// maxRate of an operation, in messages a second.
+const maxRate = 1_000_000
 
 // planPage asks whether a plan shall be made; making one counts messages and changes none.
 type planPage struct {
@@ -30,28 +32,29 @@ type planPage struct {
 
 // planOf reads the act of the address and the filter of the request.
 func planOf(r *http.Request) (p planPage, f relay.Filter, err error) {
-	known := false
-	for _, p.Act = range []act{retry, skip, discard} {
-		if known = p.Act.Name == r.PathValue("act"); known {
-			break
-		}
+	a, err := actNamed(r.PathValue("act"))
+	if err != nil {
+		return p, f, err
 	}
-	if !known {
-		return p, f, &failure{"not-found", http.StatusNotFound, "Not found", "There is no such act."}
-	}
-	p.Query = strings.TrimSpace(r.FormValue("q"))
+	p, f = planFor(a, r.FormValue("q"))
+	return p, f, nil
+}
+
+// planFor reads a filter; what is wrong with it is in the page.
+func planFor(a act, q string) (p planPage, f relay.Filter) {
+	p = planPage{Act: a, Query: strings.TrimSpace(q)}
 	parsed, err := relay.ParseFilter(p.Query)
 	if err == nil {
 		f, err = relay.PlanFilter(p.Act.Name, parsed)
 	}
 	if err != nil {
 		p.Wrong = err.Error()
-		return p, f, nil
+		return p, f
 	}
 	if p.Filter = p.Query; len(f.Terms) > len(parsed.Terms) {
 		p.Filter = strings.TrimSpace(p.Query + " state:" + strings.Join(f.Terms[len(f.Terms)-1].Values, ","))
 	}
-	return p, f, nil
+	return p, f
 }
 
 func (d *Dashboard) planForm(w http.ResponseWriter, r *http.Request, s *session) error {
@@ -78,24 +81,30 @@ func (d *Dashboard) plan(w http.ResponseWriter, r *http.Request, s *session) err
 	if p.Wrong != "" {
 		return d.showPlanForm(w, s, p)
 	}
-	select { // one at a time: an act on one message never waits for a plan, and nobody fills the tables of plans by impatience
-	case d.planning <- struct{}{}:
-		defer func() { <-d.planning }()
-	default:
-		return &failure{"busy", http.StatusConflict, "Another plan is being made", "Nothing was done. Try again in a few seconds."}
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), planLimit)
-	defer cancel()
-	o, err := d.Planner.Plan(ctx, relay.PlanRequest{Action: p.Act.Name, Filter: f, Text: p.Query}, byPerson(r, s, ""))
-	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return &failure{"timeout", http.StatusServiceUnavailable, "Too much to count here", fmt.Sprintf("Nothing was changed. Counting took longer than %s. Narrow the filter, or use "+
-			"waybill message %s --filter, which has more time.", planLimit, p.Act.Name)}
-	}
+	o, err := d.makePlan(r.Context(), p, f, byPerson(r, s, ""))
 	if err != nil {
 		return err
 	}
 	http.Redirect(w, r, "/operations/"+o.ID.String(), http.StatusSeeOther)
 	return nil
+}
+
+// makePlan counts what a filter matches, and fixes it.
+func (d *Dashboard) makePlan(ctx context.Context, p planPage, f relay.Filter, by relay.Act) (relay.Operation, error) {
+	select { // one at a time: an act on one message never waits for a plan, and nobody fills the tables of plans by impatience
+	case d.planning <- struct{}{}:
+		defer func() { <-d.planning }()
+	default:
+		return relay.Operation{}, &failure{"busy", http.StatusConflict, "Another plan is being made", "Nothing was done. Try again in a few seconds."}
+	}
+	ctx, cancel := context.WithTimeout(ctx, planLimit)
+	defer cancel()
+	o, err := d.Planner.Plan(ctx, relay.PlanRequest{Action: p.Act.Name, Filter: f, Text: p.Query}, by)
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return o, &failure{"timeout", http.StatusServiceUnavailable, "Too much to count here", fmt.Sprintf("Nothing was changed. Counting took longer than %s. Narrow the filter, or use "+
+			"waybill message %s --filter, which has more time.", planLimit, p.Act.Name)}
+	}
+	return o, err
 }
 
 func byPerson(r *http.Request, s *session, reason string) relay.Act {
@@ -109,8 +118,8 @@ func (d *Dashboard) steer(w http.ResponseWriter, r *http.Request, s *session) er
 		return err
 	}
 	reason := strings.TrimSpace(r.PostFormValue("reason"))
-	if utf8.RuneCountInString(reason) > maxReason || !utf8.ValidString(reason) || strings.ContainsRune(reason, 0) {
-		return &failure{"invalid-parameter", http.StatusBadRequest, "Too long", fmt.Sprintf("Nothing was done. A reason has at most %d characters.", maxReason)}
+	if kind, wrong := checkReason(reason, false); wrong != "" {
+		return &failure{kind, http.StatusBadRequest, "Too long", "Nothing was done. " + wrong}
 	}
 	words := map[string]string{"pause": "Paused", "resume": "Goes on", "stop": "Stopped"}
 	switch verb := r.PathValue("verb"); {
@@ -135,24 +144,35 @@ func (d *Dashboard) start(w http.ResponseWriter, r *http.Request, s *session, id
 	}
 	give := o.Action != relay.PlanRetry
 	pace, wrong := paceOf(r, give)
-	switch {
-	case wrong != "":
-	case give && reason == "":
-		wrong = "Write why: the activity log keeps it for those who come after you."
-	case mustType(&o) && strings.TrimSpace(r.PostFormValue("confirm")) != strconv.Itoa(o.Total):
-		wrong = fmt.Sprintf("Type the number of messages, %d, so that it is sure that so many are meant.", o.Total)
+	if wrong == "" {
+		_, wrong = startLacks(&o, reason, r.PostFormValue("confirm"))
 	}
 	if wrong != "" {
 		return d.showOperation(w, r, s, http.StatusBadRequest, o, reason, wrong)
 	}
-	err = d.Planner.Start(r.Context(), id, pace, byPerson(r, s, reason))
-	d.state.changed()
-	if err != nil {
+	if err := d.startPlan(r.Context(), id, pace, byPerson(r, s, reason)); err != nil {
 		return err
 	}
 	d.sessions.say(s, "Started.")
 	http.Redirect(w, r, "/operations/"+id.String(), http.StatusSeeOther)
 	return nil
+}
+
+// startLacks says what is missing before a plan may be started; empty = nothing.
+func startLacks(o *relay.Operation, reason, confirm string) (kind, wrong string) {
+	if kind, wrong = checkReason(reason, o.Action != relay.PlanRetry); wrong != "" {
+		return kind, wrong
+	}
+	if mustType(o) && strings.TrimSpace(confirm) != strconv.Itoa(o.Total) {
+		return "confirm-required", fmt.Sprintf("Type the number of messages, %d, so that it is sure that so many are meant.", o.Total)
+	}
+	return "", ""
+}
+
+func (d *Dashboard) startPlan(ctx context.Context, id relay.OperationID, pace relay.Pace, by relay.Act) error {
+	err := d.Planner.Start(ctx, id, pace, by)
+	d.state.changed()
+	return err
 }
 
 func mustType(o *relay.Operation) bool { return o.Action != relay.PlanRetry && o.Total > typeAbove }
@@ -162,7 +182,7 @@ func paceOf(r *http.Request, give bool) (p relay.Pace, wrong string) {
 	p = relay.DefaultPace()
 	if text := strings.TrimSpace(r.PostFormValue("rate")); text != "" {
 		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 || n > 1_000_000 {
+		if err != nil || n < 1 || n > maxRate {
 			return p, "A rate is a whole number of messages a second, or empty."
 		}
 		p.Rate = n
@@ -183,15 +203,15 @@ func paceOf(r *http.Request, give bool) (p relay.Pace, wrong string) {
 func planURL(action, q string) string { return "/plans/" + action + "?q=" + url.QueryEscape(q) }
 
 // plansFor lists the acts that a filter can be planned for.
-func plansFor(q string) (acts []act) {
+func plansFor(q string) (can []act) {
 	f, err := relay.ParseFilter(q)
 	if err != nil || len(f.Terms) == 0 {
 		return nil
 	}
-	for _, a := range []act{retry, skip, discard} {
+	for _, a := range acts {
 		if _, err := relay.PlanFilter(a.Name, f); err == nil {
-			acts = append(acts, a)
+			can = append(can, a)
 		}
 	}
-	return acts
+	return can
 }
