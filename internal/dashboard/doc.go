@@ -1,8 +1,9 @@
 // Package dashboard serves the pages for the person on call: is anything wrong, since when, and what to do about it. It is an http.Handler over the ports
 // relay.Inspector, relay.Operator and relay.Planner; pages are rendered on the server, assets are embedded, nothing is asked of another host, and reading needs no script.
+// Below /api/v1 it answers programs with the same readings and acts: JSON in the shapes of internal/view, described by a document that comes from the table of routes.
 //
 // Every request passes, in this order: size limits, the allow-list of host names, http.CrossOriginProtection, the role of its route. Whoever reaches the
-// listener may look, which is why it listens on loopback alone; acts need a session that the token opened.
+// listener may look, which is why it listens on loopback alone; acts need a session that the token opened, or with the API the token itself.
 //
 // Absent on purpose: payloads and header values, which no page shows.
 package dashboard
