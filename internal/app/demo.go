@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -26,6 +27,7 @@ type DemoOptions struct {
 	RocketMQ    []string      // name servers of a RocketMQ cluster, host:port
 	RabbitMQ    string        // amqp://user:password@host:port/vhost of a RabbitMQ
 	For         time.Duration // then it stops by itself; 0 = until ctx ends
+	Script      bool          // it breaks and fixes its bundled broker by itself, and stops then
 	Rate        int           // orders a second
 	Dir         string        // keeps the data of PostgreSQL and broker there; empty = a folder that is removed at the end
 	DatabaseURL string        // a running PostgreSQL instead of a private one
@@ -44,6 +46,9 @@ type DemoResult struct {
 	Seconds    float64       `json:"seconds"`
 	Took       time.Duration `json:"-"`
 }
+
+// Green says that everything was sent, and that it lies at the broker once, in order and unchanged.
+func (r *DemoResult) Green() bool { return r.Clean() && r.Pending+r.Duplicates == 0 }
 
 // Demo shows the whole way of a message: a private PostgreSQL, the migrations, a shop that writes orders and messages in one transaction, the relay, and at
 // the end the proof that every committed message lies at the broker exactly where the receipts say.
@@ -211,7 +216,10 @@ func (d *demo) settings() *config.Config {
 
 // hint is what a person could do next.
 func (d *demo) hint() string {
-	if d.inProcess() == nil {
+	switch {
+	case d.Script:
+		return "   the script begins, and ends within a minute"
+	case d.inProcess() == nil:
 		return ""
 	}
 	return "   next, in another terminal: waybill demo break"
@@ -260,50 +268,36 @@ func (d *demo) run(ctx context.Context) (DemoResult, error) {
 		return DemoResult{}, err
 	}
 	defer shop.close()
-	relayCtx, stopRelay := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopRelay()
-	relayDone := make(chan error, 1)
-	go func() {
-		relayDone <- Run(relayCtx, RunOptions{Config: d.config, LogTo: d.LogTo, Version: d.Version, Broker: d.inProcess()})
-	}()
+	relay := d.startRelay(ctx)
+	defer relay.stop()
 	fmt.Fprintf(d.Progress, "  ✓ %-11s %d orders/s, each one transaction (order row + message), one in ten rolls back\n", "shop", d.Rate)
 	fmt.Fprintf(d.Progress, "  ✓ %-11s metrics and health on http://%s\n", "relay", d.config.Metrics.Listen)
 	fmt.Fprintf(d.Progress, "  ✓ %-11s %s\n", "dashboard", pages)
 	fmt.Fprintf(d.Progress, "    nothing is lost from here on.%s   stop: Ctrl-C\n", d.hint())
 
-	selling := ctx
-	if d.For > 0 {
-		var cancel context.CancelFunc
-		selling, cancel = context.WithTimeout(ctx, d.For)
-		defer cancel()
-	}
-	stopControl := func() {}
-	bundled, isBundled := d.brokers[0].(*demoBundled)
-	if isBundled {
-		stopControl = sync.OnceFunc(d.control(context.WithoutCancel(ctx), bundled, shop))
-		defer stopControl()
-	}
-	screen := &summary{out: d.Progress, live: d.Live, shop: shop}
-	shopDone := make(chan error, 1)
-	go func() { shopDone <- shop.run(selling) }()
-	err = screen.watch(selling, shopDone, relayDone, d.brokers[0].failed())
+	faults, err := d.breakable(shop)
 	if err != nil {
+		return DemoResult{}, err
+	}
+	defer faults.close()
+	if d.Script && faults == nil {
+		return DemoResult{}, errors.New("the script breaks the bundled broker, and this demonstration has none")
+	}
+	stopControl := sync.OnceFunc(d.control(context.WithoutCancel(ctx), faults))
+	defer stopControl()
+	if err := d.sell(ctx, shop, relay, faults); err != nil {
 		return DemoResult{}, err
 	}
 	finish, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
 	stopControl()
-	if isBundled && bundled.down() {
-		if err := bundled.resume(finish); err != nil {
-			return DemoResult{}, err
-		}
-		fmt.Fprintf(d.Progress, "  ✓ %-11s started again: what waits is sent before the proof\n", "broker")
+	if err := faults.mend(finish); err != nil {
+		return DemoResult{}, err
 	}
 	if err := shop.awaitSent(finish); err != nil {
 		return DemoResult{}, err
 	}
-	stopRelay()
-	if err := <-relayDone; err != nil {
+	if err := relay.stop(); err != nil {
 		return DemoResult{}, err
 	}
 	fmt.Fprintf(d.Progress, "  ✓ %-11s everything sent; reading %s back\n", "stopped", d.names())
@@ -312,4 +306,47 @@ func (d *demo) run(ctx context.Context) (DemoResult, error) {
 	result.Took = time.Since(d.began)
 	result.Seconds = result.Took.Seconds()
 	return result, err
+}
+
+// sell lets the shop take orders until ctx ends, or the time is over, or the script.
+func (d *demo) sell(ctx context.Context, shop *shop, relay *demoRelay, faults *faults) error {
+	selling, stopSelling := context.WithCancel(ctx)
+	if d.For > 0 {
+		selling, stopSelling = context.WithTimeout(ctx, d.For)
+	}
+	var going sync.WaitGroup
+	defer going.Wait()
+	defer stopSelling()
+	shopDone, story := make(chan error, 1), make(chan error, 1)
+	going.Go(func() { shopDone <- shop.run(selling) })
+	if d.Script {
+		going.Go(func() {
+			story <- newScript(faults, d.Progress).run(selling)
+			stopSelling()
+		})
+	}
+	screen := &summary{out: d.Progress, live: d.Live, quiet: d.Script, shop: shop}
+	err := screen.watch(selling, shopDone, relay, d.brokers[0].failed())
+	if err == nil && d.Script {
+		err = <-story
+	}
+	return err
+}
+
+// demoRelay is the relay of a demonstration.
+type demoRelay struct {
+	done chan struct{} // closed when it has ended
+	err  error         // why, once done is closed
+	stop func() error  // ends it in order, and returns err
+}
+
+func (d *demo) startRelay(ctx context.Context) *demoRelay {
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	r := &demoRelay{done: make(chan struct{})}
+	r.stop = func() error { cancel(); <-r.done; return r.err }
+	go func() {
+		defer close(r.done)
+		r.err = Run(work, RunOptions{Config: d.config, LogTo: d.LogTo, Version: d.Version, Broker: d.inProcess()})
+	}()
+	return r
 }

@@ -21,12 +21,7 @@ var ErrNoDemo = errors.New("no demonstration with a bundled broker runs here: st
 // controlFile is the socket in the folder of a demonstration over which it is told to break something.
 const controlFile = "control"
 
-const (
-	orderBreak = "break"
-	orderFix   = "fix"
-)
-
-// DemoControl tells the newest running demonstration, or the one in dir, to break or to fix its broker, and copies what it says to out.
+// DemoControl gives the newest running demonstration, or the one in dir, an order such as "break broker" or "fix", and copies what it says to out.
 func DemoControl(ctx context.Context, dir, order string, out io.Writer) error {
 	conn, err := dialDemo(ctx, dir)
 	if err != nil {
@@ -73,9 +68,9 @@ func modified(file string) time.Time {
 }
 
 // control takes orders until the returned function is called. A folder whose name is too long for a socket is no reason to show nothing.
-func (d *demo) control(ctx context.Context, b *demoBundled, shop *shop) (stop func()) {
+func (d *demo) control(ctx context.Context, f *faults) (stop func()) {
 	dir, err := d.place()
-	if err != nil {
+	if err != nil || f == nil {
 		return func() {}
 	}
 	file := filepath.Join(dir, controlFile)
@@ -97,7 +92,7 @@ func (d *demo) control(ctx context.Context, b *demoBundled, shop *shop) (stop fu
 			if err != nil {
 				return
 			}
-			d.obey(work, b, shop, conn)
+			answer(work, f, conn)
 		}
 	}()
 	return func() {
@@ -107,8 +102,8 @@ func (d *demo) control(ctx context.Context, b *demoBundled, shop *shop) (stop fu
 	}
 }
 
-// obey does what one connection asks for, and says what happened.
-func (d *demo) obey(ctx context.Context, b *demoBundled, shop *shop, conn net.Conn) {
+// answer does what one connection asks for, and says what happened.
+func answer(ctx context.Context, f *faults, conn net.Conn) {
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
@@ -117,61 +112,7 @@ func (d *demo) obey(ctx context.Context, b *demoBundled, shop *shop, conn net.Co
 		return
 	}
 	say := func(format string, args ...any) { fmt.Fprintf(conn, format+"\n", args...) }
-	switch order {
-	case orderBreak + "\n":
-		err = breakBroker(b, say)
-	case orderFix + "\n":
-		err = fixBroker(ctx, b, shop, say)
-	default:
-		err = errors.New("it knows only break and fix")
-	}
-	if err != nil {
+	if err := f.obey(ctx, order, say); err != nil {
 		say("  ! %v", err)
 	}
-}
-
-func breakBroker(b *demoBundled, say func(string, ...any)) error {
-	if b.down() {
-		return errors.New("the broker is stopped already: waybill demo fix starts it again")
-	}
-	if err := b.halt(); err != nil {
-		return err
-	}
-	say("  ✓ the bundled broker is stopped. The shop goes on. The relay probes it; no message loses an attempt, and what comes waits in its degraded cache.")
-	say("    see it on the dashboard.   put it right: waybill demo fix")
-	return nil
-}
-
-// fixBroker starts the broker again and waits until what waited is sent.
-func fixBroker(ctx context.Context, b *demoBundled, shop *shop, say func(string, ...any)) error {
-	if !b.down() {
-		return errors.New("nothing is broken: waybill demo break stops the broker")
-	}
-	last, err := shop.newestID(ctx)
-	if err != nil {
-		return err
-	}
-	waited, err := shop.unsent(ctx, last)
-	if err != nil {
-		return err
-	}
-	if err := b.resume(ctx); err != nil {
-		return err
-	}
-	say("  ✓ the bundled broker runs again; %d messages waited", waited)
-	began := time.Now()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for left := waited; left > 0; {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-		if left, err = shop.unsent(ctx, last); err != nil {
-			return err
-		}
-	}
-	say("  ✓ all of them are sent, %.1f s after it came back. The proof comes when the demonstration stops", time.Since(began).Seconds())
-	return nil
 }

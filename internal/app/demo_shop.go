@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"strconv"
 	"sync"
@@ -148,14 +149,15 @@ func (s *shop) awaitSent(ctx context.Context) error {
 
 // summary is the one-screen view of a running demonstration.
 type summary struct {
-	out  interface{ Write([]byte) (int, error) }
-	live bool
-	shop *shop
-	last int64
+	out   io.Writer
+	live  bool
+	quiet bool // it is not drawn
+	shop  *shop
+	last  int64
 }
 
 // watch shows the summary until selling ends. A relay or a broker that ends by itself is an error.
-func (v *summary) watch(selling context.Context, shopDone, relayDone, brokerFailed <-chan error) error {
+func (v *summary) watch(selling context.Context, shopDone <-chan error, relay *demoRelay, brokerFailed <-chan error) error {
 	every := 5 * time.Second
 	if v.live {
 		every = time.Second
@@ -164,17 +166,19 @@ func (v *summary) watch(selling context.Context, shopDone, relayDone, brokerFail
 	defer tick.Stop()
 	for {
 		select {
-		case err := <-relayDone:
-			return fmt.Errorf("the relay ended: %w", errors.Join(err, errors.New("see its log")))
+		case <-relay.done:
+			return fmt.Errorf("the relay ended: %w", errors.Join(relay.err, errors.New("see its log")))
 		case err := <-brokerFailed:
 			return fmt.Errorf("the bundled broker ended: %w; what it acknowledged is safe, a new start goes on", err)
 		case err := <-shopDone:
-			if v.live {
+			if v.live && !v.quiet {
 				fmt.Fprintln(v.out)
 			}
 			return err
 		case <-tick.C:
-			v.draw(selling, every)
+			if !v.quiet {
+				v.draw(selling, every)
+			}
 		}
 	}
 }
