@@ -20,9 +20,11 @@ type call struct {
 	part  *partition
 	lane  relay.Lane
 	epoch uint64
-	batch []*relay.Message
-	wire  []*relay.Message // as they are written: batch, but for CloudEvents
-	out   []relay.Outcome
+
+	largest int // bytes of a message with its headers
+	batch   []*relay.Message
+	wire    []*relay.Message // as they are written: batch, but for CloudEvents
+	out     []relay.Outcome
 }
 
 // run decides every message: found from before, refused by its size, or sent, in requests of one source each.
@@ -100,9 +102,9 @@ func (c *call) sift() (todo []int) {
 		case err != nil:
 			c.out[i] = relay.Outcome{Kind: relay.Rejected, Class: relay.ClassInvalid, Code: "waybill/NO_CLOUDEVENT", Detail: err.Error()}
 			shut[key] = keyed
-		case event.Weight() > largest:
+		case event.Weight() > c.largest:
 			c.out[i] = relay.Outcome{Kind: relay.Rejected, Class: relay.ClassTooLarge, Code: "waybill/TOO_LARGE",
-				Detail: fmt.Sprintf("a message of %d bytes with its headers; the bundled broker takes %d", event.Weight(), largest)}
+				Detail: fmt.Sprintf("a message of %d bytes with its headers; topic %q of the bundled broker takes %d", event.Weight(), c.lane.Topic, c.largest)}
 			shut[key] = keyed
 		default:
 			c.wire[i] = event
@@ -118,7 +120,7 @@ func (c *call) piece(todo []int) (n, source int) {
 	for n < len(todo) {
 		m := c.wire[todo[n]]
 		s := of(c.p.sources, m.ID)
-		if bytes += m.Weight() + 64; n > 0 && (s != source || bytes > largest) {
+		if bytes += m.Weight() + 64; n > 0 && (s != source || bytes > c.largest) {
 			break
 		}
 		source = s

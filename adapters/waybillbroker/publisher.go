@@ -143,7 +143,11 @@ func (p *Publisher) Publish(ctx context.Context, lane relay.Lane, batch []*relay
 		}
 		return fill(out, o)
 	}
-	c := call{p: p, part: t.parts[lane.Index], lane: lane, epoch: epoch, batch: batch, wire: make([]*relay.Message, len(batch)), out: out}
+	known, ok := p.cfg.Broker.Topic(lane.Topic) // asked each time: its limit may change
+	if !ok {
+		return fill(out, p.missing(lane.Topic))
+	}
+	c := call{p: p, part: t.parts[lane.Index], lane: lane, epoch: epoch, largest: Largest(known), batch: batch, wire: make([]*relay.Message, len(batch)), out: out}
 	c.run(ctx)
 	return out
 }
@@ -208,7 +212,7 @@ func (p *Publisher) Check(ctx context.Context) (relay.Findings, error) {
 	f := relay.Findings{Cluster: p.cfg.Broker.Cluster(), Limits: map[string]int{}, Items: []relay.Finding{{ID: "waybill.sync", Level: relay.LevelOK,
 		Subject: "bundled broker", Text: "every record is synced before it is acknowledged"}}}
 	for _, t := range p.cfg.Broker.Topics() {
-		f.Limits[t.Name] = largest
+		f.Limits[t.Name] = Largest(t)
 	}
 	return f, nil
 }
@@ -230,5 +234,13 @@ func (p *Publisher) Close(ctx context.Context) error {
 	return nil
 }
 
-// largest is the most bytes of payload, key and headers that one message may have: a batch of one, with its head and the headers that are ours.
-const largest = broker.MaxMessage - 2048
+// batchSpare is room for the head of a batch and the headers that are ours.
+const batchSpare = 2048
+
+// Largest is the most bytes of payload, key and headers that one message of a topic may have: a batch of one.
+func Largest(t broker.Topic) int {
+	if t.MaxBatch <= 0 { // not told: to refuse everything for good would be the worst guess
+		return broker.MaxMessage - batchSpare
+	}
+	return max(t.MaxBatch-batchSpare, 0)
+}

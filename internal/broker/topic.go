@@ -16,6 +16,7 @@ type Topic struct {
 	Partitions int
 	Retention  time.Duration // negative = for ever
 	Bytes      int64         // each partition keeps at most this much; negative = no bound
+	MaxBatch   int           // most bytes of a record batch; MaxMessage for every topic of a Node, whatever CreateTopic is told
 }
 
 // Topics returns all topics by name.
@@ -33,7 +34,7 @@ func (n *Node) Topic(name string) (Topic, bool) {
 }
 
 func describe(t fsm.Topic) Topic {
-	d := Topic{Name: t.Name, Partitions: len(t.Partitions), Retention: -1, Bytes: t.RetentionBytes}
+	d := Topic{Name: t.Name, Partitions: len(t.Partitions), Retention: -1, Bytes: t.RetentionBytes, MaxBatch: MaxMessage}
 	if t.RetentionMS >= 0 {
 		d.Retention = time.Duration(t.RetentionMS) * time.Millisecond
 	}
