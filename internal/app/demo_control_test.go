@@ -4,9 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/waybillmq/waybill/internal/testservices"
 )
@@ -50,15 +54,68 @@ func TestDemoIsBrokenAndFixed(t *testing.T) {
 	if said := order("nonsense"); !strings.Contains(said, "knows only break and fix") {
 		t.Error(said)
 	}
+	outbox, err := pgx.Connect(ctx, databaseOf(t, dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer outbox.Close(context.Background())
+	held := func(state string) (n int) {
+		if err := outbox.QueryRow(ctx, `SELECT count(*) FROM outbox.message_held WHERE state = $1`, state).Scan(&n); err != nil {
+			t.Error(err)
+		}
+		return n
+	}
+	if said := order("break message"); !strings.Contains(said, "takes messages of") {
+		t.Fatal(said)
+	}
+	if said := order("break message"); !strings.Contains(said, "low already") {
+		t.Error(said)
+	}
+	within(t, 30*time.Second, "messages are dead, and others wait behind them", func() bool { return held("dead") > 2 && held("blocked") > 0 })
+	if _, err := outbox.Exec(ctx, `UPDATE outbox.limits SET max_bytes = 1 WHERE topic = $1`, demoTightTopic); err != nil { // as if ten minutes were over
+		t.Fatal(err)
+	}
+	if said := order("fix"); !strings.Contains(said, "is restored") || !strings.Contains(said, "waybill demo fix message --retry") || !strings.Contains(said, "http://127.0.0.1:") {
+		t.Error(said)
+	}
+	var limit int
+	if err := outbox.QueryRow(ctx, `SELECT max_bytes FROM outbox.limits WHERE topic = $1`, demoTightTopic).Scan(&limit); err != nil || limit < 1_000_000 {
+		t.Errorf("the outbox keeps a limit of %d, %v", limit, err)
+	}
+	if said := order("fix message retry"); !strings.Contains(said, "sent (operation 1)") {
+		t.Error(said)
+	}
+	within(t, 30*time.Second, "nothing is held", func() bool { return held("dead")+held("blocked") == 0 })
+	if said := order("fix message retry"); !strings.Contains(said, "nothing is dead") {
+		t.Error(said)
+	}
+	if said := order("break message"); !strings.Contains(said, "takes messages of") { // and left so: the end restores it
+		t.Fatal(said)
+	}
 	if said := order("break"); !strings.Contains(said, "is stopped") { // and left so: the end starts it again
 		t.Error(said)
 	}
 	cancel()
 	r := <-done
-	if r.err != nil || r.Written < 100 || r.Sent != r.Written || r.Stored != r.Written || r.Lost+r.Phantom+r.OutOfOrder+r.Duplicates > 0 {
+	if r.err != nil || r.Written < 100 || r.Sent+r.Pending != r.Written || r.Stored != r.Sent || r.Lost+r.Phantom+r.OutOfOrder+r.Duplicates > 0 {
 		t.Errorf("%+v", r)
 	}
 	if err := DemoControl(t.Context(), dir, "break", &bytes.Buffer{}); !errors.Is(err, ErrNoDemo) {
 		t.Errorf("when it has ended: %v", err)
 	}
+}
+
+// databaseOf is the database of the demonstration that runs in a folder.
+func databaseOf(t *testing.T, dir string) string {
+	t.Helper()
+	password, err := os.ReadFile(filepath.Join(dir, "password"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := os.ReadFile(filepath.Join(dir, "data", "postmaster.pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := strings.Split(string(pid), "\n")[3] // PostgreSQL's src/include/utils/pidfile.h
+	return "postgres://postgres:" + strings.TrimSpace(string(password)) + "@127.0.0.1:" + port + "/waybill_demo"
 }

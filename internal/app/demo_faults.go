@@ -52,7 +52,8 @@ func (f *faults) close() {
 
 // all lists them in the order in which they are to be fixed.
 func (f *faults) all() []fault {
-	return []fault{{"broker", f.broker.down, f.breakBroker, f.fixBroker}}
+	return []fault{{"broker", f.broker.down, f.breakBroker, f.fixBroker},
+		{"message", func() bool { return f.broker.limited(demoTightTopic) }, f.breakMessage, f.fixMessage}}
 }
 
 // obey carries out what a person typed behind `waybill demo`. It waits for its turn; say hears what happened.
@@ -69,6 +70,8 @@ func (f *faults) obey(ctx context.Context, order string, say sayer) error {
 		return f.breakBroker(ctx, say)
 	case "fix":
 		return f.fixAll(ctx, say)
+	case "fix message retry":
+		return f.retryMessages(ctx, say)
 	}
 	var names []string
 	for _, x := range f.all() {

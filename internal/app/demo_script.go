@@ -27,7 +27,8 @@ type script struct {
 type sight struct {
 	Answer
 	relay.Overview
-	Broker relay.DestinationStatus // of the demonstration's destination
+	Broker    relay.DestinationStatus // of the demonstration's destination
+	Operation relay.Operation         // the newest; zero = there was none
 }
 
 // scene is one step: what is done, and what is then to be seen.
@@ -39,7 +40,7 @@ type scene struct {
 	tells  func(*sight) string
 }
 
-// scenes are the story of an outage.
+// scenes are the story of an outage, and of messages that a broker refuses.
 var scenes = []scene{
 	{did: "shop, relay and broker run", awaits: "messages are sent and nothing is wrong",
 		seen: func(s *sight) bool {
@@ -62,10 +63,27 @@ var scenes = []scene{
 			return s.Verdict == WhyOK && s.Broker.State == relay.DestinationClosed && s.Broker.Cached == 0
 		},
 		tells: func(s *sight) string { return fmt.Sprintf("cache drained, status ok, %s pending", s.Pending) }},
+	{order: "break message", did: "limit of " + demoTightTopic + " lowered", awaits: "the status names dead messages, and others wait behind them",
+		seen: func(s *sight) bool {
+			return s.Verdict == WhyDead && s.Held[relay.Dead] >= scriptDead && s.Held[relay.Blocked] > 0
+		},
+		tells: func(s *sight) string {
+			return fmt.Sprintf("%s dead, %s keys closed, %s messages behind them, everything else flows", s.Held[relay.Dead], s.Closed, s.Held[relay.Blocked])
+		}},
+	{order: "fix message retry", did: "limit restored, dead retried", awaits: "what died is sent, what waited has followed, and nothing is wrong",
+		seen: func(s *sight) bool {
+			return s.Verdict == WhyOK && s.Operation.State == relay.OperationDone && s.Held[relay.Dead]+s.Held[relay.Blocked]+s.Held[relay.Retrying]+s.Closed == 0
+		},
+		tells: func(s *sight) string {
+			return fmt.Sprintf("operation %d: %d of %d sent, the others followed in key order, status ok", s.Operation.ID, s.Operation.Sent, s.Operation.Total)
+		}},
 }
 
-// scriptCached is how many messages the cache has to hold before the broker may come back.
-const scriptCached = 10
+// What has to show at least before the script goes on.
+const (
+	scriptCached = 10 // messages in the degraded cache
+	scriptDead   = 3
+)
 
 func newScript(f *faults, out io.Writer) *script {
 	quiet := func(string, ...any) {}
@@ -80,6 +98,9 @@ func (f *faults) look(ctx context.Context) (s sight, err error) {
 		s.Broker, _ = s.Destination(f.broker.destination().Name)
 	}
 	s.Answer = Why(snapshot)
+	if newest, err := f.people.Operations(ctx, 0, 1); err == nil && len(newest) > 0 {
+		s.Operation = newest[0]
+	}
 	return s, snapshot.Database
 }
 

@@ -46,6 +46,9 @@ func TestScenesAreNotSeenTooEarly(t *testing.T) {
 	outage := func(s *sight) {
 		s.Verdict, s.Since, s.Broker = WhyBreakerOpen, since, relay.DestinationStatus{State: relay.DestinationOpen, Since: since}
 	}
+	poisoned, retried := "limit of "+demoTightTopic+" lowered", "limit restored, dead retried"
+	poison := func(s *sight) { s.Verdict, s.Held[relay.Dead], s.Held[relay.Blocked] = WhyDead, scriptDead, 1 }
+	done := func(s *sight) { s.Operation.State = relay.OperationDone }
 	for name, c := range map[string]struct {
 		did  string
 		see  func(*sight)
@@ -65,6 +68,16 @@ func TestScenesAreNotSeenTooEarly(t *testing.T) {
 		"back":                       {"broker back", func(*sight) {}, true},
 		"still cached":               {"broker back", func(s *sight) { s.Broker.Cached = 1 }, false},
 		"still down":                 {"broker back", outage, false},
+		"poison":                     {poisoned, poison, true},
+		"nothing waits behind it":    {poisoned, func(s *sight) { poison(s); s.Held[relay.Blocked] = 0 }, false},
+		"too few":                    {poisoned, func(s *sight) { poison(s); s.Held[relay.Dead] = scriptDead - 1 }, false},
+		"retried":                    {retried, done, true},
+		"the retry runs":             {retried, func(s *sight) { done(s); s.Operation.State = relay.OperationRunning }, false},
+		"it stopped by itself":       {retried, func(s *sight) { done(s); s.Operation.State = relay.OperationStopped }, false},
+		"nobody retried":             {retried, func(s *sight) { done(s); s.Operation = relay.Operation{} }, false},
+		"one is dead":                {retried, func(s *sight) { done(s); s.Held[relay.Dead] = 1 }, false},
+		"one waits":                  {retried, func(s *sight) { done(s); s.Held[relay.Blocked] = 1 }, false},
+		"a key is closed":            {retried, func(s *sight) { done(s); s.Closed = 1 }, false},
 	} {
 		s := quietSight()
 		c.see(s)

@@ -1,0 +1,128 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/waybillmq/waybill/adapters/postgres"
+	"github.com/waybillmq/waybill/adapters/waybillbroker"
+	"github.com/waybillmq/waybill/relay"
+)
+
+// demoTightTopic is the topic whose limit is lowered, demoTightBatch what is left of it: a third of the shop's orders do not pass.
+const (
+	demoTightTopic = "order.paid"
+	demoTightBatch = 2576
+)
+
+// demoTooLarge means what died of it.
+const demoTooLarge = "state:dead class:too_large"
+
+// breakMessage lets the broker refuse large orders. The outbox learns of a limit only every ten minutes, so outbox.publish still takes them.
+func (f *faults) breakMessage(_ context.Context, say sayer) error {
+	if f.broker.limited(demoTightTopic) {
+		return fmt.Errorf("the limit of topic %s is low already: waybill demo fix message restores it", demoTightTopic)
+	}
+	f.broker.limit(demoTightTopic, demoTightBatch)
+	t, _ := whicheverNode{f.broker}.Topic(demoTightTopic)
+	say("  ✓ the broker takes messages of %d bytes at most in topic %s now. Larger orders become dead, and later ones of their customers wait behind them; everything", waybillbroker.Largest(t), demoTightTopic)
+	say("    else flows. see it on the dashboard: http://%s   put it right: waybill demo fix message", f.pages())
+	return nil
+}
+
+// fixMessage restores the limit, and says how what died of it is sent.
+func (f *faults) fixMessage(ctx context.Context, say sayer) error {
+	if !f.broker.limited(demoTightTopic) {
+		return errors.New("the limit is as usual: waybill demo break message lowers it; waybill demo fix message --retry retries what died of it")
+	}
+	if err := f.restoreLimit(ctx); err != nil {
+		return err
+	}
+	o, err := f.people.Overview(ctx)
+	if err != nil {
+		return err
+	}
+	say("  ✓ the limit of topic %s is restored. %s messages are dead, %s keys are closed with %s messages behind them", demoTightTopic, o.Held[relay.Dead], o.Closed, o.Held[relay.Blocked])
+	if o.Held[relay.Dead] > 0 {
+		say("    retry them on the dashboard: http://%s   or: waybill demo fix message --retry", f.pages())
+	}
+	return nil
+}
+
+// restoreLimit also tells the outbox, which may have learned of the low limit meanwhile.
+func (f *faults) restoreLimit(ctx context.Context) error {
+	f.broker.limit(demoTightTopic, 0)
+	cfg, err := storeConfig(f.demo.config)
+	if err != nil {
+		return err
+	}
+	store, err := postgres.Open(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	limits := map[string]int{}
+	for _, t := range (whicheverNode{f.broker}).Topics() {
+		limits[t.Name] = waybillbroker.Largest(t)
+	}
+	return store.SetLimits(ctx, limits, "broker")
+}
+
+// retryMessages restores the limit if nobody has, and retries what died of it as `waybill message retry --filter` does: a plan, then an operation, carefully.
+func (f *faults) retryMessages(ctx context.Context, say sayer) error {
+	if f.broker.limited(demoTightTopic) {
+		if err := f.fixMessage(ctx, say); err != nil {
+			return err
+		}
+	}
+	filter, err := relay.ParseFilter(demoTooLarge)
+	if err != nil {
+		return err
+	}
+	o, err := f.people.Plan(ctx, ActRetry, filter, demoTooLarge)
+	if err != nil {
+		return err
+	}
+	if o.Total == 0 {
+		say("  ✓ nothing is dead of it")
+		return f.people.Withdraw(ctx, o.ID)
+	}
+	if _, err := f.people.StartPlan(ctx, o.ID, relay.DefaultPace(), "the limit of the topic is restored"); err != nil {
+		return err
+	}
+	if o, err = f.awaitOperation(ctx, o.ID); err != nil {
+		return err
+	}
+	if o.State != relay.OperationDone || o.Sent != o.Total {
+		return fmt.Errorf("operation %d ended as %s, %d of %d sent: %s; look at it on the dashboard: http://%s/operations/%d", o.ID, o.State, o.Sent, o.Total, orUnknown(o.Cause), f.pages(), o.ID)
+	}
+	say("  ✓ %d of %d sent (operation %d), and what waited behind them follows in the order of its key", o.Sent, o.Total, o.ID)
+	return nil
+}
+
+// awaitOperation waits for the end of an operation. A database that does not answer for a moment is asked again.
+func (f *faults) awaitOperation(ctx context.Context, id relay.OperationID) (relay.Operation, error) {
+	ctx, cancel := context.WithTimeout(ctx, mendLimit)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		o, err := f.people.Operation(ctx, id)
+		if err == nil && o.State.Ended() {
+			return o, nil
+		}
+		select {
+		case <-ctx.Done():
+			return o, fmt.Errorf("operation %d has not ended yet; the relay goes on with it: %w", id, errors.Join(ctx.Err(), err))
+		case <-tick.C:
+		}
+	}
+}
+
+// pages is the address of the dashboard.
+func (f *faults) pages() string {
+	at, _ := f.demo.config.Dashboard.Listen.Get()
+	return at
+}
