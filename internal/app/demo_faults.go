@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// faults are what can be broken on purpose in a demonstration with a bundled broker, and put right again. Its methods do nothing on nil.
+// faults are what can be broken on purpose in a demonstration with a bundled broker, and put right again. Where there is none it is nil, which can be
+// closed and mended.
 type faults struct {
 	turn   chan struct{} // one slot: one order at a time
 	demo   *demo
@@ -25,7 +26,8 @@ type fault struct {
 	name    string
 	broken  func() bool
 	breakIt func(context.Context, sayer) error
-	fixIt   func(context.Context, sayer) error
+	restore func(context.Context) error        // only what was broken
+	fixIt   func(context.Context, sayer) error // restore, and wait until what waited is sent
 }
 
 // mendLimit is how long what waited may take to be sent once its cause is gone.
@@ -52,8 +54,9 @@ func (f *faults) close() {
 
 // all lists them in the order in which they are to be fixed.
 func (f *faults) all() []fault {
-	return []fault{{"broker", f.broker.down, f.breakBroker, f.fixBroker},
-		{"message", func() bool { return f.broker.limited(demoTightTopic) }, f.breakMessage, f.fixMessage}}
+	return []fault{{"database", f.databaseDown, f.breakDatabase, f.demo.restartDatabase, f.fixDatabase},
+		{"message", func() bool { return f.broker.limited(demoTightTopic) }, f.breakMessage, f.restoreLimit, f.fixMessage},
+		{"broker", f.broker.down, f.breakBroker, f.broker.resume, f.fixBroker}}
 }
 
 // obey carries out what a person typed behind `waybill demo`. It waits for its turn; say hears what happened.
@@ -113,10 +116,10 @@ func (f *faults) mend(ctx context.Context) error {
 		if !x.broken() {
 			continue
 		}
-		if err := x.fixIt(ctx, func(string, ...any) {}); err != nil {
+		if err := x.restore(ctx); err != nil {
 			return fmt.Errorf("the %s was broken on purpose and cannot be fixed for the proof: %w", x.name, err)
 		}
-		fmt.Fprintf(f.demo.Progress, "  ✓ %-11s fixed before the proof\n", x.name)
+		fmt.Fprintf(f.demo.Progress, "  ✓ %-11s fixed: what waits is sent before the proof\n", x.name)
 	}
 	return nil
 }
@@ -137,6 +140,9 @@ func (f *faults) breakBroker(_ context.Context, say sayer) error {
 func (f *faults) fixBroker(ctx context.Context, say sayer) error {
 	if !f.broker.down() {
 		return errors.New("the broker runs: waybill demo break stops it")
+	}
+	if f.databaseDown() {
+		return errDatabaseFirst
 	}
 	last, err := f.shop.newestID(ctx)
 	if err != nil {
@@ -159,19 +165,32 @@ func (f *faults) fixBroker(ctx context.Context, say sayer) error {
 }
 
 // awaitSent waits until no message up to an id is pending. Those that are held are not waited for.
-func (f *faults) awaitSent(ctx context.Context, last int64) error {
-	ctx, cancel := context.WithTimeout(ctx, mendLimit)
+func (f *faults) awaitSent(ctx context.Context, last int64) (err error) {
+	left := 0
+	err = await(ctx, mendLimit, func() (_ bool, err error) {
+		left, err = f.shop.unsent(ctx, last)
+		return left == 0, err
+	})
+	if err != nil {
+		return fmt.Errorf("%d messages that waited are not sent yet; the relay goes on with them: %w", left, err)
+	}
+	return nil
+}
+
+// await asks again and again until it is so, for at most limit. An error of a question is met by the next one.
+func await(ctx context.Context, limit time.Duration, so func() (bool, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		left, err := f.shop.unsent(ctx, last)
-		if err == nil && left == 0 {
+		yes, err := so()
+		if err == nil && yes {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%d messages that waited are not sent yet; the relay goes on with them: %w", left, errors.Join(ctx.Err(), err))
+			return errors.Join(ctx.Err(), err)
 		case <-tick.C:
 		}
 	}

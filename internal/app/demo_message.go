@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/waybillmq/waybill/adapters/postgres"
 	"github.com/waybillmq/waybill/adapters/waybillbroker"
@@ -36,6 +35,9 @@ func (f *faults) breakMessage(_ context.Context, say sayer) error {
 func (f *faults) fixMessage(ctx context.Context, say sayer) error {
 	if !f.broker.limited(demoTightTopic) {
 		return errors.New("the limit is as usual: waybill demo break message lowers it; waybill demo fix message --retry retries what died of it")
+	}
+	if f.databaseDown() {
+		return errDatabaseFirst
 	}
 	if err := f.restoreLimit(ctx); err != nil {
 		return err
@@ -72,7 +74,12 @@ func (f *faults) restoreLimit(ctx context.Context) error {
 
 // retryMessages restores the limit if nobody has, and retries what died of it as `waybill message retry --filter` does: a plan, then an operation, carefully.
 func (f *faults) retryMessages(ctx context.Context, say sayer) error {
-	if f.broker.limited(demoTightTopic) {
+	switch {
+	case f.databaseDown():
+		return errDatabaseFirst
+	case f.broker.down():
+		return errors.New("the broker is stopped, nothing could be sent: first waybill demo fix broker")
+	case f.broker.limited(demoTightTopic):
 		if err := f.fixMessage(ctx, say); err != nil {
 			return err
 		}
@@ -102,23 +109,16 @@ func (f *faults) retryMessages(ctx context.Context, say sayer) error {
 	return nil
 }
 
-// awaitOperation waits for the end of an operation. A database that does not answer for a moment is asked again.
-func (f *faults) awaitOperation(ctx context.Context, id relay.OperationID) (relay.Operation, error) {
-	ctx, cancel := context.WithTimeout(ctx, mendLimit)
-	defer cancel()
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		o, err := f.people.Operation(ctx, id)
-		if err == nil && o.State.Ended() {
-			return o, nil
-		}
-		select {
-		case <-ctx.Done():
-			return o, fmt.Errorf("operation %d has not ended yet; the relay goes on with it: %w", id, errors.Join(ctx.Err(), err))
-		case <-tick.C:
-		}
+// awaitOperation waits for the end of an operation.
+func (f *faults) awaitOperation(ctx context.Context, id relay.OperationID) (o relay.Operation, err error) {
+	err = await(ctx, mendLimit, func() (_ bool, err error) {
+		o, err = f.people.Operation(ctx, id)
+		return o.State.Ended(), err
+	})
+	if err != nil {
+		err = fmt.Errorf("operation %d has not ended yet; the relay goes on with it: %w", id, err)
 	}
+	return o, err
 }
 
 // pages is the address of the dashboard.
