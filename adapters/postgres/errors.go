@@ -13,9 +13,6 @@ import (
 const (
 	stateReadOnly        = "25006" // read-only transaction: a standby, or default_transaction_read_only
 	stateNotInRecovery   = "55000" // here() on a standby: WAL file names cannot be computed during recovery
-	stateAdminShutdown   = "57P01"
-	stateCrashShutdown   = "57P02"
-	stateCannotConnect   = "57P03" // starting up, shutting down, in recovery
 	stateCanceled        = "57014"
 	stateLockWait        = "55P03" // lock_timeout
 	stateSerialization   = "40001"
@@ -88,11 +85,11 @@ func explain(op string, err error) error {
 	return fmt.Errorf("postgres: %s: %w", op, err)
 }
 
-// broken says that the server ends the connection with this error.
+// broken says that the connection is over with this error: the server ends it, for whatever reason, or it is no longer the one that knows our statements.
 func broken(err error) bool {
-	switch sqlState(err) {
-	case stateAdminShutdown, stateCrashShutdown, stateCannotConnect, stateNoStatement, stateTwiceStatement:
-		return true
+	var pe *pgconn.PgError
+	if !errors.As(err, &pe) {
+		return false
 	}
-	return false
+	return pe.SeverityUnlocalized == "FATAL" || pe.SeverityUnlocalized == "PANIC" || pe.Code == stateNoStatement || pe.Code == stateTwiceStatement
 }
