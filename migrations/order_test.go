@@ -1,6 +1,7 @@
 package migrations
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -69,6 +70,32 @@ func TestBatchesDoNotDeadlock(t *testing.T) {
 			})
 		}
 		wg.Wait()
+	})
+}
+
+// Two transactions that write two keys in opposite order wait for each other: the database ends one of them, whole, and the other one commits.
+func TestOppositeOrderOfKeys_A18(t *testing.T) {
+	eachOutbox(t, func(t *testing.T, url string, conn *pgx.Conn) {
+		first, second := connect(t, url), connect(t, url)
+		do(t, first, "BEGIN; SELECT outbox.publish('t', '1', 'a')")
+		do(t, second, "BEGIN; SELECT outbox.publish('t', '2', 'b')")
+		codes := make(chan string, 2)
+		end := func(c *pgx.Conn, key string) {
+			code, _ := try(context.Background(), c, "SELECT outbox.publish('t', '3', $1)", key)
+			if _, err := c.Exec(context.Background(), "COMMIT"); err != nil {
+				code += " " + err.Error()
+			}
+			codes <- code
+		}
+		go end(first, "b")
+		eventually(t, "the first waits for the second", func() bool { return waiting(t, conn, first.PgConn().PID()) })
+		go end(second, "a")
+		if a, b := <-codes, <-codes; a+b != "40P01" {
+			t.Errorf("they ended with %q and %q", a, b)
+		}
+		if n := ask[string](t, conn, "SELECT concat_ws(' ', count(*), count(DISTINCT m.xmin::text), count(p.id)) FROM outbox.message_log m JOIN outbox.message_pending p USING (id)"); n != "2 1 2" {
+			t.Errorf("messages, transactions, pending: %s, want two messages of one", n)
+		}
 	})
 }
 

@@ -89,6 +89,23 @@ var ownerCases = map[string]func(*storeCase){
 		c.equal(c.out.Pending(), ids, "pending")
 		c.equal(len(c.out.HeldRows())+len(c.out.Receipts()), 0, "held rows and receipts")
 	},
+	"C6 an owner of the same name is another one": func(c *storeCase) {
+		old, err := c.store.Acquire(c.ctx(), relay.Terms{Owner: "a", Lease: 300 * time.Millisecond})
+		c.fatal(err, "acquire")
+		next, store := relay.Lease{}, c.out.Store()
+		c.await("the lease ends", func() bool {
+			next, err = store.Acquire(c.ctx(), relay.Terms{Owner: "a", Lease: 300 * time.Millisecond})
+			return err == nil
+		})
+		_, err = c.store.Renew(c.ctx(), old, relay.Progress{Pending: -1})
+		c.wants(err, relay.ErrFenced, "renew by the one before")
+		_ = c.store.Release(c.ctx(), old)                     // changes nothing
+		_ = sleep(context.Background(), 400*time.Millisecond) // the newer lease has ended, too, and nobody has taken it
+		_, err = c.store.Renew(c.ctx(), old, relay.Progress{Pending: -1})
+		c.wants(err, relay.ErrFenced, "renew by the one before, when nobody holds the outbox")
+		_, err = store.Renew(c.ctx(), next, relay.Progress{Pending: -1})
+		c.fatal(err, "late renewal of the newer one: nobody else owned the outbox")
+	},
 	"R12 the highest claim is remembered for the next owner": func(c *storeCase) {
 		c.own()
 		ids := c.send("a", "b", "c")
