@@ -137,3 +137,19 @@ func TestSequenceWrapsOnKafka(t *testing.T) {
 		t.Errorf("%d sessions lapsed", n)
 	}
 }
+
+// TestWeakSettingsAreFound_E3_E4: what can lose or repeat records is a finding that fails: idempotence that is off, and a topic whose partitions may be led by a
+// replica that lacks acked records.
+func TestWeakSettingsAreFound_E3_E4(t *testing.T) {
+	c := testservices.Kafka(t)
+	topic := topicName(t)
+	if err := c.CreateTopic(topic, 1, map[string]string{"unclean.leader.election.enable": "true"}); err != nil {
+		t.Fatal(err)
+	}
+	p := newPublisher(t, c.Brokers, func(cfg *Config) { cfg.Topics, cfg.Idempotence = []string{topic}, false })
+	findings := check(t, p)
+	wantLevel(t, findings, "kafka.producer_id", "idempotence", relay.LevelFail)
+	for _, id := range []string{"kafka.unclean_leader_election", "kafka.replication_factor", "kafka.min_insync_replicas"} {
+		wantLevel(t, findings, id, topic, relay.LevelFail)
+	}
+}

@@ -175,6 +175,7 @@ func TestEveryKindOfMessageArrivesAsWritten_P5_D14_F19_L1_L4_L9(t *testing.T) {
 		{Topic: topic, Key: "c", DeliverAfter: due, Payload: []byte("later")},
 		{Topic: topic, Key: "c", Payload: []byte("now")},
 		{Topic: topic, Key: "c", DeliverAfter: time.Now().Add(-time.Hour), Payload: []byte("was due")},
+		{Topic: topic, Key: "d", ContentType: "application/json", Payload: []byte(strings.Repeat(`{"a":[`, 10_000) + "1e400" + strings.Repeat("]}", 10_000))},
 	}
 	ids := r.publish(msgs...)
 	r.publish(msgs[9]) // repeated after a lost answer: written once
