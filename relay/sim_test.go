@@ -29,6 +29,7 @@ type world struct {
 	stores []*relaytest.Memory
 	relays []*running
 	wrap   func(relay.Publisher) relay.Publisher // of each one that is made
+	waker  func(relay.Waker) relay.Waker         // of each store
 	cache  func(relay.Lease) (relay.Cache, error)
 }
 
@@ -39,7 +40,8 @@ type running struct {
 }
 
 func newWorld(t testing.TB, config relaytest.BrokerConfig) *world {
-	w := &world{t: t, db: relaytest.NewDatabase().Strict(), broker: relaytest.NewBroker(config), opt: relay.Defaults(), wrap: func(p relay.Publisher) relay.Publisher { return p }}
+	w := &world{t: t, db: relaytest.NewDatabase().Strict(), broker: relaytest.NewBroker(config), opt: relay.Defaults(),
+		wrap: func(p relay.Publisher) relay.Publisher { return p }, waker: func(w relay.Waker) relay.Waker { return w }}
 	w.opt.Routes = []relay.Route{{Name: "all", Destination: "d", Retry: relay.DefaultRetry()}}
 	return w
 }
@@ -51,7 +53,7 @@ func (w *world) start() *running {
 	opt.Instance = fmt.Sprintf("relay-%d", len(w.relays)+1)
 	store := w.db.Store()
 	w.stores = append(w.stores, store)
-	opt.Store, opt.Waker = store, store
+	opt.Store, opt.Waker = store, w.waker(store)
 	opt.Destinations = []relay.Destination{{Name: "d", Capabilities: w.broker.Capabilities(), New: func() (relay.Publisher, error) {
 		return w.wrap(w.broker.Publisher(opt.Instance)), nil
 	}}}

@@ -1,0 +1,79 @@
+package relay
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// Random answers of random lanes: the breaker opens when, and only when, a plain count of them says so; one probe is out at a time; the pauses before probes
+// keep to their bounds, so that they never come in a storm.
+func TestBreakerUnderRandomAnswers_K2(t *testing.T) {
+	const openAfter, initial, ceiling = 3, 250 * time.Millisecond, 30 * time.Second
+	opened, probed := 0, 0
+	for seed := range uint64(1000) {
+		rnd := rand.New(rand.NewPCG(seed, 41))
+		lanes := make([]*lane, 1+rnd.IntN(4))
+		for i := range lanes {
+			lanes[i] = &lane{id: Lane{Topic: "t", Index: int32(i)}, open: []*Message{{}}}
+		}
+		b := &breaker{openAfter: openAfter, initial: initial, ceiling: ceiling}
+		now := time.Unix(0, 0)
+		failures, failed, whole := 0, map[int]bool{}, false // since the last ack
+		var probing *lane
+		tries := 0 // probes that failed since it opened
+		for range 300 {
+			now = now.Add(time.Duration(rnd.Int64N(int64(2 * time.Second))))
+			i := rnd.IntN(len(lanes))
+			o := Outcome{Kind: Unavailable, Scope: ScopeLane}
+			switch rnd.IntN(6) {
+			case 0:
+				o.Scope = ScopeDestination
+			case 1, 2:
+				o = Outcome{Kind: Unknown}
+			}
+			if b.open {
+				ok, wait := b.probe(lanes[i], now)
+				if ok && (probing != nil || now.Before(b.probeAt)) || !ok && wait == 0 {
+					t.Fatalf("seed %d: a probe beside another or too early, wait %v", seed, wait)
+				}
+				if limit := min(initial<<min(tries, 20), ceiling); wait > limit {
+					t.Fatalf("seed %d: %v until the probe after %d, at most %v", seed, wait, tries, limit)
+				}
+				if ok {
+					probing = lanes[i]
+					probed++
+				}
+				if probing != nil && rnd.IntN(2) == 0 {
+					if rnd.IntN(3) > 0 {
+						b.probeFailed(lanes[rnd.IntN(len(lanes))], now)
+						tries++
+					} else if failures, failed, whole = 0, map[int]bool{}, false; !b.alive() {
+						t.Fatalf("seed %d: an answer does not close it", seed)
+					}
+					probing = nil
+				}
+				continue
+			}
+			if rnd.IntN(4) == 0 {
+				failures, failed, whole = 0, map[int]bool{}, false
+				if b.alive() {
+					t.Fatalf("seed %d: it closed and was not open", seed)
+				}
+				continue
+			}
+			failures, failed[i] = failures+1, true
+			whole = o.Kind == Unavailable && o.Scope == ScopeDestination
+			want := failures >= openAfter && (whole || len(failed) >= 2 || len(lanes) == 1)
+			if got := b.fail(lanes[i].id, o, len(lanes), now); got != want || b.open != want {
+				t.Fatalf("seed %d: opened %v after %d failures of %d lanes of %d, want %v", seed, got, failures, len(failed), len(lanes), want)
+			}
+			if want {
+				opened, tries = opened+1, 0
+			}
+		}
+	}
+	if opened < 1000 || probed < 10_000 {
+		t.Errorf("opened %d times, %d probes: this shows little", opened, probed)
+	}
+}
