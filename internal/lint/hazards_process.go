@@ -1,0 +1,41 @@
+package lint
+
+var processHazards = []Hazard{
+	{ID: "G1", What: "the process is killed at any step; a second signal", Answer: "nothing lost, order kept, repeats within the bound; the second signal ends it at once",
+		Tests: []string{"internal/checker.TestChaos/G1 F1 C2 C9 kills", "internal/checker.TestDemoKills", "internal/app.TestSigtermSettlesWhatIsInFlight_G1_R7",
+			"internal/app.TestAnotherClusterIsRefused_C16_ASecondSignalEndsAtOnce_G1"}},
+	{ID: "G2", What: "the backlog is huge and memory small", Answer: "memory is bounded by rows and bytes, not by the backlog",
+		Tests: []string{"internal/app.TestManyHeldMessagesBesideAHealthyFlow_D2_D17_G2", "relay.TestUnclaimedPagesTakeRoom", "relay.TestAckedMessagesAreLetGo"},
+		Open:  "100,000 held messages are tried; a backlog of millions under a memory limit is not"},
+	{ID: "G3", What: "one goroutine panics", Answer: "the process ends; it is never half alive", Open: "no test makes one panic"},
+	{ID: "G4", What: "goroutines, files or timers leak", Answer: "none is left after a test", Tests: []string{"adapters/kafka.TestCloseInEveryState", "adapters/kafka.TestContractOnKafka/Close while batches run resolves every one of them"},
+		Open: "every package is checked at its end; no test runs for hours"},
+	{ID: "G5", What: "no file descriptors are left", Answer: "the lease keeps its connection; the doctor warns of a low limit", Tests: []string{"internal/doctor.TestRelayFacts"}, Open: "no test uses them up"},
+	{ID: "G6", What: "alive without progress; a probe that lies", Answer: "live means that the loops move, ready that it owns or could", Tests: []string{"internal/telemetry.TestProbes"}},
+	{ID: "G7", What: "a wrong configuration", Answer: "all problems at once, and no start; changes need a restart, but for certificates and credentials, which are read again",
+		Tests: []string{"internal/config.TestAllProblemsAtOnce", "internal/config.TestProblems", "internal/config.FuzzParse", "relay.TestOptionsReportEveryProblem",
+			"internal/app.TestTLSReadsItsCertificateAgain", "internal/app.TestTLSFilesThatAreWrong", "internal/app.TestLoginIsReadEachTime"}},
+	{ID: "G8", What: "nobody reads the log, or one line floods it", Answer: "sending goes on; what is dropped or repeated is counted",
+		Tests: []string{"internal/telemetry.TestBlockedPipe", "internal/telemetry.TestLogLimit"}},
+	{ID: "G9", What: "a client library hangs in Close; the program's file is replaced", Answer: "calls are given up after their time, sockets closed first",
+		Tests: []string{"adapters/internal/calls.TestCloseWaitsForCallsThenGivesThemUp", "adapters/kafka.TestCloseInEveryState",
+			"adapters/kafka.TestContractOnKafka/Close while batches run resolves every one of them"}, Open: "the file of a running program is not replaced"},
+}
+
+var loadHazards = []Hazard{
+	{ID: "K1", What: "everybody sends at once when a broker returns", Answer: "one probe finds it; the rest follows",
+		Tests: []string{"relay.TestBreakerProbesInTurn"}, Open: "there is no slow start yet, and no test measures the first second"},
+	{ID: "K2", What: "the breaker flaps or lets a storm through", Answer: "one probe at a time, further and further apart",
+		Tests: []string{"relay.TestBreakerUnderRandomAnswers_K2", "relay.TestBreakerOpens", "relay.TestBreakerProbesInTurn"}},
+	{ID: "K3", What: "retries keep a broker down", Answer: "back-off with jitter, one probe for a destination", Tests: []string{"relay.TestBackoffSaturates"}, Open: "there is no budget of retries, and no test counts them"},
+	{ID: "K4", What: "a backlog of ten million rows", Answer: "constant memory at the stated rate", Open: "a figure of `waybill bench drain`, not a test"},
+	{ID: "K5", What: "a flood, a dead destination, a missing topic or messages without a route fill the reader", Answer: "what cannot go falls behind; the others are read on",
+		Tests: []string{"internal/app.TestMessageWithoutRouteHoldsNothingUp_K5", "internal/app.TestFourBrokersOneFrozen", "internal/app.TestBulkActNeverStallsDelivery",
+			"relay.TestDeadLaneStallsItselfOnly"}, Open: "a topic that floods, and is sent, fills the reader: others wait with it (D13)"},
+	{ID: "K6", What: "labels of metrics explode by key or topic", Answer: "topics are capped, keys are never labels", Tests: []string{"internal/telemetry.TestSeriesLimit", "internal/telemetry.TestPublished"}},
+	{ID: "K7", What: "the dashboard counts a large table", Answer: "one reading for all viewers, dear counts less often, bounded searches",
+		Tests: []string{"internal/dashboard.TestOneReadingForAllViewers_K7", "internal/dashboard.TestSlowCountsDoNotMakeTheRestOld_K7", "adapters/postgres.TestSearchIsBounded"}},
+	{ID: "K8", What: "large payloads times a large window", Answer: "a budget of bytes",
+		Tests: []string{"relay.TestUnclaimedPagesTakeRoom", "adapters/postgres.TestStore/a limit of rows for each destination, and of bytes",
+			"adapters/postgres.TestStore/a page is cut by bytes, never to nothing", "adapters/kafka.TestRequestIsBounded"}},
+}
