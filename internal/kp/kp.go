@@ -52,8 +52,13 @@ const (
 // WindowForgotten is planted in the bundled broker: what a partition remembers of its sources does not survive a restart. Its power cuts must find it.
 const WindowForgotten Bug = "window_forgotten"
 
-// CacheParentUnsynced is planted in the degraded cache, number 16: its folder is made and the parent is not synced. Its crash images must find it.
-const CacheParentUnsynced Bug = "cache_parent_unsynced"
+// The bugs planted in the degraded cache. Its own tests must find each.
+const (
+	CacheParentUnsynced Bug = "cache_parent_unsynced" // 16: its folder is made and the parent is not synced
+	CacheAckBelieved    Bug = "cache_ack_believed"    // 17: an ack counts as kept although its sync has failed
+	CacheCRCUnchecked   Bug = "cache_crc_unchecked"   // 18: what is read is taken as it is
+	CacheSecondTruth    Bug = "cache_second_truth"    // 27: an ownership sends what a former one left in the folder
+)
 
 // LogBugs lists every bug of the commit log.
 var LogBugs = []Bug{AckBeforeSync, TornTailTaken, StaleBytes}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/waybillmq/waybill/internal/broker/commitlog"
+	"github.com/waybillmq/waybill/internal/kp"
 	"github.com/waybillmq/waybill/relay"
 )
 
@@ -124,6 +125,9 @@ func (s *Spool) Drop(name relay.CacheLane) (lowest relay.ID) {
 func (s *Spool) Begin(generations []relay.Generation) (dropped int, err error) {
 	if dropped, err = s.Recheck(generations); err != nil {
 		return dropped, err
+	}
+	if kp.Planted(kp.CacheSecondTruth) {
+		return dropped, nil
 	}
 	for _, name := range s.Lanes() {
 		s.Drop(name)

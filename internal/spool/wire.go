@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/waybillmq/waybill/internal/broker/commitlog"
+	"github.com/waybillmq/waybill/internal/kp"
 	"github.com/waybillmq/waybill/relay"
 )
 
@@ -56,7 +57,7 @@ func sum(r *commitlog.Record) uint32 {
 
 // whole says whether a record is the one that was sealed.
 func whole(r *commitlog.Record) bool {
-	return len(r.Body) >= 4 && le.Uint32(r.Body) == sum(r)
+	return len(r.Body) >= 4 && (le.Uint32(r.Body) == sum(r) || kp.Planted(kp.CacheCRCUnchecked))
 }
 
 // Strings are their length as uvarint and their bytes. Moments are seconds since 1970 as i64 and nanoseconds as u32.
