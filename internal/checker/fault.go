@@ -22,10 +22,12 @@ import (
 type Fault struct {
 	N        int           `json:"n"`
 	Kind     Kind          `json:"kind"`
-	Outbox   string        `json:"outbox,omitempty"` // empty = a server, which all share
+	Outbox   string        `json:"outbox,omitempty"` // empty = of a server alone, which all share
 	Point    kp.Point      `json:"point,omitempty"`
 	Pass     int           `json:"pass,omitempty"`
-	Pause    time.Duration `json:"pause"` // before it
+	Harm     Harm          `json:"harm,omitempty"`
+	Dead     bool          `json:"dead,omitempty"` // the relay is, while its cache is harmed
+	Pause    time.Duration `json:"pause"`          // before it
 	At       time.Time     `json:"at"`
 	Effect   bool          `json:"effect"` // it took effect, and Proof says how that is known
 	Proof    string        `json:"proof"`
@@ -33,8 +35,16 @@ type Fault struct {
 	Healed   time.Duration `json:"healed"`    // until something was settled again; 0 = never
 }
 
+// where says at which point, or in which manner, it happens.
+func (f *Fault) where() string {
+	if f.Harm != "" {
+		return manner{f.Harm, f.Dead}.String()
+	}
+	return string(f.Point)
+}
+
 func (k Kind) server() bool {
-	return slices.Contains([]Kind{KillPostgres, KillKafka, BothDown, KafkaAway, LaneTimeout}, k)
+	return slices.Contains([]Kind{KillPostgres, KillKafka, BothDown, KafkaAway, LaneTimeout, HarmCache}, k)
 }
 
 // faults draws the faults of a run from its seed.
@@ -49,7 +59,7 @@ func (p *Plan) faults() []Fault {
 	if len(kinds) == 0 {
 		return nil
 	}
-	all, points := make([]Fault, p.Cycles), 0
+	all, points, harms := make([]Fault, p.Cycles), 0, 0
 	for i := range all {
 		f := Fault{N: i + 1, Kind: kinds[r.IntN(len(kinds))], Pause: time.Duration(r.Int64N(int64(500 * time.Millisecond)))}
 		if f.Kind == KillPoint { // one after the other, so that every point has its turn
@@ -59,7 +69,11 @@ func (p *Plan) faults() []Fault {
 				f.Pass = 1
 			}
 		}
-		if !f.Kind.server() {
+		if f.Kind == HarmCache { // likewise
+			f.Harm, f.Dead = manners[harms%len(manners)].harm, manners[harms%len(manners)].dead
+			harms++
+		}
+		if !f.Kind.server() || f.Kind == HarmCache {
 			f.Outbox = fmt.Sprintf("ob%d", 1+i%p.Outboxes)
 		}
 		all[i] = f
@@ -131,6 +145,8 @@ func (o *outboxRun) heal(ctx context.Context, f *Fault, after int64) error {
 
 func (w *world) relayFault(ctx context.Context, f *Fault) error {
 	o := w.find(f.Outbox)
+	o.turn.Lock()
+	defer o.turn.Unlock()
 	s, epoch, err := o.owner(ctx)
 	if err != nil {
 		return err
@@ -230,6 +246,8 @@ func (w *world) serverFault(ctx context.Context, f *Fault) error {
 		err = w.killKafka(ctx, f, 15*time.Second)
 	case LaneTimeout:
 		err = w.laneTimeout(ctx, f)
+	case HarmCache:
+		err = w.harmCache(ctx, f)
 	}
 	if err != nil {
 		return err

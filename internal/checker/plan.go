@@ -47,16 +47,18 @@ const (
 	BothDown     Kind = "both_down"     // PostgreSQL and every owner at once
 	KafkaAway    Kind = "kafka_away"    // broker down for 15 s
 	LaneTimeout  Kind = "lane_timeout"  // fake broker: one partition answers "timed out" for 8 s
+	HarmCache    Kind = "harm_cache"    // broker down until a cache holds messages, which is then harmed
 )
 
 // Profiles are the kinds of a run by name.
 var Profiles = map[string]map[Kind]int{
-	"mixed":    {KillOwner: 46, KillAll: 5, KillPoint: 28, KillPostgres: 14, KillKafka: 5, BothDown: 2},
+	"mixed":    {KillOwner: 46, KillAll: 5, KillPoint: 28, KillPostgres: 14, KillKafka: 5, BothDown: 2, HarmCache: 3},
 	"kill":     {KillOwner: 80, KillAll: 20},
 	"points":   {KillPoint: 100},
 	"pause":    {PauseOwner: 100},
 	"database": {KillPostgres: 80, BothDown: 20},
 	"broker":   {KillKafka: 100},
+	"cache":    {HarmCache: 100},
 	"quiet":    {},
 }
 

@@ -61,7 +61,7 @@ func (r *Record) bounds(e *Evidence) relaytest.Bounds {
 		case KillPostgres, BothDown:
 			b.Q = t.Batch*(1+t.SettleBatches) + e.Burst
 			b.Rewinds++
-		case KillKafka, KafkaAway, LaneTimeout:
+		case KillKafka, KafkaAway, LaneTimeout, HarmCache:
 			b.Rewinds++
 		}
 	}

@@ -47,10 +47,12 @@ type relays struct {
 
 // slot is the place of one relay.
 type slot struct {
+	cache    string // folder of its degraded cache
 	process  *child.Process
 	instance string
 	next     string // WAYBILL_KILL of the next start, then empty
 	kill     string // of the running process
+	between  func() // done once it has ended and before it is started again, then nil
 	ended    chan struct{}
 	byPoint  int  // times it ended at its kill point
 	asked    bool // to stop: a second SIGTERM would end it at once
@@ -60,7 +62,7 @@ type slot struct {
 // start runs n relays.
 func (r *relays) start(n int) error {
 	for i := range n {
-		s := &slot{}
+		s := &slot{cache: filepath.Join(r.dir, fmt.Sprintf("%s-r%d-cache", r.name, i))}
 		r.slots = append(r.slots, s)
 		if err := r.launch(s, i); err != nil {
 			return err
@@ -80,7 +82,7 @@ func (r *relays) launch(s *slot, at int) error {
 	s.kill, s.next, s.asked = s.next, "", false
 	s.instance = fmt.Sprintf("%s-r%d-%d", r.name, at, r.starts)
 	config := filepath.Join(r.dir, fmt.Sprintf("%s-r%d.yaml", r.name, at))
-	if err := os.WriteFile(config, r.config(s.instance, strings.TrimSuffix(config, ".yaml")+"-cache"), 0o600); err != nil {
+	if err := os.WriteFile(config, r.config(s.instance, s.cache), 0o600); err != nil {
 		return err
 	}
 	cmd := exec.Command(r.binary, "run", "--config", config)
@@ -119,7 +121,7 @@ relay:
   shutdown_timeout: 5s
 retry: { initial: %s, cap: 2s, max_attempts: %d }
 breaker: { probe_cap: 500ms }
-cache: { dir: %q, min_free: 1MiB }
+cache: { dir: %q, max_bytes: %dMiB, min_free: 1MiB }
 destinations:
   kafka:
     kind: kafka
@@ -131,7 +133,7 @@ routes:
 metrics: { listen: "127.0.0.1:0" }
 dashboard: { listen: none }
 logs: { level: info }
-`, r.name, instance, ms(t.Lease), ms(t.Write), ms(t.Write), ms(t.Quarantine), t.SettleBatches, ms(t.RetryInitial), t.MaxAttempts, cache, brokers, t.Batch, ms(t.Publish), ms(t.Publish/2))
+`, r.name, instance, ms(t.Lease), ms(t.Write), ms(t.Write), ms(t.Quarantine), t.SettleBatches, ms(t.RetryInitial), t.MaxAttempts, cache, cacheBytes>>20, brokers, t.Batch, ms(t.Publish), ms(t.Publish/2))
 }
 
 func ms(d time.Duration) string { return fmt.Sprintf("%dms", d.Milliseconds()) }
@@ -152,11 +154,16 @@ func (r *relays) watch(s *slot, at int) {
 		case !killed && p.Err() != nil:
 			s.other = append(s.other, fmt.Sprintf("%s: %v", s.instance, p.Err()))
 		}
+		between := s.between
+		s.between = nil
 		close(s.ended)
 		closed := r.closed
 		r.mu.Unlock()
 		if closed {
 			return
+		}
+		if between != nil {
+			between()
 		}
 		if !killed && p.Err() != nil {
 			time.Sleep(time.Second) // it would end at once again
@@ -215,6 +222,13 @@ func (r *relays) arm(s *slot, point kp.Point, pass int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s.next = fmt.Sprintf("%s:%d", point, pass)
+}
+
+// beforeNext has something done between the end of the relay of a slot and its next start.
+func (r *relays) beforeNext(s *slot, do func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s.between = do
 }
 
 // crashes returns how relays ended that nobody killed.

@@ -97,7 +97,11 @@ func (w *world) load(ctx context.Context, rec *Record, progress io.Writer) error
 func (w *world) inject(ctx context.Context, faults []Fault, progress io.Writer) {
 	queues := map[string][]*Fault{}
 	for i := range faults {
-		queues[faults[i].Outbox] = append(queues[faults[i].Outbox], &faults[i])
+		queue := faults[i].Outbox
+		if faults[i].Kind.server() {
+			queue = ""
+		}
+		queues[queue] = append(queues[queue], &faults[i])
 	}
 	var running sync.WaitGroup
 	var say sync.Mutex
@@ -106,7 +110,7 @@ func (w *world) inject(ctx context.Context, faults []Fault, progress io.Writer) 
 			for _, f := range queue {
 				w.execute(ctx, f)
 				say.Lock()
-				fmt.Fprintf(progress, "%3d %-13s %-4s %-14s effect %-5v in flight %-5v healed %6s  %s\n", f.N, f.Kind, f.Outbox, f.Point, f.Effect, f.InFlight,
+				fmt.Fprintf(progress, "%3d %-13s %-4s %-14s effect %-5v in flight %-5v healed %6s  %s\n", f.N, f.Kind, f.Outbox, f.where(), f.Effect, f.InFlight,
 					f.Healed.Round(10*time.Millisecond), f.Proof)
 				say.Unlock()
 			}

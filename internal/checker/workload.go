@@ -161,7 +161,10 @@ func (p *producer) key(r *rand.Rand) string {
 
 // transaction runs one business transaction to its planned end. An error of the database is part of the run; only one of the intent log is returned.
 func (p *producer) transaction(conn *pgx.Conn, r *rand.Rand, async bool) error {
-	a := p.think(r)
+	return p.carryOut(conn, p.think(r), async)
+}
+
+func (p *producer) carryOut(conn *pgx.Conn, a act, async bool) error {
 	plans := make([]Intent, 0, len(a.messages))
 	for _, m := range a.messages {
 		plan := a.plan

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -49,6 +50,7 @@ type outboxRun struct {
 	producer *producer
 	relays   *relays
 	log      *intents
+	turn     sync.Mutex // held by the fault that changes its owner
 }
 
 const partitions = 4
