@@ -59,6 +59,10 @@ var traps = map[kp.Bug]trap{
 	kp.ChargeOutage: {func(p *Plan) {
 		p.Kinds, p.Cycles, p.For, p.Load.Poison, p.Tuning.MaxAttempts = map[Kind]int{KafkaAway: 1}, 1, 60*time.Second, 0, 3
 	}, []string{"I12"}, "a broker that is away"},
+	kp.CacheSecondTruth: {func(p *Plan) {
+		p.Kinds, p.Cycles, p.Outboxes, p.Load.Rate = map[Kind]int{HarmCache: 1}, 2, 1, 40 // what the first leaves is met by the second
+		p.Tuning.Batch, p.Tuning.SettleBatches, p.Load.Keys = 10, 1, 10                   // a small Q, and keys that soon are beyond it
+	}, []string{"I5", "I6"}, "harmed caches"},
 }
 
 // ChooseBugs returns the named bugs, or all, or n of them that change from day to day.

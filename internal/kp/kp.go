@@ -64,4 +64,4 @@ const (
 var LogBugs = []Bug{AckBeforeSync, TornTailTaken, StaleBytes}
 
 // Bugs lists every planted bug on the path of a message.
-var Bugs = []Bug{SettleBeforeAck, CursorIsLast, ForgetHoles, NoClaim, NoFence, ClaimAnyIncarnation, TwoHeads, NewMessageID, WholeBatchAcked, FailedToTail, ChargeOutage}
+var Bugs = []Bug{SettleBeforeAck, CursorIsLast, ForgetHoles, NoClaim, NoFence, ClaimAnyIncarnation, TwoHeads, NewMessageID, WholeBatchAcked, FailedToTail, ChargeOutage, CacheSecondTruth}
