@@ -279,7 +279,7 @@ func (s *session) idle() bool {
 }
 
 func (s *session) release(ctx context.Context) bool {
-	call, cancel := context.WithTimeout(ctx, 2*time.Second)
+	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second) // a renewal meanwhile is told that it is fenced, and ends the session
 	defer cancel()
 	s.mu.Lock()
 	lease := s.lease

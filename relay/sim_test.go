@@ -30,6 +30,7 @@ type world struct {
 	relays []*running
 	wrap   func(relay.Publisher) relay.Publisher // of each one that is made
 	waker  func(relay.Waker) relay.Waker         // of each store
+	store  func(relay.Store) relay.Store
 	cache  func(relay.Lease) (relay.Cache, error)
 }
 
@@ -41,7 +42,7 @@ type running struct {
 
 func newWorld(t testing.TB, config relaytest.BrokerConfig) *world {
 	w := &world{t: t, db: relaytest.NewDatabase().Strict(), broker: relaytest.NewBroker(config), opt: relay.Defaults(),
-		wrap: func(p relay.Publisher) relay.Publisher { return p }, waker: func(w relay.Waker) relay.Waker { return w }}
+		wrap: func(p relay.Publisher) relay.Publisher { return p }, waker: func(w relay.Waker) relay.Waker { return w }, store: func(s relay.Store) relay.Store { return s }}
 	w.opt.Routes = []relay.Route{{Name: "all", Destination: "d", Retry: relay.DefaultRetry()}}
 	return w
 }
@@ -53,7 +54,7 @@ func (w *world) start() *running {
 	opt.Instance = fmt.Sprintf("relay-%d", len(w.relays)+1)
 	store := w.db.Store()
 	w.stores = append(w.stores, store)
-	opt.Store, opt.Waker = store, w.waker(store)
+	opt.Store, opt.Waker = w.store(store), w.waker(store)
 	opt.Destinations = []relay.Destination{{Name: "d", Capabilities: w.broker.Capabilities(), New: func() (relay.Publisher, error) {
 		return w.wrap(w.broker.Publisher(opt.Instance)), nil
 	}}}
