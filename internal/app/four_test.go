@@ -75,9 +75,14 @@ func TestFourBrokersOneFrozen(t *testing.T) {
 			if topic == broken.topic {
 				continue
 			}
-			took := r.medianOfProbes(topic, probes)
+			took, limit := r.medianOfProbes(topic, probes), 2*usual[topic]+100*time.Millisecond
+			for range 2 { // the load of other tests passes; a broker that holds others up does so as long as it is frozen
+				if took > limit {
+					took = r.medianOfProbes(topic, probes)
+				}
+			}
 			t.Logf("%s frozen: %s takes %v, before %v", broken.topic, topic, took.Round(time.Millisecond), usual[topic].Round(time.Millisecond))
-			if took > 2*usual[topic]+100*time.Millisecond {
+			if took > limit {
 				t.Errorf("%s frozen: %s takes %v, before %v", broken.topic, topic, took, usual[topic])
 			}
 		}
