@@ -173,17 +173,15 @@ func (s *shop) owed(ctx context.Context) (n int, err error) {
 
 // awaitSent waits until everything is sent that needs no person.
 func (s *shop) awaitSent(ctx context.Context) error {
-	for {
-		owed, err := s.owed(ctx)
-		if err == nil && owed == 0 {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("after a minute %d messages are still to be sent; the broker may be down: %w", owed, errors.Join(ctx.Err(), err))
-		case <-time.After(50 * time.Millisecond):
-		}
+	owed := 0
+	err := await(ctx, mendLimit, func() (_ bool, err error) {
+		owed, err = s.owed(ctx)
+		return owed == 0, err
+	})
+	if err != nil {
+		return fmt.Errorf("after a minute %d messages are still to be sent; the broker may be down: %w", owed, err)
 	}
+	return nil
 }
 
 // summary is the one-screen view of a running demonstration.
