@@ -2,6 +2,9 @@ package relay
 
 import "time"
 
+// livingProbes bounds the doubling of the pause between probes that a living broker refuses: four times the first pause.
+const livingProbes = 2
+
 // breaker decides when a destination as a whole is down, and who probes it (rule R22). It opens after openAfter failures in a row when no lane was acked
 // since the first of them, and either two lanes failed, or the only active one, or the outcome spoke of the whole destination. Otherwise only the failing
 // lane pauses. It closes on any answer that shows a living broker, and never gives up. Pure: callers pass the time and own the lock.
@@ -47,9 +50,10 @@ func (b *breaker) alive() (closed bool) {
 	return closed
 }
 
-// probe asks whether lane l may send its head now although the breaker is open; otherwise wait says how long not to ask again (negative: until woken).
+// probe asks whether lane l may send its head now although the breaker is open; otherwise wait says how long not to ask again (negative: until woken). A lane
+// that did not fail takes the turn from one that did: it tells more.
 func (b *breaker) probe(l *lane, now time.Time) (ok bool, wait time.Duration) {
-	if b.probing || (b.turn != nil && b.turn != l && b.turn.hasHead()) {
+	if b.probing || (b.turn != nil && b.turn != l && b.turn.hasHead() && (l.fails > 0 || b.turn.fails == 0)) {
 		return false, -1
 	}
 	b.turn = l
@@ -60,9 +64,12 @@ func (b *breaker) probe(l *lane, now time.Time) (ok bool, wait time.Duration) {
 	return true, 0
 }
 
-// probeFailed gives the turn to the next lane, later.
-func (b *breaker) probeFailed(next *lane, now time.Time) {
+// probeFailed gives the turn to the next lane, later; soon when a living broker answered, for it may take what another lane has.
+func (b *breaker) probeFailed(next *lane, living bool, now time.Time) {
 	b.probing, b.turn = false, next
 	b.probes++
+	if living {
+		b.probes = min(b.probes, livingProbes)
+	}
 	b.probeAt = now.Add(backoff(b.probes, b.initial, b.ceiling))
 }

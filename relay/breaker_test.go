@@ -46,8 +46,11 @@ func TestBreakerUnderRandomAnswers_K2(t *testing.T) {
 				}
 				if probing != nil && rnd.IntN(2) == 0 {
 					if rnd.IntN(3) > 0 {
-						b.probeFailed(lanes[rnd.IntN(len(lanes))], now)
-						tries++
+						living := rnd.IntN(3) == 0
+						b.probeFailed(lanes[rnd.IntN(len(lanes))], living, now)
+						if tries++; living {
+							tries = min(tries, 2)
+						}
 					} else if failures, failed, whole = 0, map[int]bool{}, false; !b.alive() {
 						t.Fatalf("seed %d: an answer does not close it", seed)
 					}

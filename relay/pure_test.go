@@ -214,13 +214,26 @@ func TestBreakerProbesInTurn(t *testing.T) {
 	if ok, _ := b.probe(one, now); ok {
 		t.Fatal("two probes at once")
 	}
-	b.probeFailed(two, now)
+	b.probeFailed(two, false, now)
 	now = now.Add(time.Minute)
 	if ok, _ := b.probe(one, now); ok {
 		t.Fatal("the first lane probes again although it is the second one's turn")
 	}
 	if ok, _ := b.probe(two, now); !ok {
 		t.Fatal("the second lane may not probe")
+	}
+	one.fails, two.fails = 1, 1
+	b.probeFailed(two, false, now)
+	now = now.Add(time.Minute)
+	fresh := &lane{open: one.open}
+	if ok, _ := b.probe(fresh, now); !ok || b.turn != fresh {
+		t.Fatal("a lane that never failed waits behind one that did")
+	}
+	for range 20 {
+		b.probeFailed(fresh, true, now)
+		if wait := b.probeAt.Sub(now); wait > 4*b.initial {
+			t.Fatalf("%v until the next probe, although a living broker answers", wait)
+		}
 	}
 	if !b.alive() || b.open {
 		t.Fatal("an answer does not close the breaker")

@@ -227,6 +227,51 @@ func refuseLanes(t *testing.T, refused relay.Outcome) {
 	})
 }
 
+// R22, E22: a broker goes, its lanes cannot be reached and open the breaker; then what it led is refused for want of replicas, by brokers that live. The message
+// that comes now and then for another topic is the next probe, and closes the breaker: it waits behind none of the refused.
+func TestLaneThatNeverFailedIsProbedFirst_R22(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, relaytest.BrokerConfig{Dedupes: true})
+		began := time.Now()
+		w.broker.Script(func(call relaytest.Call) relaytest.Answer {
+			switch {
+			case call.Lane.Topic == "well":
+				return relaytest.Answer{}
+			case time.Since(began) < 2*time.Second:
+				return relaytest.Refuse(relaytest.LaneGone)
+			}
+			return relaytest.Refuse(relay.Outcome{Kind: relay.Unknown, Class: relay.ClassNotReplicated, Alive: true})
+		})
+		run := w.start()
+		for i := range 40 {
+			w.db.Send("strict", fmt.Sprintf("k%d", i), fmt.Sprint(i))
+		}
+		open := func() bool {
+			s := run.r.Status()
+			return len(s.Destinations) == 1 && s.Destinations[0].BreakerOpen
+		}
+		w.await("the breaker is open", time.Minute, open)
+		time.Sleep(5 * time.Minute)
+		if !open() {
+			t.Fatal("answers of lanes that are refused closed the breaker: this test shows nothing")
+		}
+		w.db.Send("well", "k", "now and then")
+		sent := time.Now()
+		w.await("the other topic is sent", time.Hour, func() bool { return len(w.broker.Records()) > 0 })
+		if took := time.Since(sent); took > 1100*time.Millisecond {
+			t.Errorf("it took %v", took)
+		}
+		w.await("the breaker is closed", time.Second, func() bool { return !open() })
+		w.broker.Script(nil)
+		w.awaitDrained(time.Minute)
+		w.stopAll()
+		if n := len(w.db.Attempts()); n != 0 {
+			t.Errorf("%d attempts were charged", n)
+		}
+		relaytest.Check(t, relaytest.Bounds{Q: 1, Placed: true}, w.db, w.broker)
+	})
+}
+
 // R16, E5: after one ambiguous answer, refusals of the same batch cost nothing, however many lanes are acked meanwhile.
 func TestRefusalsAfterAnUnknownAnswerCostNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

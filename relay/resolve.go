@@ -236,7 +236,7 @@ func (f *flow) countFault(l *lane, o Outcome, now time.Time) {
 	d := l.dest
 	if d.breaker.open {
 		if d.breaker.turn == l || d.breaker.turn == nil {
-			f.passTurn(d, f.next(l), now)
+			f.passTurn(d, f.next(l), o.Alive, now)
 		}
 		return
 	}
@@ -251,21 +251,25 @@ func (f *flow) countFault(l *lane, o Outcome, now time.Time) {
 	}
 }
 
-// next is the lane after l, in turn, that has something to send; l itself when no other has.
-func (f *flow) next(l *lane) *lane {
+// next is the lane after l, in turn, that has something to send, one that did not fail before one that did; l itself when no other has.
+func (f *flow) next(l *lane) (failed *lane) {
 	d := l.dest
 	at := slices.Index(d.order, l)
 	for i := 1; i <= len(d.order); i++ {
-		if o := d.order[(at+i)%len(d.order)]; o.hasHead() && !f.ending(o) {
+		switch o := d.order[(at+i)%len(d.order)]; {
+		case !o.hasHead() || f.ending(o):
+		case o.fails == 0:
 			return o
+		case failed == nil:
+			failed = o
 		}
 	}
-	return nil
+	return failed
 }
 
 // passTurn gives the next probe to a lane.
-func (f *flow) passTurn(d *destination, to *lane, now time.Time) {
-	d.breaker.probeFailed(to, now)
+func (f *flow) passTurn(d *destination, to *lane, living bool, now time.Time) {
+	d.breaker.probeFailed(to, living, now)
 	if to == nil {
 		return
 	}
