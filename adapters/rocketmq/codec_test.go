@@ -106,7 +106,19 @@ func TestDecodeStored(t *testing.T) {
 	}); err != nil || !slices.Equal(got, []string{`1 2 "body" [{a b} {c d}]`, `1 3 "" []`}) {
 		t.Errorf("%q, %v", got, err)
 	}
-	first := len(stored(1, 2, "body", "a\x01b\x02c\x01d"))
+	const properties = "a\x01b\x02c\x01d"
+	for written := range len(properties) + 1 {
+		b := stored(1, 2, "body", properties[:written]+strings.Repeat("\x00", len(properties)-written))
+		if err := decodeStored(b, func(r Record) error {
+			if r.Torn != (written < len(properties)) {
+				t.Errorf("%d bytes of the properties were written: torn %v", written, r.Torn)
+			}
+			return nil
+		}); err != nil {
+			t.Error(err)
+		}
+	}
+	first := len(stored(1, 2, "body", properties))
 	for n := 1; n < len(b); n++ {
 		if err := decodeStored(b[:n], func(Record) error { return nil }); (err == nil) != (n == first) {
 			t.Errorf("cut at %d of %d: %v", n, len(b), err)

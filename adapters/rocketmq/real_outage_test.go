@@ -114,7 +114,7 @@ func masterKilledBesideItsSlave(t *testing.T, r *testservices.Rocket) {
 	f := drive(t, p, topic, 2, 50)
 	f.more(20)
 	for range 2 {
-		must(t, r.Kill(testservices.Master))
+		f.kill(r)
 		before := f.failed()
 		eventually(t, "each lane notices, and finds no way", func() bool { return f.failed() >= before+8 })
 		must(t, r.Start(testservices.Master))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/waybillmq/waybill/adapters/internal/record"
@@ -20,6 +21,7 @@ type Record struct {
 	Body       []byte
 	Properties []relay.Header // in the order of the broker, which is not ours
 	At         time.Time      // when the broker stored it
+	Torn       bool           // its properties end in zeros: the broker died while it wrote them, so that it was never confirmed, and 4.9 recovers it as a message
 }
 
 // Property returns the first property of that name.
@@ -105,7 +107,9 @@ func decodeStored(b []byte, f func(Record) error) error {
 		d.take(hostSize(flags&flagStoreHostV6) + 12)
 		r.Body = d.take(int(d.uint32()))
 		d.take(int(d.byte()))
-		parseProperties(string(d.take(int(d.uint16()))), func(name, value string) {
+		properties := string(d.take(int(d.uint16())))
+		r.Torn = strings.HasSuffix(properties, "\x00")
+		parseProperties(properties, func(name, value string) {
 			r.Properties = append(r.Properties, relay.Header{Name: name, Value: value})
 		})
 		if d.bad || len(d.b) > 0 {

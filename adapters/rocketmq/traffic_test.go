@@ -21,6 +21,7 @@ type traffic struct {
 	topic string
 	lanes int
 	size  int // messages of a batch
+	kills int // of a master, so far
 
 	stop  chan struct{}
 	tasks sync.WaitGroup
@@ -106,9 +107,13 @@ func (f *traffic) verdict(cfg Config) {
 	close(f.stop)
 	f.tasks.Wait()
 	first := make([][]string, f.lanes)
-	seen, misplaced, copies := map[string]int{}, 0, 0
+	seen, misplaced, copies, torn := map[string]int{}, 0, 0, 0
 	at := map[string]bool{} // lane, seq and offset
 	err := ReadAll(within(f.t, 2*patience), cfg, f.topic, func(r Record) error {
+		if r.Torn {
+			torn++
+			return nil
+		}
 		seq, _ := r.Property(record.HeaderSeq)
 		name := fmt.Sprint(r.Lane, "/", seq)
 		place := fmt.Sprint(r.Offset)
@@ -130,7 +135,7 @@ func (f *traffic) verdict(cfg Config) {
 	for i := range f.lanes {
 		total += len(first[i])
 		if !slices.Equal(first[i], f.acked[i]) {
-			f.t.Errorf("lane %d: %d acked, %d stored, or another order", i, len(f.acked[i]), len(first[i]))
+			f.t.Errorf("lane %d: %d acked, %d stored, or another order; %s", i, len(f.acked[i]), len(first[i]), difference(f.acked[i], first[i]))
 		}
 	}
 	for name, offset := range f.where {
@@ -144,10 +149,30 @@ func (f *traffic) verdict(cfg Config) {
 	if most := f.doubt * f.size; copies > most {
 		f.t.Errorf("%d copies too many, %d ambiguous answers explain %d", copies, f.doubt, most)
 	}
+	if torn > f.kills {
+		f.t.Errorf("%d messages that the broker died of, which was killed %d times", torn, f.kills)
+	}
 	if n := f.p.Counters().UnlistedErrors; n != 0 {
 		f.t.Errorf("%d answers that the error map does not know", n)
 	}
-	f.t.Logf("%d messages, %d copies more, %d ambiguous answers; batches %v, %v; longest %v; %+v", total, copies, f.doubt, f.kinds, f.codes, f.worst, f.p.Counters())
+	f.t.Logf("%d messages, %d copies more, %d torn, %d ambiguous answers; batches %v, %v; longest %v; %+v", total, copies, torn, f.doubt, f.kinds, f.codes, f.worst, f.p.Counters())
+}
+
+// kill kills the master with -9.
+func (f *traffic) kill(r *testservices.Rocket) {
+	f.t.Helper()
+	f.kills++
+	must(f.t, r.Kill(testservices.Master))
+}
+
+// difference tells the first place where two lists part.
+func difference(acked, stored []string) string {
+	at := 0
+	for at < min(len(acked), len(stored)) && acked[at] == stored[at] {
+		at++
+	}
+	some := func(list []string) []string { return list[min(at, len(list)):min(at+3, len(list))] }
+	return fmt.Sprintf("from number %d on %q are acked and %q stored", at, some(acked), some(stored))
 }
 
 // outlives kills the master with -9 again and again, each time after more batches and with one in flight, and ends with the verdict.
@@ -156,7 +181,7 @@ func (f *traffic) outlives(r *testservices.Rocket, kills int, more int64) {
 	for range kills {
 		f.more(more)
 		eventually(f.t, "something is in flight", func() bool { return f.busy.Load() > 0 })
-		must(f.t, r.Kill(testservices.Master))
+		f.kill(r)
 		must(f.t, r.Start(testservices.Master))
 	}
 	f.more(more)
