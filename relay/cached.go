@@ -119,7 +119,7 @@ func (f *flow) putDone(e errand, stored int, err error, now time.Time) {
 }
 
 // nextDone takes what the cache handed out: it goes into the queue, unless it is in the engine's hands anyway.
-func (f *flow) nextDone(e errand, got []*Message) {
+func (f *flow) nextDone(e errand, got []*Message, now time.Time) {
 	l := e.lane
 	if len(got) == 0 {
 		l.spooled, l.lowest = false, 0
@@ -136,7 +136,7 @@ func (f *flow) nextDone(e errand, got []*Message) {
 		}
 	}
 	if len(rows) > 0 {
-		page := newLivePage(rows)
+		page := newLivePage(rows, now)
 		f.pages.pages = append(f.pages.pages, page)
 		for i := range page.msgs {
 			m := &page.msgs[i]

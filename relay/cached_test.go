@@ -27,7 +27,7 @@ func cachedFlow(n int) (*flow, *lane) {
 }
 
 func (f *flow) row(l *lane, id ID, key string) {
-	page := newLivePage([]Message{{ID: id, Topic: "t", Key: key}})
+	page := newLivePage([]Message{{ID: id, Topic: "t", Key: key}}, time.Now())
 	f.pages.pages = append(f.pages.pages, page)
 	m := &page.msgs[0]
 	m.page, m.route = page, &Route{Destination: "d", Retry: DefaultRetry()}
@@ -69,7 +69,7 @@ func TestRowsGoThroughTheCache(t *testing.T) {
 	if _, refill, _ := f.take(l, true, time.Now()); !refill {
 		t.Fatal("the cache comes before the tail")
 	}
-	f.nextDone(f.goes(l), messages(1, 2, 3))
+	f.nextDone(f.goes(l), messages(1, 2, 3), time.Now())
 	if !slices.Equal(idsOf(l.queue), []ID{1, 2, 3}) || !slices.Equal(idsOf(l.tail), []ID{4}) {
 		t.Fatalf("queue %v, tail %v", idsOf(l.queue), idsOf(l.tail))
 	}
@@ -91,7 +91,7 @@ func TestRowsGoThroughTheCache(t *testing.T) {
 	if !slices.Equal(e.forget, []ID{1, 2, 3}) {
 		t.Errorf("to be forgotten: %v", e.forget)
 	}
-	f.nextDone(e, nil)
+	f.nextDone(e, nil, time.Now())
 	if batch, _, _ := f.take(l, true, time.Now()); !slices.Equal(idsOf(batch), []ID{4}) || l.behindCache() {
 		t.Errorf("at last: %v", idsOf(batch))
 	}
@@ -119,8 +119,8 @@ func TestFullCacheLeavesTheRestBehindIt(t *testing.T) {
 func TestHandedOutRowsAreLetGo(t *testing.T) {
 	f, l := cachedFlow(2)
 	f.putDone(f.spillOne(t), 2, nil, time.Now())
-	f.nextDone(f.goes(l), messages(1, 2))
-	f.nextDone(f.goes(l), nil)
+	f.nextDone(f.goes(l), messages(1, 2), time.Now())
+	f.nextDone(f.goes(l), nil, time.Now())
 	f.drop(l)
 	if l.from != 0 || !l.rewind || !l.spooled || f.ahead != 0 || f.lowWater() != 0 {
 		t.Errorf("behind from %d, rewind %v, ahead %d, low water %d", l.from, l.rewind, f.ahead, f.lowWater())
@@ -132,7 +132,7 @@ func TestLaneLeavesTheCache(t *testing.T) {
 	f, l := cachedFlow(6)
 	f.putDone(f.spillOne(t), 6, nil, time.Now())
 	f.row(l, 7, "x")
-	f.nextDone(f.goes(l), messages(1, 2))
+	f.nextDone(f.goes(l), messages(1, 2), time.Now())
 	f.leaveCache(l, 3)
 	if l.from != 3 || len(l.tail) != 0 || !slices.Equal(idsOf(l.queue), []ID{1, 2}) {
 		t.Errorf("behind from %d, tail %v, queue %v", l.from, idsOf(l.tail), idsOf(l.queue))

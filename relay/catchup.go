@@ -28,7 +28,7 @@ func (f *flow) catchUpFrom(now time.Time) (after ID, restart, ok bool) {
 			lower(d.from)
 		}
 		for _, l := range d.order {
-			if l.from != 0 && l.room(now) {
+			if l.from != 0 && l.room(hungry, now) {
 				lower(l.from)
 			}
 		}
@@ -58,7 +58,7 @@ func (f *flow) placeCatchUp(p *Page, start ID, gen uint64, now time.Time) {
 		from[d] = d.from
 	}
 	if len(p.Messages) > 0 {
-		page := newLivePage(p.Messages)
+		page := newLivePage(p.Messages, now)
 		known := f.known(page)
 		f.pages.pages = append(f.pages.pages, page)
 		for i := range p.Messages {
@@ -71,7 +71,7 @@ func (f *flow) placeCatchUp(p *Page, start ID, gen uint64, now time.Time) {
 			if l == nil || l.from == 0 || missed[l] || m.ID < l.from || f.inCache(l, m.ID) {
 				continue
 			}
-			if l.from <= start || !l.room(now) {
+			if l.from <= start || !l.room(fed, now) {
 				missed[l] = true
 				continue
 			}

@@ -162,7 +162,7 @@ func (s *session) place(pages []readPage) {
 			continue
 		}
 		s.flow.unplaced = s.flow.unplaced[1:]
-		s.flow.placeMain(&p.Page)
+		s.flow.placeMain(&p.Page, time.Now())
 		s.flow.purge(p.Listed)
 	}
 	repeats := s.flow.repeats

@@ -76,11 +76,17 @@ func (d *destination) poke() {
 	}
 }
 
-// room says whether a lane that is behind may be fed by the catch-up reader.
-func (l *lane) room(now time.Time) bool {
+// A lane that is behind is read for when less than hungry batches wait in it, and takes no more than fed: each read is to bring more than what left meanwhile.
+const (
+	hungry = 2
+	fed    = 4
+)
+
+// room says whether a lane that is behind may be fed by the catch-up reader, while fewer than that many batches wait in it.
+func (l *lane) room(batches int, now time.Time) bool {
 	d := l.dest
 	sendable := d.sendable(now) || d.breaker.open && d.opened && d.active() == 0 // somebody has to probe
-	return sendable && l.fails == 0 && !l.behindCache() && len(l.queue) < 2*d.Capabilities.MaxBatch && l.bytes < 2*d.Capabilities.MaxBytes && !d.topicPaused(l.id.Topic, now)
+	return sendable && l.fails == 0 && !l.behindCache() && len(l.queue) < batches*d.Capabilities.MaxBatch && l.bytes < batches*d.Capabilities.MaxBytes && !d.topicPaused(l.id.Topic, now)
 }
 
 func (d *destination) topicPaused(topic string, now time.Time) bool {

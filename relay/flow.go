@@ -58,8 +58,8 @@ func newUnplaced(p *Page) unplaced {
 }
 
 // placeMain puts the rows of a claimed main page into lanes.
-func (f *flow) placeMain(p *Page) {
-	page := newLivePage(p.Messages)
+func (f *flow) placeMain(p *Page, now time.Time) {
+	page := newLivePage(p.Messages, now)
 	known := f.known(page)
 	f.pages.pages = append(f.pages.pages, page)
 	for i := range p.Messages {

@@ -1,5 +1,7 @@
 package relay
 
+import "time"
+
 // place is where the engine keeps a message while it owns it; guarded by the engine's lock, but for route and held, which never change once set.
 type place struct {
 	page     *livePage // of the main flow; nil for a message taken from held
@@ -34,6 +36,7 @@ type livePage struct {
 	left   int   // rows neither settled nor dropped
 	ended  int64 // number of reads begun when left reached 0
 	lo, hi ID
+	at     time.Time // when its rows were placed
 }
 
 // livePages remembers which ids are in the engine's hands. A read may return an id that was pending in its snapshot and has been settled since: so a page
@@ -44,8 +47,8 @@ type livePages struct {
 }
 
 // newLivePage takes over a page that was claimed. Its rows start as dropped, until they are placed.
-func newLivePage(msgs []Message) *livePage {
-	return &livePage{msgs: msgs, lo: msgs[0].ID, hi: msgs[len(msgs)-1].ID}
+func newLivePage(msgs []Message, at time.Time) *livePage {
+	return &livePage{msgs: msgs, lo: msgs[0].ID, hi: msgs[len(msgs)-1].ID, at: at}
 }
 
 // find returns the message of an id that is queued, on its way to the store, or settled; nil when the engine does not have it.

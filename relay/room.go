@@ -58,11 +58,15 @@ func (f *flow) full() bool {
 	return rows >= f.opt.Ahead || bytes >= f.opt.AheadBytes || len(f.out.holds) > 2*f.opt.SettleMessages
 }
 
-// relieve makes room for the reader: queues of lanes that cannot send go into the cache, or are dropped; when there are none and slow is set (nothing moved for
-// a while), the one that holds most is dropped. spill says that something is to be put into the cache.
+// crowdedAfter is how long what was read may wait in the longest queue while another lane has nothing to send: that lane gets more than it can carry, and the
+// rows of others stay unread because of it. Well above what a full look-ahead takes when all lanes move.
+const crowdedAfter = time.Second
+
+// relieve makes room for the reader: queues of lanes that cannot send go into the cache, or are dropped. When there are none, the longest queue is dropped if slow
+// is set (nothing moved for a while), or if it keeps the room that others lack. spill says that something is to be put into the cache.
 func (f *flow) relieve(slow bool, now time.Time) (spill bool) {
 	var worst *lane
-	before := f.ahead
+	before, idle := f.ahead, false
 	for _, d := range f.dests {
 		for _, l := range d.order {
 			if !d.sendable(now) || l.fails > 1 || d.topicPaused(l.id.Topic, now) {
@@ -71,13 +75,24 @@ func (f *flow) relieve(slow bool, now time.Time) (spill bool) {
 				} else {
 					f.drop(l)
 				}
-			} else if worst == nil || len(l.queue) > len(worst.queue) {
+				continue
+			}
+			if worst == nil || len(l.queue) > len(worst.queue) {
 				worst = l
 			}
+			idle = idle || len(l.queue)+len(l.open) == 0
 		}
 	}
-	if f.ahead == before && !spill && slow && worst != nil {
+	if f.ahead == before && !spill && worst != nil && (slow || idle && worst.waits(now) >= crowdedAfter) {
 		f.drop(worst)
 	}
 	return spill
+}
+
+// waits is how long the first of the queue has been there.
+func (l *lane) waits(now time.Time) time.Duration {
+	if len(l.queue) == 0 || l.queue[0].page == nil {
+		return 0
+	}
+	return now.Sub(l.queue[0].page.at)
 }

@@ -10,7 +10,7 @@ func TestAckedMessagesAreLetGo(t *testing.T) {
 	f, l := shutFlow(2, "a", "b")
 	sent := append([]*Message(nil), l.open...)
 	for _, m := range sent {
-		m.page = newLivePage([]Message{{ID: m.ID}})
+		m.page = newLivePage([]Message{{ID: m.ID}}, time.Now())
 		m.Payload = []byte("payload")
 	}
 	f.resolve(l, []Outcome{{Kind: Acked}, {Kind: Unknown, Class: ClassTimeout}}, 0, time.Now())

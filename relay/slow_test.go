@@ -2,6 +2,7 @@ package relay_test
 
 import (
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -94,4 +95,43 @@ func TestHotKeyLeavesTheOtherLanesAlone_D13(t *testing.T) {
 		}
 		relaytest.Check(t, relaytest.Bounds{Placed: true}, w.db, w.broker)
 	})
+}
+
+// A key that gets four times what its lane can carry waits alone: its lane falls behind, and what goes through other lanes is as good as before. The same for a
+// topic whose every lane gets too much.
+func TestFloodedLanesWaitAlone_D13_E22_K5(t *testing.T) {
+	for name, floodedKeys := range map[string]int{"one key": 1, "a topic": 40} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, relaytest.BrokerConfig{Lanes: 4, Latency: 100 * time.Millisecond, MaxBatch: 50}) // 500 a second in a lane
+				w.opt.Ahead = 1000
+				w.start()
+				sent := map[relay.ID]time.Time{}
+				for i := range 12_000 { // 4,000 a second for 3 s
+					topic, key := "flood", fmt.Sprint("k", i%floodedKeys)
+					if i%50 == 0 {
+						topic, key = "calm", fmt.Sprint("k", i/50%40)
+					}
+					if id := w.db.Send(topic, key, fmt.Sprint(i)); topic == "calm" {
+						sent[id] = time.Now()
+					}
+					time.Sleep(250 * time.Microsecond)
+				}
+				w.awaitDrained(10 * time.Minute)
+				w.stopAll()
+				var took []time.Duration
+				for _, r := range w.broker.Records() {
+					if at, calm := sent[r.Message.ID]; calm && r.Message.ID > 100 {
+						took = append(took, r.At.Sub(at))
+					}
+				}
+				slices.Sort(took)
+				t.Logf("the calm topic: median %v, p99 %v, worst %v of %d", took[len(took)/2], took[len(took)*99/100], took[len(took)-1], len(took))
+				if worst := took[len(took)-1]; worst > 1500*time.Millisecond {
+					t.Errorf("messages of the calm topic took up to %v", worst)
+				}
+				relaytest.Check(t, relaytest.Bounds{Placed: true}, w.db, w.broker)
+			})
+		})
+	}
 }

@@ -109,7 +109,7 @@ func (s *session) next(cache Cache, name CacheLane, e errand) {
 	}
 	s.mu.Lock()
 	if len(got) > 0 || err == nil {
-		s.flow.nextDone(e, got)
+		s.flow.nextDone(e, got, time.Now())
 	} else {
 		s.flow.returns(e.lane)
 	}

@@ -31,7 +31,7 @@ var loadHazards = []Hazard{
 	{ID: "K4", What: "a backlog of ten million rows", Answer: "constant memory at the stated rate", Open: "a figure of `waybill bench drain`, not a test"},
 	{ID: "K5", What: "a flood, a dead destination, a missing topic or messages without a route fill the reader", Answer: "what cannot go falls behind; the others are read on",
 		Tests: []string{"internal/app.TestMessageWithoutRouteHoldsNothingUp_K5", "internal/app.TestFourBrokersOneFrozen", "internal/app.TestBulkActNeverStallsDelivery",
-			"relay.TestDeadLaneStallsItselfOnly"}, Open: "a topic that floods, and is sent, fills the reader: others wait with it (D13)"},
+			"relay.TestDeadLaneStallsItselfOnly", "relay.TestFloodedLanesWaitAlone_D13_E22_K5"}},
 	{ID: "K6", What: "labels of metrics explode by key or topic", Answer: "topics are capped, keys are never labels", Tests: []string{"internal/telemetry.TestSeriesLimit", "internal/telemetry.TestPublished"}},
 	{ID: "K7", What: "the dashboard counts a large table", Answer: "one reading for all viewers, dear counts less often, bounded searches",
 		Tests: []string{"internal/dashboard.TestOneReadingForAllViewers_K7", "internal/dashboard.TestSlowCountsDoNotMakeTheRestOld_K7", "adapters/postgres.TestSearchIsBounded"}},
