@@ -20,6 +20,7 @@ func (s *session) runDestination(ctx context.Context, d *destination, announced 
 		}
 	}
 	defer done()
+	defer s.closePublisher(d) // one that was made when the others were closed
 	for ctx.Err() == nil {
 		pub, err := d.New()
 		if err != nil {
@@ -117,6 +118,10 @@ func (s *session) openFailed(d *destination, err error, fails int) time.Duration
 
 func (s *session) opened(d *destination) {
 	s.mu.Lock()
+	if d.pub == nil { // the session has ended and closed it
+		s.mu.Unlock()
+		return
+	}
 	d.opened, d.draining = true, false
 	s.flow.closeBreaker(d, Outcome{Kind: Acked})
 	wasPaused := d.paused.active()
@@ -152,11 +157,10 @@ func (s *session) drainDestination(ctx context.Context, d *destination) bool {
 			open = open || l.busy || l.moving || len(l.open) > 0 && l.maybe
 		}
 		if !open {
-			pub := d.pub
 			s.dropCached(d)
 			s.flow.dissolve(d)
 			s.mu.Unlock()
-			s.closePublisher(pub)
+			s.closePublisher(d)
 			poke(s.wakeOut)
 			s.pokeReader()
 			return true
@@ -187,7 +191,7 @@ func (f *flow) dissolve(d *destination) {
 		l.gone = true
 		l.poke()
 	}
-	d.lanes, d.order, d.opened, d.pub, d.from = map[Lane]*lane{}, nil, false, nil, low
+	d.lanes, d.order, d.opened, d.from = map[Lane]*lane{}, nil, false, low
 	d.topics = map[string]*pause{}
 	d.breaker.alive()
 	f.catchGen++

@@ -295,18 +295,20 @@ func (s *session) release(ctx context.Context) bool {
 func (s *session) closePublishers() {
 	var closing sync.WaitGroup
 	for _, d := range s.flow.dests {
-		s.mu.Lock()
-		pub := d.pub
-		d.pub, d.opened = nil, false
-		s.mu.Unlock()
-		if pub != nil {
-			closing.Go(func() { s.closePublisher(pub) })
-		}
+		closing.Go(func() { s.closePublisher(d) })
 	}
 	closing.Wait()
 }
 
-func (s *session) closePublisher(pub Publisher) {
+// closePublisher closes the publisher of a destination, if nobody else has closed it.
+func (s *session) closePublisher(d *destination) {
+	s.mu.Lock()
+	pub := d.pub
+	d.pub, d.opened = nil, false
+	s.mu.Unlock()
+	if pub == nil {
+		return
+	}
 	call, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	if err := pub.Close(call); err != nil {

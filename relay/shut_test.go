@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"context"
 	"slices"
 	"testing"
 	"time"
@@ -121,4 +122,20 @@ func TestClosedKeysWaitForWhatMayBeStored(t *testing.T) {
 		f.shutFound([]Key{a})
 		check(t, f, l, []ID{1}, []ID{3}, []ID{2})
 	})
+}
+
+// The lanes of a destination change while the session ends, which has closed every publisher.
+func TestLanesChangeAfterTheEnd(t *testing.T) {
+	s := newSession(&Relay{opt: Defaults()}, Lease{})
+	f, l := shutFlow(0)
+	s.flow = *f
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	s.closePublishers()
+	if s.opened(l.dest); l.dest.opened {
+		t.Error("a destination without a publisher is open")
+	}
+	if s.drainDestination(ctx, l.dest); !l.gone {
+		t.Error("the lanes are still there")
+	}
 }

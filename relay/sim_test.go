@@ -83,6 +83,9 @@ func (w *world) stopAll() {
 		r.stop(w.t)
 	}
 	w.relays = nil
+	if n := w.broker.Clients(); n != 0 {
+		w.t.Errorf("%d publishers were not closed", n)
+	}
 }
 
 // await advances simulated time until done holds.

@@ -15,22 +15,23 @@ import (
 type Broker struct {
 	config BrokerConfig
 
-	mu     sync.Mutex
-	sizes  map[string]int // lanes of a topic; -1 = missing
-	logs   map[relay.Lane][]Record
-	calls  []Call
-	onLane map[relay.Lane]int // calls so far
-	script Script
-	queue  []Answer
-	down   bool
-	dead   map[relay.Lane]bool
-	hole   map[relay.Lane]chan struct{} // black-holed lanes
-	allGo  chan struct{}                // not nil: everything is black-holed until it is closed
-	poison func(*relay.Message) bool
-	late   []lateBatch
-	epoch  relay.Epoch // highest announced
-	opens  int
-	delay  time.Duration
+	mu      sync.Mutex
+	sizes   map[string]int // lanes of a topic; -1 = missing
+	logs    map[relay.Lane][]Record
+	calls   []Call
+	onLane  map[relay.Lane]int // calls so far
+	script  Script
+	queue   []Answer
+	down    bool
+	dead    map[relay.Lane]bool
+	hole    map[relay.Lane]chan struct{} // black-holed lanes
+	allGo   chan struct{}                // not nil: everything is black-holed until it is closed
+	poison  func(*relay.Message) bool
+	late    []lateBatch
+	epoch   relay.Epoch // highest announced
+	opens   int
+	clients int // not closed
+	delay   time.Duration
 }
 
 // BrokerConfig says what kind of broker it is. The zero value is one of 4 lanes a topic that dedupes nothing and fences nobody.
@@ -160,6 +161,13 @@ func (b *Broker) Calls() []Call {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Clone(b.calls)
+}
+
+// Clients returns how many publishers are not closed.
+func (b *Broker) Clients() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.clients
 }
 
 // Opens returns how many calls of Open succeeded.

@@ -40,6 +40,7 @@ var _ relay.Publisher = (*Publisher)(nil)
 
 // Publisher returns a client of the broker.
 func (b *Broker) Publisher(name string) *Publisher {
+	b.set(func() { b.clients++ })
 	return &Publisher{name: name, broker: b, busy: map[relay.Lane]bool{}, stored: map[relay.Lane]map[string]int64{}, sizes: map[string]int{},
 		closing: make(chan struct{}), cut: make(chan struct{})}
 }
@@ -321,6 +322,7 @@ func (p *Publisher) Close(ctx context.Context) error {
 	b := p.broker
 	b.set(func() {
 		if !p.isClosed() {
+			b.clients--
 			close(p.closing)
 		}
 	})
