@@ -95,7 +95,7 @@ func Hunt(ctx context.Context, bug kp.Bug, control bool, seed uint64, binary str
 	if err != nil {
 		return false, rec, err
 	}
-	plan.Profile, plan.Bug, plan.Outboxes, plan.Load.Rate, plan.Load.Writers, plan.MinRate = string(bug), bug, 2, 80, 8, 40
+	plan.Profile, plan.Bug, plan.Outboxes, plan.Load.Rate, plan.Load.Writers, plan.MinRate = string(bug), bug, 2, 80, 8, 20
 	trap.set(&plan)
 	if control {
 		plan.Bug = ""

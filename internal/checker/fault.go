@@ -27,7 +27,8 @@ type Fault struct {
 	Pass     int           `json:"pass,omitempty"`
 	Harm     Harm          `json:"harm,omitempty"`
 	Dead     bool          `json:"dead,omitempty"` // the relay is, while its cache is harmed
-	Pause    time.Duration `json:"pause"`          // before it
+	Link     Link          `json:"link,omitempty"`
+	Pause    time.Duration `json:"pause"` // before it
 	At       time.Time     `json:"at"`
 	Effect   bool          `json:"effect"` // it took effect, and Proof says how that is known
 	Proof    string        `json:"proof"`
@@ -39,6 +40,9 @@ type Fault struct {
 func (f *Fault) where() string {
 	if f.Harm != "" {
 		return manner{f.Harm, f.Dead}.String()
+	}
+	if f.Link != "" {
+		return string(f.Link)
 	}
 	return string(f.Point)
 }
@@ -59,7 +63,7 @@ func (p *Plan) faults() []Fault {
 	if len(kinds) == 0 {
 		return nil
 	}
-	all, points, harms := make([]Fault, p.Cycles), 0, 0
+	all, points, harms, cuts := make([]Fault, p.Cycles), 0, 0, 0
 	for i := range all {
 		f := Fault{N: i + 1, Kind: kinds[r.IntN(len(kinds))], Pause: time.Duration(r.Int64N(int64(500 * time.Millisecond)))}
 		if f.Kind == KillPoint { // one after the other, so that every point has its turn
@@ -72,6 +76,10 @@ func (p *Plan) faults() []Fault {
 		if f.Kind == HarmCache { // likewise
 			f.Harm, f.Dead = manners[harms%len(manners)].harm, manners[harms%len(manners)].dead
 			harms++
+		}
+		if f.Kind == Partition {
+			f.Link = links[cuts%len(links)]
+			cuts++
 		}
 		if !f.Kind.server() || f.Kind == HarmCache {
 			f.Outbox = fmt.Sprintf("ob%d", 1+i%p.Outboxes)
@@ -157,6 +165,8 @@ func (w *world) relayFault(ctx context.Context, f *Fault) error {
 		return w.killPoint(ctx, f, o, s)
 	case PauseOwner:
 		return w.pause(ctx, f, o, s, epoch)
+	case Partition:
+		return w.partition(ctx, f, o, s, epoch)
 	}
 	targets := []*slot{s}
 	if f.Kind == KillAll {

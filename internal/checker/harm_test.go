@@ -21,7 +21,7 @@ func TestHarmCache(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		plan.Cycles, plan.Outboxes, plan.MinRate, plan.Out = len(manners), 2, 50, records(t)
+		plan.Cycles, plan.Outboxes, plan.Out = len(manners), 2, records(t)
 		rec, err := Run(t.Context(), plan, binary, t.Output())
 		if err != nil {
 			t.Fatal(err)

@@ -29,7 +29,7 @@ type Plan struct {
 	Settings    map[string]string `json:"settings"`     // of PostgreSQL
 	NoActs      bool              `json:"no_acts"`      // nobody discards or skips dead messages
 	Bug         kp.Bug            `json:"bug"`
-	MinRate     float64           `json:"min_rate"` // messages a second of all outboxes before the first fault
+	MinRate     float64           `json:"min_rate"` // messages a second of an outbox, on the average, before the first fault
 	Out         string            `json:"out"`
 }
 
@@ -42,6 +42,7 @@ const (
 	KillAll      Kind = "kill_all"      // of all relays of the outbox
 	KillPoint    Kind = "kill_point"    // a relay kills itself at a point of internal/kp
 	PauseOwner   Kind = "pause_owner"   // SIGSTOP past the lease, SIGCONT
+	Partition    Kind = "partition"     // the owner loses its database past the lease, and not its broker
 	KillPostgres Kind = "kill_postgres" // kill -9 of the postmaster, restart
 	KillKafka    Kind = "kill_kafka"    // kill -9 of the broker, restart
 	BothDown     Kind = "both_down"     // PostgreSQL and every owner at once
@@ -52,14 +53,15 @@ const (
 
 // Profiles are the kinds of a run by name.
 var Profiles = map[string]map[Kind]int{
-	"mixed":    {KillOwner: 46, KillAll: 5, KillPoint: 28, KillPostgres: 14, KillKafka: 5, BothDown: 2, HarmCache: 3},
-	"kill":     {KillOwner: 80, KillAll: 20},
-	"points":   {KillPoint: 100},
-	"pause":    {PauseOwner: 100},
-	"database": {KillPostgres: 80, BothDown: 20},
-	"broker":   {KillKafka: 100},
-	"cache":    {HarmCache: 100},
-	"quiet":    {},
+	"mixed":     {KillOwner: 46, KillAll: 5, KillPoint: 28, KillPostgres: 14, KillKafka: 5, BothDown: 2, HarmCache: 3},
+	"kill":      {KillOwner: 80, KillAll: 20},
+	"points":    {KillPoint: 100},
+	"pause":     {PauseOwner: 100},
+	"partition": {Partition: 100},
+	"database":  {KillPostgres: 80, BothDown: 20},
+	"broker":    {KillKafka: 100},
+	"cache":     {HarmCache: 100},
+	"quiet":     {},
 }
 
 // ProfileNames lists them.
@@ -83,7 +85,7 @@ func NewPlan(profile string, seed uint64) (Plan, error) {
 		Load: Workload{Rate: 40, Writers: 6, Keys: 60, Async: 2, Poison: 0.001, Scheduled: 0.02, Bulk: 200, LongTx: 0.005, MaxFiller: 1500},
 		Tuning: Tuning{Lease: 900 * time.Millisecond, Write: 100 * time.Millisecond, Quarantine: time.Second, Publish: 5 * time.Second, Batch: 50, SettleBatches: 4,
 			MaxAttempts: 20, RetryInitial: 50 * time.Millisecond},
-		MinRate: 100,
+		MinRate: 25,
 	}, nil
 }
 

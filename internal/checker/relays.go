@@ -14,6 +14,7 @@ import (
 
 	"github.com/waybillmq/waybill/internal/child"
 	"github.com/waybillmq/waybill/internal/kp"
+	"github.com/waybillmq/waybill/internal/testservices/tcpproxy"
 )
 
 // Tuning is how the relays of a run are configured: short leases make many changes of owner.
@@ -37,6 +38,7 @@ type relays struct {
 	bug     kp.Bug
 	dir     string // log files
 	name    string
+	apart   bool // each relay has a way to the database of its own
 
 	mu     sync.Mutex
 	slots  []*slot
@@ -47,7 +49,9 @@ type relays struct {
 
 // slot is the place of one relay.
 type slot struct {
-	cache    string // folder of its degraded cache
+	cache    string          // folder of its degraded cache
+	url      string          // of its database
+	link     *tcpproxy.Proxy // the way there; nil = none of its own
 	process  *child.Process
 	instance string
 	next     string // WAYBILL_KILL of the next start, then empty
@@ -62,7 +66,12 @@ type slot struct {
 // start runs n relays.
 func (r *relays) start(n int) error {
 	for i := range n {
-		s := &slot{cache: filepath.Join(r.dir, fmt.Sprintf("%s-r%d-cache", r.name, i))}
+		s := &slot{url: r.url, cache: filepath.Join(r.dir, fmt.Sprintf("%s-r%d-cache", r.name, i))}
+		if r.apart {
+			if err := s.apart(r.url); err != nil {
+				return err
+			}
+		}
 		r.slots = append(r.slots, s)
 		if err := r.launch(s, i); err != nil {
 			return err
@@ -86,7 +95,7 @@ func (r *relays) launch(s *slot, at int) error {
 		return err
 	}
 	cmd := exec.Command(r.binary, "run", "--config", config)
-	cmd.Env = append(os.Environ(), "WAYBILL_CHAOS_URL="+r.url, "WAYBILL_KILL="+s.kill, "WAYBILL_BUG="+string(r.bug), "GOMAXPROCS=2")
+	cmd.Env = append(os.Environ(), "WAYBILL_CHAOS_URL="+s.url, "WAYBILL_KILL="+s.kill, "WAYBILL_BUG="+string(r.bug), "GOMAXPROCS=2")
 	log, err := os.OpenFile(filepath.Join(r.dir, fmt.Sprintf("%s-r%d.log", r.name, at)), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
@@ -265,6 +274,11 @@ func (r *relays) stop() error {
 		}
 	}
 	r.keep.Wait()
+	for _, s := range r.slots {
+		if s.link != nil {
+			errs = append(errs, s.link.Close())
+		}
+	}
 	return errors.Join(errs...)
 }
 

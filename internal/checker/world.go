@@ -135,7 +135,8 @@ func (w *world) outbox(ctx context.Context, name string) (*outboxRun, error) {
 		return nil, err
 	}
 	o.producer = &producer{url: o.url, topic: o.topic, run: fmt.Sprintf("%s-%x", name, w.plan.Seed), load: w.plan.Load, log: o.log}
-	o.relays = &relays{binary: w.binary, url: o.url, brokers: w.broker.addrs, tuning: w.plan.Tuning, bug: w.plan.Bug, dir: w.dir, name: name}
+	o.relays = &relays{binary: w.binary, url: o.url, brokers: w.broker.addrs, tuning: w.plan.Tuning, bug: w.plan.Bug, dir: w.dir, name: name,
+		apart: w.plan.Kinds[Partition] > 0}
 	w.clean = append(w.clean, o.relays.stop, o.log.close)
 	return o, nil
 }

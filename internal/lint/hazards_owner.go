@@ -3,10 +3,11 @@ package lint
 var ownerHazards = []Hazard{
 	{ID: "C1", What: "the lease ends while a batch is on its way", Answer: "no byte leaves without trust; then the fence of the broker, else a quiet time",
 		Tests: []string{"internal/app.TestKilledOwnerIsReplacedAndTheQuietTimeIsKept_R6_C1_C10", "adapters/internal/socket.TestNothingLeavesWithoutTrust",
-			"adapters/kafka.TestTrustEnds", "adapters/rabbitmq.TestTrustEnds", "adapters/rocketmq.TestUntrusted", "relay.TestSimulation"}},
+			"adapters/kafka.TestTrustEnds", "adapters/rabbitmq.TestTrustEnds", "adapters/rocketmq.TestUntrusted", "relay.TestSimulation",
+			"internal/checker.TestPartition/C1 C2 partition"}},
 	{ID: "C2", What: "a former owner claims or settles late", Answer: "the statement takes the owner row and finds a newer epoch: nothing is written",
 		Tests: []string{"adapters/postgres.TestTakeOverBlocksSettle", "adapters/postgres.TestStore/R5 every write of an older epoch is refused (C2)",
-			"internal/checker.TestChaos/G1 F1 C2 C9 kills"}},
+			"internal/checker.TestChaos/G1 F1 C2 C9 kills", "internal/checker.TestPartition/C1 C2 partition"}},
 	{ID: "C3", What: "bytes of a dead relay arrive when a partition heals", Answer: "the kernel drops them after `tcp_user_timeout`; the fence where there is one",
 		Tests: []string{"adapters/internal/socket.TestUserTimeoutIsSet"}, Open: "the option is set; no test cuts a network and kills the relay"},
 	{ID: "C4", What: "bytes of a former owner wait in a broker that sleeps", Answer: "the fence where there is one; else only the quiet time, as the guarantees say",
