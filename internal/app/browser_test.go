@@ -237,6 +237,15 @@ func (p *tab) dark(on bool) {
 	call(p, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: value}}})
 }
 
+// axe lists which rules of axe-core (WCAG and good practice) the page breaks, and where.
+func (p *tab) axe() (broken []string) {
+	p.t.Helper()
+	p.do(chromedp.Evaluate[chromedp.Void](testservices.Axe(p.t) + `; window.__axe = undefined; axe.run(document, { resultTypes: ["violations"] }).then(
+		r => window.__axe = r.violations.map(v => v.id + ": " + v.help + ": " + v.nodes.map(n => n.html).slice(0, 3).join(" | ")), e => window.__axe = ["" + e]); undefined`))
+	eventually(p.t, "axe-core has looked at the page", func() bool { return eval[bool](p, `window.__axe !== undefined`) })
+	return eval[[]string](p, `window.__axe`)
+}
+
 // tooWide names what is wider than the window.
 const tooWide = `(() => { const w = innerWidth; return document.documentElement.scrollWidth <= w ? [] :
 	[...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > w + 1).map(e => e.tagName + "." + e.className + " " + e.textContent.slice(0, 40)).slice(0, 5); })()`

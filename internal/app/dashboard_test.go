@@ -227,6 +227,9 @@ func (p *tab) check(paths []string) {
 			if pale := eval[[]string](p, tooPale); len(pale) > 0 {
 				p.t.Errorf("%s, dark %t: too little contrast: %q", path, dark, pale)
 			}
+			for _, broken := range p.axe() {
+				p.t.Errorf("%s, dark %t: not accessible: %s", path, dark, broken)
+			}
 		}
 		p.dark(false)
 		p.phone()

@@ -13,7 +13,7 @@ import (
 	"github.com/waybillmq/waybill/internal/embedded"
 )
 
-// Install puts onto the machine whatever of the servers, the browser and promtool is missing, and a C compiler, which Go's race detector needs. Without it the first test that wants
+// Install puts onto the machine whatever of the servers, the browser, axe-core and promtool is missing, and a C compiler, which Go's race detector needs. Without it the first test that wants
 // a server does so.
 func Install(ctx context.Context) error {
 	var errs []error
@@ -27,7 +27,8 @@ func Install(ctx context.Context) error {
 	_, rabbitErr := rabbitPrograms(ctx)
 	_, browserErr := chromium(ctx)
 	_, promErr := promtool(ctx)
-	errs = append(errs, wheelErr, kafkaErr, rocketErr, rabbitErr, browserErr, promErr)
+	_, axeErr := axe(ctx)
+	errs = append(errs, wheelErr, kafkaErr, rocketErr, rabbitErr, browserErr, promErr, axeErr)
 	if _, err := exec.LookPath("gcc"); err != nil && os.Getenv("CC") == "" {
 		errs = append(errs, aptInstall(ctx, "gcc", "libc6-dev"))
 	}
