@@ -1,9 +1,12 @@
 package modelcheck
 
 import (
+	"flag"
 	"strconv"
 	"testing"
 )
+
+var wide = flag.Bool("modelcheck.wide", false, "visit larger models too, for some minutes")
 
 // mostStates ends a walk that a change has made too long.
 const mostStates = 20_000_000
