@@ -1,7 +1,10 @@
 package waybillbroker
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -67,5 +70,59 @@ func floorPassesNothingOpen(t *testing.T, next bool) {
 	acked(1)
 	if stored := readAll(t, n.Node, "a"); len(stored) != 9 {
 		t.Errorf("%d records are stored, want 9", len(stored))
+	}
+}
+
+// late is a broker that keeps the first requests back and answers none of them.
+type late struct {
+	Broker
+	keep int
+	kept []func() error // applies a request after all
+}
+
+func (l *late) AppendFrom(ctx context.Context, s broker.Source, topic string, partition int32, batch []byte, ids []int64, sums []uint32, replay bool) (broker.Ack, error) {
+	if len(l.kept) == l.keep {
+		return l.Broker.AppendFrom(ctx, s, topic, partition, batch, ids, sums, replay)
+	}
+	batch, ids, sums = slices.Clone(batch), slices.Clone(ids), slices.Clone(sums)
+	l.kept = append(l.kept, func() error {
+		_, err := l.Broker.AppendFrom(context.Background(), s, topic, partition, batch, ids, sums, replay)
+		return err
+	})
+	return broker.Ack{}, context.DeadlineExceeded
+}
+
+// What is asked for ends every request before it, also when several of them are on their way: none of them is stored behind what was answered.
+func TestLateRequestsAreStale(t *testing.T) { synctest.Test(t, lateRequestsAreStale) }
+
+func lateRequestsAreStale(t *testing.T) {
+	n := startNode(t, "node", vfs.NewMemory())
+	if err := n.CreateTopic(t.Context(), broker.Topic{Name: "a", Partitions: 1}); err != nil {
+		t.Fatal(err)
+	}
+	l := &late{Broker: n.Node, keep: 4}
+	p := publisherOf(t, l, outbox())
+	if err := p.Open(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	publish := func(id relay.ID) relay.Kind {
+		m := alone(id)
+		return p.Publish(t.Context(), p.Lane(m[0]), m)[0].Kind
+	}
+	for range l.keep {
+		if kind := publish(1); kind != relay.Unknown {
+			t.Fatalf("a request without an answer: %v", kind)
+		}
+	}
+	if kind := publish(2); kind != relay.Acked {
+		t.Fatalf("another message: %v", kind)
+	}
+	for i, apply := range l.kept {
+		if err := apply(); !errors.Is(err, broker.ErrStale) {
+			t.Errorf("late request %d: %v", i+1, err)
+		}
+	}
+	if stored := readAll(t, n.Node, "a"); len(stored) != 1 {
+		t.Errorf("%d records are stored, want 1", len(stored))
 	}
 }

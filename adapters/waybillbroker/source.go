@@ -100,11 +100,19 @@ func (p *Publisher) remember(ctx context.Context, t *topic, epoch uint64) error 
 	return nil
 }
 
-// ask learns what a partition remembers of a source: what the outbox has not marked sent is never sent again, and holds the floor.
+// ask learns what a partition remembers of a source: what the outbox has not marked sent is never sent again, and holds the floor. The number that the answer carries
+// is one more than the last that was applied, and ends all up to it. Requests of ours with higher ones may still be on their way, and would be stored after an answer
+// that does not know them: so it asks until the number is above all of ours.
 func (p *Publisher) ask(ctx context.Context, part *partition, source int, epoch uint64) error {
-	state, err := p.cfg.Broker.SourceState(ctx, p.sources[source].id, epoch, part.topic.name, part.index)
-	if err != nil {
-		return err
+	part.mu.Lock()
+	sent := part.seq[source]
+	part.mu.Unlock()
+	var state broker.CursorState
+	for asked := false; !asked || state.Seq <= sent; asked = true {
+		var err error
+		if state, err = p.cfg.Broker.SourceState(ctx, p.sources[source].id, epoch, part.topic.name, part.index); err != nil {
+			return err
+		}
 	}
 	ids := make([]relay.ID, len(state.Stored))
 	for i, s := range state.Stored {
