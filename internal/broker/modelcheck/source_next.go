@@ -35,7 +35,9 @@ func (m *sourceModel) next(w world, found func(step, world)) {
 	for place, o := range w.wire {
 		if o.epoch != 0 {
 			try("the broker", "applies, and the answer is lost:", m.text(o), func(w *world) { m.arrive(w, place, false) })
-			try("the broker", "applies and answers", m.text(o), func(w *world) { m.arrive(w, place, true) })
+			if w.awaited(o) {
+				try("the broker", "applies and answers", m.text(o), func(w *world) { m.arrive(w, place, true) })
+			}
 		}
 	}
 	for k := range w.relays {
@@ -84,6 +86,9 @@ func (m *sourceModel) relay(w *world, k int, try func(who, what, detail string, 
 	if o.seq < m.seqs {
 		for _, b := range w.batches(k, m.sourceRules) {
 			for place := range w.wire {
+				if place > 0 && w.wire[place] == w.wire[place-1] {
+					continue
+				}
 				try(who, "sends", m.text(order{o.epoch, o.seq + 1, o.floor, b}), func(w *world) { w.send(k, b, place, m.sourceRules) })
 			}
 		}

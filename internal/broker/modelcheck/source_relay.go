@@ -146,12 +146,19 @@ func (m *sourceModel) arrive(w *world, place int, answered bool) {
 		w.note(o.batch)
 	}
 	for k := range w.relays {
-		if p := &w.relays[k]; answered && p.waits && p.epoch == o.epoch && p.seq == o.seq && p.asked == o.batch {
+		if p := &w.relays[k]; answered && p.awaits(o) {
 			p.waits = false
 			w.hear(k, result, m.sourceRules)
 		}
 	}
 }
+
+// awaits says whether the answer to a request is one that the relay waits for.
+func (o *relay) awaits(sent order) bool {
+	return o.waits && o.epoch == sent.epoch && o.seq == sent.seq && o.asked == sent.batch
+}
+
+func (w *world) awaited(sent order) bool { return w.relays[0].awaits(sent) || w.relays[1].awaits(sent) }
 
 func (w *world) note(b batch) {
 	at := 0

@@ -166,6 +166,7 @@ type rules struct {
 	keepsOldSeq   bool // after a second crash below the bar it tells the seq of before the first one
 	unbound       bool // answers reach another life of the suspect
 	oldFrames     bool // a handshake does not end older connections
+	sendsFirst    bool // a node asks for votes before its own campaign is synced
 	followsSilent bool // it takes entries while silent
 	asksOnce      bool // below the bar it does not ask again when a peer has restarted
 	goesOn        bool // it does not ask again when a peer restarts while it asks
@@ -176,6 +177,7 @@ type bounds struct {
 	terms, entries uint8
 	deaths         deaths // at most
 	oneTears       bool   // only node 0 finds torn frames
+	exact          bool   // a message without effect and a handshake without one are steps too: many more states, to show that nothing hides behind that
 }
 
 // deaths counts crashes by kind: in order, torn, loss.

@@ -91,13 +91,13 @@ func (c *cluster) forget(r rules) {
 		if n.role != leader {
 			n.match = [nodeCount]uint8{}
 		}
-		for p := range c.nodes {
+		for p := 0; p < nodeCount && !r.exact; p++ {
 			c.net[p][i].forget(n, p, r)
 		}
 	}
 	for i := range c.nodes {
 		for p := range i {
-			if c.idle(i, p, r) {
+			if !r.exact && c.idle(i, p, r) {
 				c.shake(i, p, r)
 			}
 		}
@@ -109,7 +109,8 @@ func (c *cluster) forget(r rules) {
 // nothing in this life may say something in the next one, if it is let in there.
 func (m *messages) forget(n *node, p int, r rules) {
 	term := n.memory.term
-	if m.request.term < term || m.request.term == term && (n.role != follower || n.memory.vote != 0 || m.request.last.less(n.memory.log.last())) {
+	given := n.role != follower || n.memory.vote != 0 && n.memory.vote != uint8(p)+1
+	if m.request.term < term || m.request.term == term && given {
 		m.request = request{}
 	}
 	if m.entries.term < term {
@@ -126,11 +127,12 @@ func (m *messages) forget(n *node, p int, r rules) {
 	}
 }
 
-// idle says whether two nodes have to shake hands, nothing is under way between them, and neither would learn of a loss. Then a message that is lost is as good as a
-// connection that comes later.
+// idle says whether two nodes have to shake hands, nothing is under way between them, and neither would learn of a loss or have to ask again. Then a message that is
+// lost is as good as a connection that comes later.
 func (c *cluster) idle(a, b int, r rules) bool {
 	n, m := &c.nodes[a], &c.nodes[b]
-	return !c.up[a][b] && n.role != away && m.role != away && c.net[a][b] == messages{} && c.net[b][a] == messages{} &&
+	below := n.memory.mark == barred && !n.reached() || m.memory.mark == barred && !m.reached()
+	return !c.up[a][b] && n.role != away && m.role != away && c.net[a][b] == messages{} && c.net[b][a] == messages{} && (!below || r.asksOnce) &&
 		(r.noCompare || n.heard[b] <= m.seq(r) && m.heard[a] <= n.seq(r))
 }
 

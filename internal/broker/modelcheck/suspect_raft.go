@@ -28,8 +28,11 @@ func (n *node) follow(term uint8) {
 func (c *cluster) campaign(i int, r rules) {
 	n := &c.nodes[i]
 	n.follow(n.memory.term + 1)
-	n.memory.vote, n.role, n.votes = uint8(i)+1, candidate, 1<<i
-	c.sync(i, r) // raft would send first; the host holds the requests back
+	n.memory.vote, n.role = uint8(i)+1, candidate
+	if !r.sendsFirst { // raft would; the host holds the requests back
+		n.votes = 1 << i
+		c.sync(i, r)
+	}
 	for p := range c.nodes {
 		if c.up[i][p] {
 			c.net[i][p].request = request{n.memory.term, n.memory.log.last()}

@@ -6,11 +6,14 @@ import (
 )
 
 func (b bounds) String() string {
-	at := ""
+	text := fmt.Sprintf("terms %d, entries %d, crashes %d, torn frames %d, lost frames %d", b.terms, b.entries, b.deaths[inOrder], b.deaths[torn], b.deaths[loss])
 	if b.oneTears {
-		at = " at node 0"
+		text += ", torn at node 0 only"
 	}
-	return fmt.Sprintf("terms %d, entries %d, crashes %d, torn frames %d%s, lost frames %d", b.terms, b.entries, b.deaths[inOrder], b.deaths[torn], at, b.deaths[loss])
+	if b.exact {
+		text += ", exact"
+	}
+	return text
 }
 
 // suspectBounds are the walks of the whole rule. Those that are wide visit some ten million states.
@@ -22,8 +25,10 @@ var suspectBounds = []struct {
 	{bounds: bounds{terms: 2, entries: 1, deaths: deaths{0, 1, 1}}},
 	{bounds: bounds{terms: 2, entries: 1, deaths: deaths{0, 0, 2}}},
 	{bounds: bounds{terms: 1, entries: 1, deaths: deaths{2, 2, 0}}},
+	{bounds: bounds{terms: 2, entries: 1, deaths: deaths{0, 0, 1}, exact: true}},
 	{bounds: bounds{terms: 3, entries: 1, deaths: deaths{0, 0, 1}}},
 	{wide: true, bounds: bounds{terms: 2, entries: 1, deaths: deaths{1, 1, 1}, oneTears: true}},
+	{wide: true, bounds: bounds{terms: 2, entries: 1, deaths: deaths{1, 0, 1}, exact: true}},
 	{wide: true, bounds: bounds{terms: 2, entries: 1, deaths: deaths{2, 0, 1}}},
 	{wide: true, bounds: bounds{terms: 2, entries: 1, deaths: deaths{1, 1, 1}}},
 	{wide: true, bounds: bounds{terms: 2, entries: 1, deaths: deaths{0, 3, 0}}},
@@ -96,6 +101,7 @@ func TestSuspectRuleNeedsEachPart(t *testing.T) {
 		{"tells an old seq after a second crash below the bar", rules{bounds: bounds{terms: 1, entries: 1, deaths: deaths{2, 2, 0}}, keepsOldSeq: true}, stuck},
 		{"answers not bound to opens", rules{bounds: bounds{terms: 2, entries: 1, deaths: deaths{0, 1, 1}, oneTears: true}, unbound: true}, twoLeaders},
 		{"older connections live on", rules{bounds: small, oldFrames: true}, lost},
+		{"a vote is asked for before the campaign is synced", rules{bounds: bounds{terms: 2, entries: 1, deaths: deaths{1, 0, 0}}, sendsFirst: true}, twoLeaders},
 		{"follows while silent", rules{bounds: small, followsSilent: true}, lost},
 		{"does not ask again below the bar", rules{bounds: bounds{terms: 2, entries: 1, deaths: deaths{0, 1, 1}}, asksOnce: true}, stuck},
 	} {
