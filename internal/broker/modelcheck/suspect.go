@@ -51,9 +51,9 @@ func (h history) begins(other history) bool {
 type mark uint8
 
 const (
-	clear  mark = iota // none stands
-	silent             // it has not asked everybody yet
-	barred             // it follows, and neither campaigns nor votes below the bar
+	unmarked mark = iota
+	silent        // it has not asked everybody yet
+	barred        // it follows, and neither campaigns nor votes below the bar
 )
 
 // stable is what a node keeps on disk, and has in memory a little earlier.

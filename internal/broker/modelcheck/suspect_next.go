@@ -25,7 +25,7 @@ func (r rules) next(c cluster, found func(step, cluster)) {
 			continue
 		}
 		r.die(&c, i, try)
-		if n.memory.mark == clear && n.role != leader && n.memory.term < r.terms {
+		if n.memory.mark == unmarked && n.role != leader && n.memory.term < r.terms {
 			try(i, "campaigns", -1, func(c *cluster) { c.campaign(i, r) })
 		}
 		if n.role == leader && n.memory.log.length() < r.entries {

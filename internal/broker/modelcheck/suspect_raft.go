@@ -13,7 +13,7 @@ func (c *cluster) sync(i int, r rules) {
 	n.disk.stable = n.memory
 	n.disk.seq++
 	if r.markInMemory {
-		n.disk.mark, n.disk.told, n.disk.bar = clear, 0, position{}
+		n.disk.mark, n.disk.told, n.disk.bar = unmarked, 0, position{}
 	}
 }
 

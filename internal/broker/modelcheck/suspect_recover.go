@@ -54,7 +54,7 @@ func (r *recovery) heal(c cluster) outcome {
 		switch n := &c.nodes[i]; {
 		case n.role == leader && !c.outdated(i) && n.memory.log.length() < logRoom: // a new leader begins with an entry of its own
 			c.propose(i)
-		case n.role != away && n.memory.mark == clear && c.leader() < 0:
+		case n.role != away && n.memory.mark == unmarked && c.leader() < 0:
 			c.campaign(i, r.rules)
 		}
 		c.deliver(r.rules)
@@ -62,7 +62,7 @@ func (r *recovery) heal(c cluster) outcome {
 	left, marked := false, false
 	for i := range c.nodes {
 		left = left || c.nodes[i].role == away
-		marked = marked || c.nodes[i].memory.mark != clear
+		marked = marked || c.nodes[i].memory.mark != unmarked
 	}
 	if left && marked {
 		return person
@@ -167,7 +167,7 @@ func (c *cluster) settled() bool {
 	}
 	for i := range c.nodes {
 		n := &c.nodes[i]
-		if n.role == away || n.memory.mark != clear || i != l && !c.up[i][l] || !c.nodes[l].memory.log.begins(n.disk.log) {
+		if n.role == away || n.memory.mark != unmarked || i != l && !c.up[i][l] || !c.nodes[l].memory.log.begins(n.disk.log) {
 			return false
 		}
 	}

@@ -19,7 +19,7 @@ func (c *cluster) restart(i int, how death, r rules) {
 		d = n.before
 	}
 	*n = node{memory: d.stable, disk: d, before: d}
-	switch suspect := (how != inOrder || d.mark != clear) && !r.noMark; {
+	switch suspect := (how != inOrder || d.mark != unmarked) && !r.noMark; {
 	case !suspect || d.mark == silent: // a standing mark keeps its seq: what came behind it was the roll
 	case d.mark == barred && r.keepsOldSeq:
 		n.memory.mark = silent
@@ -135,7 +135,7 @@ func (c *cluster) conclude(i int, r rules) bool {
 		n.memory.told = 0
 	}
 	if r.noBar {
-		n.memory.mark, n.memory.bar, n.memory.told = clear, position{}, 0
+		n.memory.mark, n.memory.bar, n.memory.told = unmarked, position{}, 0
 	}
 	c.sync(i, r)
 	for p := range c.nodes {
@@ -153,7 +153,7 @@ func (n *node) reached() bool {
 
 func (c *cluster) unmark(i int, r rules) {
 	n := &c.nodes[i]
-	n.memory.mark, n.memory.told, n.memory.bar = clear, 0, position{}
+	n.memory.mark, n.memory.told, n.memory.bar = unmarked, 0, position{}
 	c.sync(i, r)
 }
 
@@ -166,7 +166,7 @@ func (c *cluster) rejoin(i int) bool {
 		}
 		o := nodeCount - i - l // 0 + 1 + 2 = 3
 		lead, other := &c.nodes[l], &c.nodes[o]
-		if lead.role != leader || !c.up[l][o] || lead.memory.mark != clear || other.memory.mark != clear ||
+		if lead.role != leader || !c.up[l][o] || lead.memory.mark != unmarked || other.memory.mark != unmarked ||
 			other.memory.term != lead.memory.term || other.disk.log != lead.memory.log || lead.disk.log != lead.memory.log {
 			continue
 		}

@@ -69,9 +69,9 @@ func (s *sights) look(c *cluster) {
 	s.committed = s.committed || c.committed[0] != 0
 	s.elected = s.elected || c.led > 1<<1
 	s.barred = s.barred || n.memory.mark == barred && n.disk.log.last().less(n.memory.bar)
-	s.cleared = s.cleared || c.deaths[torn]+c.deaths[loss] > 0 && n.memory.mark == clear && n.role != away
+	s.cleared = s.cleared || c.deaths[torn]+c.deaths[loss] > 0 && n.memory.mark == unmarked && n.role != away
 	s.away = s.away || n.role == away
-	s.back = s.back || c.deaths == deaths{0, 0, 1} && n.memory.vote == spent && n.memory.mark == clear
+	s.back = s.back || c.deaths == deaths{0, 0, 1} && n.memory.vote == spent && n.memory.mark == unmarked
 }
 
 func (s *sights) check(t *testing.T, b bounds) {
