@@ -49,6 +49,18 @@ const (
 	StaleBytes    Bug = "stale_bytes"     // recovery takes what an earlier life of a segment left for good
 )
 
+// The bugs planted in replication. Its simulation must find each, and AckBeforeSync too.
+const (
+	SyncErrorIgnored      Bug = "sync_error_ignored"       // a sync that failed passes for one that did not
+	FollowerAckBeforeSync Bug = "follower_ack_before_sync" // a follower confirms entries before they are synced
+	AckBeforeMajority     Bug = "ack_before_majority"      // a leader takes its own disk for a majority
+	VoteBeforeSync        Bug = "vote_before_sync"         // a vote is given before it is synced
+	CampaignBeforeSync    Bug = "campaign_before_sync"     // votes are asked for before the new term is synced
+)
+
+// ReplicaBugs lists every bug of replication.
+var ReplicaBugs = []Bug{AckBeforeSync, SyncErrorIgnored, FollowerAckBeforeSync, AckBeforeMajority, VoteBeforeSync, CampaignBeforeSync}
+
 // WindowForgotten is planted in the bundled broker: what a partition remembers of its sources does not survive a restart. Its power cuts must find it.
 const WindowForgotten Bug = "window_forgotten"
 

@@ -80,7 +80,7 @@ func (c *crashes) run(fsys vfs.FS, frames int) {
 			b.count++
 			c.trying = append(c.trying, describe(r))
 		}
-		if _, _, err := l.w.write(b.buf, b.count, 0); err != nil {
+		if _, err := l.w.write(b.buf, b.count, 0); err != nil {
 			c.fail("write: %v", err)
 		}
 		for range c.trying {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
 	"sync"
 	"time"
 
@@ -190,68 +189,6 @@ func (l *Log) Run(ctx context.Context) error {
 func (l *Log) Close() error {
 	l.fail(ErrClosed)
 	return errors.Join(l.w.file.Close(), l.files.close(), l.lock.Close())
-}
-
-// writeWaiting makes the batch that waits a frame. A full disk fails its appends, and those that came meanwhile: nothing may stand behind what is missing.
-func (l *Log) writeWaiting(flags uint16) error {
-	runtime.Gosched() // who is about to append comes along: frames are up to four times as full, and one who is alone waits for nobody
-	l.mu.Lock()
-	b := l.filling
-	if b.count == 0 && flags == 0 { // it went with the one before
-		l.mu.Unlock()
-		return nil
-	}
-	l.filling, l.spare = newBatch(l.spare), nil
-	l.mu.Unlock()
-	l.room.Broadcast()
-
-	buf, at, err := l.w.write(b.buf, b.count, flags)
-	b.segment, b.at, b.err = l.w.h.Number, at, err
-	if err != nil && errors.As(err, new(errNoSpare)) {
-		l.refuse(b, errors.Join(ErrFull, err))
-		return nil
-	}
-	if err != nil {
-		b.err = l.fail(err)
-	}
-	l.mu.Lock()
-	if err == nil {
-		l.note(buf, b)
-	}
-	b.buf, l.spare = nil, buf
-	l.mu.Unlock()
-	close(b.done)
-	return err
-}
-
-// refuse fails a batch and the one behind it.
-func (l *Log) refuse(b *batch, err error) {
-	l.mu.Lock()
-	behind := l.filling
-	l.filling = newBatch(b.buf)
-	l.refused++
-	b.err, behind.err = err, err
-	b.buf, behind.buf = nil, nil
-	l.mu.Unlock()
-	l.room.Broadcast()
-	close(b.done)
-	close(behind.done)
-}
-
-// note puts the records of a frame that was just synced into the index.
-func (l *Log) note(frame []byte, b *batch) {
-	at := frameHeaderSize
-	for range b.count {
-		r, n, err := readRecord(frame[at:])
-		if err != nil {
-			panic("commitlog: a frame that was just written does not parse") // a bug of this package, nothing of the disk
-		}
-		l.index.put(r, Position{Segment: b.segment, At: b.at + int64(at)})
-		if r.Kind == KindCheckpointEnd {
-			l.w.from = r.Term
-		}
-		at += n
-	}
 }
 
 // finish writes what still waits as the last frame.

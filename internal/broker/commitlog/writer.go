@@ -27,33 +27,51 @@ type errNoSpare struct{ error }
 
 func (e errNoSpare) Unwrap() error { return e.error }
 
-// write writes a frame whose records stand in b behind room for the header, and returns b to be used again. An error that is no errNoSpare is final.
-func (w *writer) write(b []byte, count int, flags uint16) (buf []byte, at int64, err error) {
+// placed is a frame that was written and is not synced.
+type placed struct {
+	fh frameHeader
+	at int64
+}
+
+// write writes a frame whose records stand in b behind room for the header, syncs it, and returns b to be used again. An error that is no errNoSpare is final.
+func (w *writer) write(b []byte, count int, flags uint16) (buf []byte, err error) {
+	buf, f, err := w.put(b, count, flags)
+	if err == nil {
+		err = w.sync(f)
+	}
+	return buf, err
+}
+
+// put is the first half of write: nothing of the frame is durable yet.
+func (w *writer) put(b []byte, count int, flags uint16) (buf []byte, f placed, err error) {
 	fh := frameHeader{Length: uint32(len(b) - frameHeaderSize)}
 	if w.at+fh.size() > w.cfg.SegmentBytes {
 		if err := w.roll(); err != nil {
-			return b, 0, err
+			return b, f, err
 		}
 	}
 	fh = frameHeader{Nonce: w.h.Nonce, Seq: w.seq + 1, Synced: w.seq, Count: uint16(count), Flags: flags}
-	b, at = fh.seal(b, w.crc), w.at
-	if _, err := w.file.WriteAt(b, at); err != nil {
-		return b, 0, fmt.Errorf("write frame %d of %s: %w", fh.Seq, segmentName(w.h.Number), err)
+	b = fh.seal(b, w.crc)
+	if _, err := w.file.WriteAt(b, w.at); err != nil {
+		return b, f, fmt.Errorf("write frame %d of %s: %w", fh.Seq, segmentName(w.h.Number), err)
 	}
-	if kp.Planted(kp.AckBeforeSync) {
-		w.at, w.seq, w.crc = at+fh.size(), fh.Seq, fh.CRC
-		return b, at, nil
+	return b, placed{fh, w.at}, nil
+}
+
+// sync is the second half, before which no other frame may be put.
+func (w *writer) sync(f placed) error {
+	if !kp.Planted(kp.AckBeforeSync) {
+		if err := w.file.Datasync(); err != nil && !kp.Planted(kp.SyncErrorIgnored) {
+			return fmt.Errorf("sync frame %d of %s: %w", f.fh.Seq, segmentName(w.h.Number), err)
+		}
 	}
-	if err := w.file.Datasync(); err != nil {
-		return b, 0, fmt.Errorf("sync frame %d of %s: %w", fh.Seq, segmentName(w.h.Number), err)
-	}
-	w.at, w.seq, w.crc = at+fh.size(), fh.Seq, fh.CRC
-	return b, at, nil
+	w.at, w.seq, w.crc = f.at+f.fh.size(), f.fh.Seq, f.fh.CRC
+	return nil
 }
 
 // marker writes an empty frame: what is damaged before it cannot pass for a torn write.
 func (w *writer) marker() error {
-	_, _, err := w.write(make([]byte, frameHeaderSize, align), 0, flagMarker)
+	_, err := w.write(make([]byte, frameHeaderSize, align), 0, flagMarker)
 	return err
 }
 
