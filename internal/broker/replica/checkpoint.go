@@ -45,8 +45,7 @@ func (h *Host) checkpoints(ctx context.Context) {
 func (h *Host) Checkpoint(ctx context.Context) error {
 	h.checkpointing.Lock()
 	defer h.checkpointing.Unlock()
-	h.checkpoint++ // also when it does not come to its end: its parts must not pass for those of another
-	number, sum, from := h.checkpoint, uint32(0), uint64(0)
+	var states []snapshot
 	for _, g := range h.groups {
 		answer := make(chan snapshot, 1)
 		select {
@@ -54,35 +53,72 @@ func (h *Host) Checkpoint(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		s := <-answer
-		for first := true; first || len(s.state) > 0; first = false {
-			n := min(len(s.state), partBytes, h.log.MaxBody()-8)
-			r := commitlog.Record{Kind: commitlog.KindCheckpointPart, Stream: g.id, Index: s.index, Term: s.term, Body: append(le.AppendUint64(nil, number), s.state[:n]...)}
-			if s.state = s.state[n:]; first {
-				r.Flags = partFirst
-			}
-			sum = crc32.Update(sum, castagnoli, r.Body)
-			at, err := h.log.Append(r)
-			if err != nil {
-				return err
-			}
-			if from == 0 {
-				from = at.Segment
-			}
+		states = append(states, <-answer)
+	}
+	c := h.newCheckpoint(states)
+	for i, r := range c.parts {
+		at, err := h.log.Append(r)
+		if err != nil {
+			return err
 		}
-		if at, open := h.log.Position(g.id, s.index+1); open {
-			from = min(from, at.Segment)
+		if i == 0 {
+			c.from = at.Segment
 		}
 	}
-	var last []commitlog.Record
-	for _, g := range h.groups { // read after the first part was written: what a writer has put before it is among them, what it puts later stands behind
-		last = append(last, confRecord(g.id, g.store.members), hardRecord(g.id, g.hard.Load()))
-	}
-	if _, err := h.log.Append(append(last, commitlog.CheckpointEnd(number, from, le.AppendUint32(nil, sum)))...); err != nil {
+	if _, err := h.log.Append(h.endCheckpoint(c)...); err != nil {
 		return err
 	}
 	if h.cfg.Recycle != nil {
-		h.cfg.Recycle(from)
+		h.cfg.Recycle(c.from)
 	}
 	return nil
+}
+
+// checkpoint is one on its way: its parts are synced, then its end is written.
+type checkpoint struct {
+	number uint64
+	states []snapshot // by group
+	parts  []commitlog.Record
+	sum    uint32 // of the parts
+	from   uint64 // segment at which reading will begin; at first that of the first part
+}
+
+// newCheckpoint cuts the states of all groups into records. The caller holds checkpointing.
+func (h *Host) newCheckpoint(states []snapshot) *checkpoint {
+	h.checkpoint++ // also when it does not come to its end: its parts must not pass for those of another
+	c := &checkpoint{number: h.checkpoint, states: states}
+	for i, s := range states {
+		c.parts = append(c.parts, partRecords(h.groups[i].id, c.number, s, min(partBytes, h.log.MaxBody()-8))...)
+	}
+	for _, r := range c.parts {
+		c.sum = crc32.Update(c.sum, castagnoli, r.Body)
+	}
+	return c
+}
+
+// partRecords are those of one group; each holds at most so many bytes of the state.
+func partRecords(group uint16, number uint64, s snapshot, most int) (list []commitlog.Record) {
+	for first := true; first || len(s.state) > 0; first = false {
+		n := min(len(s.state), most)
+		r := commitlog.Record{Kind: commitlog.KindCheckpointPart, Stream: group, Index: s.index, Term: s.term, Body: append(le.AppendUint64(nil, number), s.state[:n]...)}
+		if s.state = s.state[n:]; first {
+			r.Flags = partFirst
+		}
+		list = append(list, r)
+	}
+	return list
+}
+
+// endCheckpoint are the records that complete a checkpoint whose parts are synced: what a writer has put before the first part is among them, what it puts later
+// stands behind. They call committed only what was applied, and so is in the log: the newest commit may be of entries that still wait for the writer.
+func (h *Host) endCheckpoint(c *checkpoint) (last []commitlog.Record) {
+	for i, g := range h.groups {
+		s := c.states[i]
+		if at, open := h.log.Position(g.id, s.index+1); open {
+			c.from = min(c.from, at.Segment)
+		}
+		hard := g.hard.Load()
+		last = append(last, confRecord(g.id, g.store.members), hardRecord(g.id, hard, min(hard.GetCommit(), s.index)))
+	}
+	return append(last, commitlog.CheckpointEnd(c.number, c.from, le.AppendUint32(nil, c.sum)))
 }

@@ -3,6 +3,7 @@ package replica
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -27,14 +28,18 @@ type group struct {
 	host    *Host
 	machine Machine
 	store   *storage
-	raw     *raft.RawNode // the worker's
+	raw     *raft.RawNode     // the worker's
+	alone   bool              // this node is the only voter
+	ticks   uint64            // the worker's: ticks so far
+	heard   map[uint64]uint64 // the worker's: tick at which a node was heard last
 
-	steps  *mailbox[*pb.Message] // to the worker: answers of writer and applier
+	steps  *mailbox[*pb.Message] // to the worker: answers of writer and applier, messages of other nodes
 	writes *mailbox[*pb.Message] // to the writer
 	apply  *mailbox[*pb.Message] // to the applier
 	asks   chan chan snapshot    // to the applier
 
-	hard atomic.Pointer[pb.HardState] // the newest; the writer sets it before it writes it
+	hard   atomic.Pointer[pb.HardState] // the newest; the writer sets it before it writes it
+	status atomic.Pointer[Status]       // as of the last tick
 
 	appliedIndex, appliedTerm uint64 // the applier's
 
@@ -94,7 +99,7 @@ func (g *group) propose(ctx context.Context, c fsm.Command, limit time.Duration)
 	}
 	p.command, p.ctx, p.until = c, ctx, time.Time{}
 	if limit > 0 {
-		p.until = time.Now().Add(limit)
+		p.until = g.host.now().Add(limit)
 	}
 	if p.size() > g.host.log.MaxBody() {
 		return nil, ErrTooLarge
@@ -143,104 +148,6 @@ func (g *group) expire(now time.Time) {
 // commandAllowance is more than the head of an entry and of a command take.
 const commandAllowance = 64
 
-// work is the worker: it owns raft.
-func (g *group) work(ctx context.Context) {
-	tick := time.NewTicker(g.host.cfg.Tick)
-	defer tick.Stop()
-	if g.host.alone() {
-		_ = g.raw.Campaign() // nobody else to wait for
-	}
-	for {
-		g.settle()
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			g.raw.Tick()
-			g.expire(time.Now())
-		case <-g.steps.ready:
-			for _, m := range g.steps.take() {
-				if m.GetType() == pb.MsgStorageApplyResp {
-					g.store.applied(lastIndex(m.GetEntries()))
-				}
-				_ = g.raw.Step(m) // raft refuses what it does not need any more
-			}
-		}
-	}
-}
-
-// settle proposes what may be proposed and hands on what raft wants done.
-func (g *group) settle() {
-	for {
-		g.merge()
-		if !g.raw.HasReady() {
-			return
-		}
-		ready := g.raw.Ready()
-		if s := ready.SoftState; s != nil {
-			if s.RaftState == raft.StateLeader {
-				status := g.raw.BasicStatus()
-				g.term.Store(status.HardState.GetTerm())
-			}
-			g.leads.Store(s.RaftState == raft.StateLeader)
-			if s.RaftState != raft.StateLeader {
-				g.refuse(ErrNotLeader)
-			}
-		}
-		for _, m := range ready.Messages {
-			switch m.GetTo() {
-			case raft.LocalAppendThread:
-				g.writes.put(m)
-			case raft.LocalApplyThread:
-				g.apply.put(m)
-			}
-		}
-	}
-}
-
-// merge makes one entry of the commands that wait: at once when the next frame holds no own entry, else when they are enough to be worth one. So one sync pays
-// for as many as came while the one before ran, and a lone one waits for nobody.
-func (g *group) merge() {
-	for {
-		g.mu.Lock()
-		if len(g.waiting) == 0 || g.writing >= mergeFrom && g.bytes < mergeBytes {
-			g.mu.Unlock()
-			return
-		}
-		n, size := 0, 0
-		for n < len(g.waiting) && n < maxCommands {
-			more := g.waiting[n].size()
-			if n > 0 && size+more > min(entryBytes, g.host.log.MaxBody()) {
-				break
-			}
-			size += more
-			n++
-		}
-		batch := g.waiting[:n:n]
-		g.waiting, g.bytes = g.waiting[n:], g.bytes-size
-		number := g.host.proposals.Add(1)
-		own := &ownEntry{proposals: batch, encoded: encodings.Get().(*[]byte)}
-		g.proposed[number] = own
-		g.writing++
-		g.mu.Unlock()
-		e := fsm.Entry{Time: time.Now().UnixMilli(), Proposer: g.host.cfg.ID, Proposal: number, Commands: make([]fsm.Command, n)}
-		for i, p := range batch {
-			e.Commands[i] = p.command
-		}
-		*own.encoded = e.Append((*own.encoded)[:0])
-		if err := g.raw.Propose(g.token(number)); err != nil {
-			g.mu.Lock()
-			delete(g.proposed, number)
-			g.writing--
-			g.mu.Unlock()
-			finish(batch, nil, fmt.Errorf("%w: %w", ErrNotLeader, err)) // dropped before it was proposed
-			encodings.Put(own.encoded)
-		}
-	}
-}
-
-const maxCommands = 1<<16 - 1
-
 // refuse answers what waits and was not proposed.
 func (g *group) refuse(err error) {
 	g.mu.Lock()
@@ -248,6 +155,20 @@ func (g *group) refuse(err error) {
 	g.waiting, g.bytes, g.writing = nil, 0, 0
 	g.mu.Unlock()
 	finish(batch, nil, err)
+}
+
+// lose answers what was proposed by a leader that leads no more. It may be stored: whoever leads now decides that.
+func (g *group) lose() {
+	if g.alone {
+		return
+	}
+	g.mu.Lock()
+	lost := g.proposed
+	g.proposed = map[uint64]*ownEntry{}
+	g.mu.Unlock()
+	for _, number := range slices.Sorted(maps.Keys(lost)) {
+		finish(lost[number].proposals, nil, ErrLeadershipLost)
+	}
 }
 
 // finish answers proposals.
@@ -261,67 +182,14 @@ func finish(batch []*proposal, results []fsm.Result, err error) {
 	}
 }
 
-// applying is the applier.
-func (g *group) applying(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case answer := <-g.asks:
-			answer <- snapshot{g.appliedIndex, g.appliedTerm, g.machine.Snapshot(nil)}
-		case <-g.apply.ready:
-			for _, m := range g.apply.take() {
-				for _, e := range m.GetEntries() {
-					if err := g.applyEntry(e); err != nil {
-						g.host.fail(err)
-						return
-					}
-				}
-				g.deliver(m.GetResponses())
-			}
-		}
-	}
-}
-
-// applyEntry applies a committed entry and answers whoever proposed it.
-func (g *group) applyEntry(e *pb.Entry) error {
-	if e.GetType() != pb.EntryNormal {
-		return fmt.Errorf("group %d: entry %d changes the membership, which this version does not know: %w", g.id, e.GetIndex(), ErrRecords)
-	}
-	if len(e.GetData()) > 0 { // empty: a leader begins its term
-		data, err := g.data(e)
-		if err != nil {
-			return err
-		}
-		entry, err := fsm.ParseEntry(data)
-		if err != nil {
-			return fmt.Errorf("group %d: entry %d: %w", g.id, e.GetIndex(), err)
-		}
-		at, _ := g.host.log.Position(g.id, e.GetIndex())
-		results := g.machine.Apply(at, e.GetTerm(), entry)
-		if entry.Proposer == g.host.cfg.ID {
-			g.answer(entry.Proposal, results)
-		}
-	}
-	g.appliedIndex, g.appliedTerm = e.GetIndex(), e.GetTerm()
-	select {
-	case <-g.led:
-	default:
-		if g.leads.Load() && e.GetTerm() == g.term.Load() {
-			close(g.led)
-		}
-	}
-	return nil
-}
-
 // close answers everything that is left. What was proposed may be stored.
 func (g *group) close(err error) {
 	g.mu.Lock()
 	g.closed = err
 	left := g.waiting
 	g.waiting = nil
-	for number, own := range g.proposed {
-		left = append(left, own.proposals...)
+	for _, number := range slices.Sorted(maps.Keys(g.proposed)) {
+		left = append(left, g.proposed[number].proposals...)
 		delete(g.proposed, number)
 	}
 	g.mu.Unlock()

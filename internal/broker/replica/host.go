@@ -4,15 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"go.etcd.io/raft/v3"
-	pb "go.etcd.io/raft/v3/raftpb"
 
 	"github.com/waybillmq/waybill/internal/broker/commitlog"
 	"github.com/waybillmq/waybill/internal/broker/fsm"
@@ -26,6 +20,8 @@ type Config struct {
 	Tick     time.Duration // default 100 ms; an election waits for 10 to 20 of them
 	Opens    uint64        // starts of the log so far, this one included
 	Recycle  func(uint64)  // may be nil: a checkpoint is complete, and reading begins at this segment from now on
+	Send     func(Message) // hands a message to the net, for one voter nil. Called from several goroutines, it must not block: what has no room is dropped, and
+	// told to [Host.Unreachable]
 }
 
 // Host runs the groups of a node.
@@ -45,6 +41,8 @@ type Host struct {
 
 	answered sync.Pool // proposals, to be used again
 
+	now func() time.Time // the clock, for people and for limits; raft's time are ticks
+
 	stop context.CancelCauseFunc // set by Run
 	mu   sync.Mutex
 	err  error
@@ -56,7 +54,7 @@ func New(cfg Config, log *commitlog.Log, r *Recovery) (*Host, error) {
 	if cfg.Tick == 0 {
 		cfg.Tick = 100 * time.Millisecond
 	}
-	h := &Host{cfg: cfg, log: log, fresh: len(r.groups) == 0, checkpoint: cfg.Opens << 32, rolled: make(chan struct{}, 1)}
+	h := &Host{cfg: cfg, log: log, fresh: len(r.groups) == 0, checkpoint: cfg.Opens << 32, rolled: make(chan struct{}, 1), now: time.Now}
 	h.proposals.Store(cfg.Opens << 32) // never one of another life
 	if !r.whole {
 		return nil, fmt.Errorf("the newest checkpoint does not fit its parts: %w", ErrRecords)
@@ -72,74 +70,6 @@ func New(cfg Config, log *commitlog.Log, r *Recovery) (*Host, error) {
 		return nil, fmt.Errorf("%d groups in the log, %d are known: %w", len(r.groups), len(cfg.Machines), ErrRecords)
 	}
 	return h, nil
-}
-
-// recover brings one group to where the log has left it.
-func (h *Host) recover(id uint16, machine Machine, f *found) (*group, error) {
-	g := &group{id: id, host: h, machine: machine, steps: newMailbox[*pb.Message](), writes: newMailbox[*pb.Message](), apply: newMailbox[*pb.Message](),
-		asks: make(chan chan snapshot), led: make(chan struct{}), proposed: map[uint64]*ownEntry{}}
-	// A group begins behind an entry 1 of term 1 that nobody wrote: raft learns its members from the storage, not from entries.
-	g.appliedIndex, g.appliedTerm = 1, 1
-	g.store = &storage{log: h.log, stream: id, hard: &pb.HardState{Term: new(uint64(1)), Vote: new(uint64(0)), Commit: new(uint64(1))}, members: &pb.ConfState{Voters: h.cfg.Voters}}
-	if f != nil {
-		if f.hard == nil || f.conf == nil {
-			return nil, fmt.Errorf("no hard state or no membership: %w", ErrRecords)
-		}
-		g.store.hard, g.store.members = f.hard, f.conf
-		if f.state != nil {
-			g.appliedIndex, g.appliedTerm = f.state.index, f.state.term
-			if err := machine.Restore(f.state.state); err != nil {
-				return nil, err
-			}
-		}
-	}
-	g.store.first, g.store.beforeTerm, g.store.last = g.appliedIndex+1, g.appliedTerm, g.appliedIndex
-	if _, next := h.log.Bounds(id); next > 0 && slices.Equal(g.store.members.GetVoters(), []uint64{h.cfg.ID}) {
-		g.store.hard.Commit = new(max(g.store.hard.GetCommit(), next-1)) // synced on the only voter is committed
-	}
-	if err := g.replay(); err != nil {
-		return nil, err
-	}
-	if commit := g.store.hard.GetCommit(); commit > g.store.last {
-		return nil, fmt.Errorf("entry %d was committed and the log ends with %d: %w", commit, g.store.last, ErrRecords)
-	}
-	g.store.hard.Commit = new(max(g.store.hard.GetCommit(), g.appliedIndex))
-	g.hard.Store(g.store.hard)
-	var err error
-	g.raw, err = raft.NewRawNode(&raft.Config{ID: h.cfg.ID, ElectionTick: 10, HeartbeatTick: 1, Storage: g.store, Applied: g.appliedIndex, AsyncStorageWrites: true,
-		MaxSizePerMsg: 1 << 20, MaxCommittedSizePerReady: 8 << 20, MaxUncommittedEntriesSize: 16 << 20, MaxInflightMsgs: 64, MaxInflightBytes: 4 << 20,
-		CheckQuorum: true, PreVote: true, ReadOnlyOption: raft.ReadOnlySafe, DisableProposalForwarding: true, StepDownOnRemoval: true, Logger: quiet})
-	return g, err
-}
-
-// replay applies what the log holds behind the state up to the commit it knows, and keeps the rest for raft.
-func (g *group) replay() error {
-	_, next := g.store.log.Bounds(g.id)
-	for i := g.appliedIndex + 1; i < next; i++ {
-		rec, err := g.store.log.Read(g.id, i)
-		if err != nil {
-			return err
-		}
-		e := &pb.Entry{Type: pb.EntryType(rec.Flags).Enum(), Term: &rec.Term, Index: new(i), Data: rec.Body}
-		g.store.add([]*pb.Entry{e})
-		if i > g.store.hard.GetCommit() {
-			continue
-		}
-		if err := g.applyEntry(e); err != nil {
-			return err
-		}
-		g.store.applied(i)
-	}
-	return nil
-}
-
-// quiet drops raft's own log: what matters to people is said by this package.
-var quiet = &raft.DefaultLogger{Logger: log.New(io.Discard, "", 0)}
-
-// alone says that this node is the only voter.
-func (h *Host) alone() bool {
-	voters := h.groups[0].store.members.GetVoters()
-	return len(voters) == 1 && voters[0] == h.cfg.ID
 }
 
 // Run runs log and groups until ctx ends, or the log fails: then it returns that error. What waits for an answer then gets [ErrStopped].
@@ -166,6 +96,9 @@ func (h *Host) Run(ctx context.Context) error {
 			running.Go(func() { g.work(work) })
 			running.Go(func() { g.write(work) })
 			running.Go(func() { g.applying(work) })
+			if !g.alone {
+				running.Go(func() { g.store.reading(work) })
+			}
 		}
 		running.Go(func() { h.checkpoints(work) })
 		<-work.Done()
@@ -190,7 +123,7 @@ func (h *Host) begin() error {
 	}
 	var records []commitlog.Record
 	for _, g := range h.groups {
-		records = append(records, confRecord(g.id, g.store.members), hardRecord(g.id, g.store.hard))
+		records = append(records, confRecord(g.id, g.store.members), hardRecord(g.id, g.store.hard, g.store.hard.GetCommit()))
 	}
 	_, err := h.log.Append(records...)
 	return err

@@ -21,6 +21,8 @@ var (
 	ErrNotLeader = errors.New("this node does not lead the group")
 	// ErrStopped means that the node does not run any more, in order or after an error of its disk. What was proposed may be stored.
 	ErrStopped = errors.New("the broker has stopped")
+	// ErrLeadershipLost means that the leader that proposed a command leads no more. It may be stored.
+	ErrLeadershipLost = errors.New("the node lost the leadership of the group before the answer")
 	// ErrTimeout means that there was no answer within the limit of a proposal. It may be stored.
 	ErrTimeout = errors.New("no answer in time")
 	// ErrTooLarge means that a command does not fit into an entry. Nothing was proposed.

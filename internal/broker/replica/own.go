@@ -10,10 +10,11 @@ import (
 )
 
 // ownEntry is an entry that this node has proposed and not applied yet. raft is given a token instead of it: raft copies what it is given, and that copy was an
-// eighth of all the work of an append. Writer and applier put the entry in its place, so that no token reaches the disk.
+// eighth of all the work of an append. Writer and applier put the entry in its place, so that no token reaches the disk. With several voters raft is given the
+// entry itself.
 type ownEntry struct {
 	proposals []*proposal
-	encoded   *[]byte // from encodings, given back when the entry was applied: it is durable then
+	encoded   *[]byte // from encodings, given back when the entry was applied: it is durable then; not used with several voters
 }
 
 // encodings are buffers of entries.
@@ -57,5 +58,7 @@ func (g *group) answer(number uint64, results []fsm.Result) {
 		return
 	}
 	finish(own.proposals, results, nil)
-	encodings.Put(own.encoded)
+	if g.alone {
+		encodings.Put(own.encoded)
+	}
 }

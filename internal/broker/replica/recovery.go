@@ -125,9 +125,9 @@ func (r *Recovery) end(rec commitlog.Record) error {
 	return nil
 }
 
-// hardRecord and confRecord are what Record reads.
-func hardRecord(group uint16, h *pb.HardState) commitlog.Record {
-	return commitlog.Record{Kind: commitlog.KindHardState, Stream: group, Index: h.GetCommit(), Term: h.GetTerm(), Body: le.AppendUint64(nil, h.GetVote())}
+// hardRecord and confRecord are what Record reads. commit is at most that of the state, and at most the last entry that stands before the record in the log.
+func hardRecord(group uint16, h *pb.HardState, commit uint64) commitlog.Record {
+	return commitlog.Record{Kind: commitlog.KindHardState, Stream: group, Index: commit, Term: h.GetTerm(), Body: le.AppendUint64(nil, h.GetVote())}
 }
 
 func confRecord(group uint16, c *pb.ConfState) commitlog.Record {

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"context"
 	"sync"
 
 	"go.etcd.io/raft/v3"
@@ -9,11 +10,14 @@ import (
 	"github.com/waybillmq/waybill/internal/broker/commitlog"
 )
 
-// storage is what raft may read of a group's log: what is synced. Entries above the applied one are kept in memory; older ones, which only a follower that
-// fell behind needs, are not read here: a read of the disk would hold up heartbeats.
+// storage is what raft may read of a group's log: what is synced. Entries above the applied one are kept in memory, and with several voters the newest below
+// it. Older ones, which only a follower that fell behind needs, are not read here, as a read of the disk would hold up heartbeats: raft is told to wait, and
+// [storage.prefetch] brings them for its next try.
 type storage struct {
 	log    *commitlog.Log
 	stream uint16
+	keep   int           // bytes of applied entries that stay in memory
+	wanted chan struct{} // one slot: want is set
 
 	mu         sync.Mutex
 	hard       *pb.HardState // as it was when the group started
@@ -21,8 +25,17 @@ type storage struct {
 	first      uint64 // index of the oldest entry that raft may ask for
 	beforeTerm uint64 // term of the entry before it
 	last       uint64
+	done       uint64      // applied
 	tail       []*pb.Entry // the newest entries, up to last
+	size       int         // bytes of tail
+	want       uint64      // index of an older entry that raft has asked for; 0 = none
+	cold       []*pb.Entry // older entries, as they were fetched
 }
+
+const (
+	tailBytes = 32 << 20 // of applied entries that a node keeps in memory for its followers
+	coldBytes = 4 << 20  // of older ones, fetched at once for a group
+)
 
 var _ raft.Storage = (*storage)(nil)
 
@@ -66,20 +79,40 @@ func (s *storage) Entries(lo, hi, maxSize uint64) ([]*pb.Entry, error) {
 	defer s.mu.Unlock()
 	from := s.last + 1 - uint64(len(s.tail))
 	if lo < from {
-		return nil, raft.ErrCompacted
+		return s.older(lo, min(hi, from), maxSize)
 	}
 	if hi > s.last+1 {
 		return nil, raft.ErrUnavailable
 	}
-	size, n := uint64(0), lo-from
-	for ; n < hi-from; n++ {
-		size += uint64(len(s.tail[n].GetData())) + entryAllowance
-		if n > lo-from && size > maxSize {
-			break
+	return upTo(s.tail[lo-from:hi-from], maxSize), nil
+}
+
+// older answers from what was fetched, or asks for it.
+func (s *storage) older(lo, hi, maxSize uint64) ([]*pb.Entry, error) {
+	if n := len(s.cold); n > 0 && lo >= s.cold[0].GetIndex() && lo <= s.cold[n-1].GetIndex() {
+		at := lo - s.cold[0].GetIndex()
+		return upTo(s.cold[at:min(uint64(n), at+hi-lo)], maxSize), nil
+	}
+	s.want = lo
+	select {
+	case s.wanted <- struct{}{}:
+	default:
+	}
+	return nil, raft.ErrCompacted
+}
+
+// upTo returns the first entries, as many as fit, and one at least.
+func upTo(entries []*pb.Entry, maxSize uint64) []*pb.Entry {
+	size := uint64(0)
+	for n, e := range entries {
+		if size += uint64(entrySize(e)); n > 0 && size > maxSize {
+			return append([]*pb.Entry(nil), entries[:n]...)
 		}
 	}
-	return append([]*pb.Entry(nil), s.tail[lo-from:n]...), nil
+	return append([]*pb.Entry(nil), entries...)
 }
+
+func entrySize(e *pb.Entry) int { return len(e.GetData()) + entryAllowance }
 
 // entryAllowance is what an entry takes in memory and on the wire besides its data.
 const entryAllowance = 32
@@ -101,22 +134,65 @@ func (s *storage) add(entries []*pb.Entry) {
 	case at == s.last+1:
 		s.tail = append(s.tail, entries...)
 	case at >= from:
+		for _, e := range s.tail[at-from:] {
+			s.size -= entrySize(e)
+		}
 		s.tail = append(s.tail[:at-from:at-from], entries...)
 	default:
-		s.tail = append([]*pb.Entry(nil), entries...)
+		s.tail, s.size = append([]*pb.Entry(nil), entries...), 0
+	}
+	for _, e := range entries {
+		s.size += entrySize(e)
 	}
 	s.last = entries[len(entries)-1].GetIndex()
 }
 
-// applied lets go the entries up to an index from memory.
+// applied lets go applied entries from memory, the oldest first.
 func (s *storage) applied(i uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	from := s.last + 1 - uint64(len(s.tail))
-	if i < from {
-		return
+	s.done = max(s.done, i)
+	n := 0
+	for n < len(s.tail) && s.tail[n].GetIndex() <= s.done && s.size > s.keep {
+		s.size -= entrySize(s.tail[n])
+		n++
 	}
-	n := min(i+1-from, uint64(len(s.tail)))
 	clear(s.tail[:n])
 	s.tail = s.tail[n:]
+}
+
+// reading fetches older entries as they are asked for.
+func (s *storage) reading(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.wanted:
+			s.prefetch()
+		}
+	}
+}
+
+// prefetch reads the older entries that raft has asked for: they are applied, so nothing changes them. raft asks again with the follower's next answer. An entry
+// that the log does not give is left to a snapshot.
+func (s *storage) prefetch() {
+	s.mu.Lock()
+	lo, hi := s.want, s.last+1-uint64(len(s.tail))
+	s.want = 0
+	s.mu.Unlock()
+	if lo == 0 {
+		return
+	}
+	var entries []*pb.Entry
+	for i, size := lo, 0; i < hi && size < coldBytes; i++ {
+		r, err := s.log.Read(s.stream, i)
+		if err != nil {
+			break
+		}
+		e := &pb.Entry{Type: pb.EntryType(r.Flags).Enum(), Term: &r.Term, Index: new(i), Data: r.Body}
+		entries, size = append(entries, e), size+entrySize(e)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cold = entries
 }

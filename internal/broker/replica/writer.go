@@ -10,6 +10,7 @@ import (
 	pb "go.etcd.io/raft/v3/raftpb"
 
 	"github.com/waybillmq/waybill/internal/broker/commitlog"
+	"github.com/waybillmq/waybill/internal/kp"
 )
 
 // writing is one call of the writer to the log: records of raft's messages, and what follows when they are durable.
@@ -27,33 +28,32 @@ const fullPause = 5 * time.Second
 // frameBytes is what one call puts into the log at most, besides one entry.
 const frameBytes = 4 << 20
 
-// write is the writer: it puts entries and votes into the log as they come, into the frame that fills while another one is synced, and lets raft know of each
+// writer puts entries and votes into the log as they come, into the frame that fills while another one is synced, and lets raft and the other nodes know of each
 // when it and all before are durable.
+type writer struct {
+	*group
+	begun   []*writing
+	refused uint64 // number of the log's refusals up to which this writer has begun again
+}
+
+func newWriter(g *group) *writer { return &writer{group: g, refused: g.host.log.Refused()} }
+
+// write runs the writer.
 func (g *group) write(ctx context.Context) {
-	var begun []*writing
-	refused := g.host.log.Refused()
+	w := newWriter(g)
 	for {
 		var done <-chan struct{}
-		if len(begun) > 0 {
-			done = begun[0].pending.Done()
+		if len(w.begun) > 0 {
+			done = w.begun[0].pending.Done()
 		}
 		var err error
 		select {
 		case <-ctx.Done():
 			return
 		case <-g.writes.ready:
-			if len(begun) == 0 { // what others were refused leaves no gap here
-				refused = g.host.log.Refused()
-			}
-			var more []*writing
-			if more, err = g.plan(g.writes.take(), begun); err == nil {
-				begun, err = append(begun, more...), g.begin(refused, more)
-			}
+			err = w.accept()
 		case <-done:
-			err = g.complete(begun[0])
-			if err == nil {
-				begun = slices.Delete(begun, 0, 1)
-			}
+			err = w.next()
 		}
 		for errors.Is(err, commitlog.ErrFull) { // of all that is begun nothing was written: the same again when there is room
 			g.host.full.Store(true)
@@ -62,9 +62,7 @@ func (g *group) write(ctx context.Context) {
 				return
 			case <-time.After(fullPause):
 			}
-			begun = g.completed(begun)
-			refused = g.host.log.Refused()
-			err = g.begin(refused, begun)
+			err = w.again()
 		}
 		if err != nil {
 			g.host.fail(err)
@@ -73,25 +71,64 @@ func (g *group) write(ctx context.Context) {
 	}
 }
 
-// completed passes over what became durable before the disk was full.
-func (g *group) completed(begun []*writing) []*writing {
-	for len(begun) > 0 && begun[0].pending != (commitlog.Pending{}) && g.complete(begun[0]) == nil {
-		begun = begun[1:]
+// accept begins to write what has come.
+func (w *writer) accept() error {
+	if len(w.begun) == 0 { // what others were refused leaves no gap here
+		w.refused = w.host.log.Refused()
 	}
-	return begun
+	more, err := w.plan(w.writes.take())
+	if err != nil {
+		return err
+	}
+	w.begun = append(w.begun, more...)
+	return w.begin(more)
+}
+
+// next completes the oldest writing, which is durable or has failed.
+func (w *writer) next() error {
+	err := w.complete(w.begun[0])
+	if err == nil {
+		w.begun = slices.Delete(w.begun, 0, 1)
+	}
+	return err
+}
+
+// again begins anew what a full disk has refused, behind what became durable before.
+func (w *writer) again() error {
+	for len(w.begun) > 0 && w.begun[0].pending != (commitlog.Pending{}) && w.complete(w.begun[0]) == nil {
+		w.begun = w.begun[1:]
+	}
+	w.refused = w.host.log.Refused()
+	return w.begin(w.begun)
 }
 
 // begin puts writings into the log, in their order.
-func (g *group) begin(refused uint64, list []*writing) (err error) {
-	for _, w := range list {
-		w.pending = commitlog.Pending{}
+func (w *writer) begin(list []*writing) (err error) {
+	for _, l := range list {
+		l.pending = commitlog.Pending{}
 	}
-	for _, w := range list {
-		if w.pending, err = g.host.log.Begin(refused, w.records...); err != nil {
+	for _, l := range list {
+		if l.pending, err = w.host.log.Begin(w.refused, l.records...); err != nil {
 			return err
 		}
+		w.tooEarly(l)
 	}
 	return nil
+}
+
+// tooEarly are the planted bugs of answers that do not wait for the disk.
+func (w *writer) tooEarly(l *writing) {
+	if !kp.Enabled {
+		return
+	}
+	l.responses = slices.DeleteFunc(slices.Clone(l.responses), func(m *pb.Message) bool {
+		early := m.GetTo() != w.host.cfg.ID &&
+			(m.GetType() == pb.MsgAppResp && kp.Planted(kp.FollowerAckBeforeSync) || m.GetType() == pb.MsgVoteResp && kp.Planted(kp.VoteBeforeSync))
+		if early {
+			w.host.send(w.id, m)
+		}
+		return early
+	})
 }
 
 // complete waits until a writing is durable.
@@ -118,7 +155,9 @@ func (g *group) complete(w *writing) error {
 }
 
 // plan makes as few calls as may be of raft's messages, which come behind what is begun. A commit alone is not written: it is found again.
-func (g *group) plan(messages []*pb.Message, begun []*writing) (list []*writing, err error) {
+// Neither is one of entries that stand behind it: a crash between the two would leave a log that ends below what it says is committed.
+func (ws *writer) plan(messages []*pb.Message) (list []*writing, err error) {
+	g, begun := ws.group, ws.begun
 	w, size := &writing{}, 0
 	next := func() {
 		list = append(list, w)
@@ -130,7 +169,11 @@ func (g *group) plan(messages []*pb.Message, begun []*writing) (list []*writing,
 			must := raft.MustSync(hard, g.hard.Load(), 0) || len(m.GetEntries()) > 0
 			g.hard.Store(hard)
 			if must {
-				w.records = append(w.records, hardRecord(g.id, hard))
+				known := hard.GetCommit()
+				if len(m.GetEntries()) > 0 {
+					known = min(known, m.GetEntries()[0].GetIndex()-1)
+				}
+				w.records = append(w.records, hardRecord(g.id, hard, known))
 			}
 		}
 		for _, e := range m.GetEntries() {
@@ -139,7 +182,7 @@ func (g *group) plan(messages []*pb.Message, begun []*writing) (list []*writing,
 				return nil, err
 			}
 			more := len(data) + entryAllowance
-			if size += more; size > min(frameBytes, g.host.log.MaxBody()-len(hardRecord(g.id, hard).Body)-2*entryAllowance) && len(w.entries) > 0 {
+			if size += more; size > min(frameBytes, g.host.log.MaxBody()-len(hardRecord(g.id, hard, 0).Body)-2*entryAllowance) && len(w.entries) > 0 {
 				next()
 				size = more
 			}
@@ -165,11 +208,18 @@ func (g *group) plan(messages []*pb.Message, begun []*writing) (list []*writing,
 	return list, nil
 }
 
-// deliver gives raft's own answers back to it.
+// deliver gives answers to raft, and to the other nodes.
 func (g *group) deliver(responses []*pb.Message) {
 	for _, m := range responses {
-		if m.GetTo() == g.host.cfg.ID {
-			g.steps.put(m)
+		if m.GetTo() != g.host.cfg.ID {
+			g.host.send(g.id, m)
+			continue
 		}
+		if kp.Planted(kp.AckBeforeMajority) && m.GetType() == pb.MsgAppResp {
+			for _, id := range g.store.members.GetVoters() {
+				g.steps.put(&pb.Message{Type: m.Type, From: new(id), To: m.To, Term: m.Term, Index: m.Index})
+			}
+		}
+		g.steps.put(m)
 	}
 }

@@ -1,0 +1,41 @@
+package replica
+
+import (
+	"fmt"
+	"slices"
+
+	pb "go.etcd.io/raft/v3/raftpb"
+)
+
+// send hands a message of a group to the net.
+func (h *Host) send(group uint16, m *pb.Message) {
+	if h.cfg.Send == nil {
+		return
+	}
+	h.cfg.Send(Message{Group: group, From: m.GetFrom(), To: m.GetTo(), Lane: lanes[m.GetType()], Body: encodeMessage(m)})
+}
+
+// Deliver takes a message that another node has sent, and keeps its body. [ErrMessage]: it is of no node that this one knows, or cannot be read; the connection
+// that it came by is not to be trusted. It never blocks.
+func (h *Host) Deliver(msg Message) error {
+	m, err := decodeMessage(msg.Body)
+	if err != nil {
+		return err
+	}
+	if int(msg.Group) >= len(h.groups) || m.GetTo() != h.cfg.ID || m.GetFrom() == h.cfg.ID {
+		return fmt.Errorf("group %d, from node %d to node %d: %w", msg.Group, m.GetFrom(), m.GetTo(), ErrMessage)
+	}
+	g := h.groups[msg.Group]
+	if !slices.Contains(g.store.members.GetVoters(), m.GetFrom()) {
+		return fmt.Errorf("node %d is no voter of group %d: %w", m.GetFrom(), msg.Group, ErrMessage)
+	}
+	g.steps.put(m)
+	return nil
+}
+
+// Unreachable tells that a message for a node was dropped. Without it raft would wait for the answer.
+func (h *Host) Unreachable(node uint64) {
+	for _, g := range h.groups {
+		g.steps.put(&pb.Message{Type: pb.MsgUnreachable.Enum(), From: new(node)})
+	}
+}

@@ -1,0 +1,207 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/waybillmq/waybill/internal/broker/commitlog"
+	"github.com/waybillmq/waybill/internal/broker/fsm"
+	"github.com/waybillmq/waybill/internal/broker/vfs"
+)
+
+// trio is three hosts whose net is a call.
+type trio struct {
+	t     *testing.T
+	fs    [4]vfs.FS // of nodes 1 to 3
+	mu    sync.Mutex
+	nodes [4]*node
+	cut   [4]bool // guarded by mu
+}
+
+func newTrio(t *testing.T) *trio {
+	tr := &trio{t: t}
+	for id := range tr.fs[1:] {
+		tr.fs[id+1] = vfs.NewMemory()
+		tr.start(id + 1)
+	}
+	return tr
+}
+
+func (tr *trio) start(id int) {
+	tr.t.Helper()
+	r := NewRecovery()
+	log, found, err := commitlog.Open(commitlog.Config{FS: tr.fs[id], Dir: ".", SegmentBytes: 64 << 10}, r.Record)
+	must(tr.t, err)
+	n := &node{found: found}
+	cfg := Config{ID: uint64(id), Voters: []uint64{1, 2, 3}, Opens: found.Opens, Send: tr.send}
+	for range testGroups {
+		n.lists = append(n.lists, &list{})
+		cfg.Machines = append(cfg.Machines, n.lists[len(n.lists)-1])
+	}
+	n.Host, err = New(cfg, log, r)
+	must(tr.t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- n.Run(ctx) }()
+	n.stop = sync.OnceValue(func() error { cancel(); return <-ended })
+	tr.t.Cleanup(func() { _ = n.stop() })
+	tr.mu.Lock()
+	tr.nodes[id] = n
+	tr.mu.Unlock()
+}
+
+func (tr *trio) send(m Message) {
+	tr.mu.Lock()
+	to, lost := tr.nodes[m.To], tr.cut[m.To] || tr.cut[m.From]
+	tr.mu.Unlock()
+	if to == nil || lost {
+		return
+	}
+	if err := to.Deliver(m); err != nil {
+		tr.t.Error(err)
+	}
+}
+
+// leader waits until one of the nodes leads a group.
+func (tr *trio) leader(group uint16, of ...int) *node {
+	tr.t.Helper()
+	for range 200 {
+		for _, id := range of {
+			if n := tr.nodes[id]; n.groups[group].leads.Load() {
+				return n
+			}
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	tr.t.Fatalf("nobody leads group %d after 20 s", group)
+	return nil
+}
+
+// What a leader answers is applied by all three in the same order; without it the other two go on and lose nothing; it catches up when it is back.
+func TestThreeVoters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTrio(t)
+		var want []string
+		say := func(n *node, count int) {
+			t.Helper()
+			for range count {
+				body := fmt.Sprint("command ", len(want))
+				at, err := n.propose(1, body)
+				must(t, err)
+				if at != int64(len(want)) {
+					t.Fatalf("%q was put at %d, want %d", body, at, len(want))
+				}
+				want = append(want, body)
+			}
+		}
+		first := tr.leader(1, 1, 2, 3)
+		say(first, 50)
+		if _, err := tr.nodes[1+first.cfg.ID%3].propose(1, "to a follower"); !errors.Is(err, ErrNotLeader) {
+			t.Errorf("a follower: %v", err)
+		}
+		gone := int(first.cfg.ID)
+		must(t, first.stop())
+		others := slices.DeleteFunc([]int{1, 2, 3}, func(id int) bool { return id == gone })
+		second := tr.leader(1, others...)
+		say(second, 50)
+		time.Sleep(2 * time.Second)
+		status := second.Status()[1]
+		for _, p := range status.Peers {
+			if away := p.Node == uint64(gone); away == p.Active || away && p.Lag < 50 || !away && p.Lag > 0 {
+				t.Errorf("of node %d the leader says %+v", p.Node, p)
+			}
+		}
+		tr.start(gone)
+		time.Sleep(10 * time.Second)
+		for id := 1; id <= 3; id++ {
+			if got := tr.nodes[id].lists[1].all(); !slices.Equal(got, want) {
+				t.Errorf("node %d has applied %d commands, want %d: %q", id, len(got), len(want), got)
+			}
+		}
+		for id := 1; id <= 3; id++ {
+			must(t, tr.nodes[id].stop())
+		}
+	})
+}
+
+// A leader that is cut off answers nothing any more: it steps down, and what it has proposed may be stored or not.
+func TestLeaderCutOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTrio(t)
+		old := tr.leader(0, 1, 2, 3)
+		_, err := old.propose(0, "before")
+		must(t, err)
+		tr.mu.Lock()
+		tr.cut[old.cfg.ID] = true
+		tr.mu.Unlock()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if _, err := old.Propose(ctx, 0, fsm.Command{Type: 9, Body: []byte("alone")}, 0); !errors.Is(err, ErrLeadershipLost) {
+			t.Errorf("without the others: %v", err)
+		}
+		if _, err := old.Propose(ctx, 0, fsm.Command{Type: 9, Body: []byte("later")}, 0); !errors.Is(err, ErrNotLeader) {
+			t.Errorf("after that: %v", err)
+		}
+		others := slices.DeleteFunc([]int{1, 2, 3}, func(id int) bool { return id == int(old.cfg.ID) })
+		next := tr.leader(0, others...)
+		_, err = next.propose(0, "after")
+		must(t, err)
+		tr.mu.Lock()
+		tr.cut[old.cfg.ID] = false
+		tr.mu.Unlock()
+		time.Sleep(10 * time.Second)
+		for id := 1; id <= 3; id++ {
+			if got := tr.nodes[id].lists[0].all(); !slices.Equal(got, []string{"before", "after"}) {
+				t.Errorf("node %d has %q", id, got)
+			}
+			must(t, tr.nodes[id].stop())
+		}
+	})
+}
+
+// An answer rests on two disks: with the other two stalled there is none, however fast the leader's own is.
+func TestNoAnswerFromOneDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var stalled [4]atomic.Pointer[chan struct{}]
+		tr := &trio{t: t}
+		for id := 1; id <= 3; id++ {
+			tr.fs[id] = vfs.Inject(vfs.NewMemory(), func(op vfs.Op) (int, error) {
+				if wait := stalled[id].Load(); wait != nil && op.Kind == vfs.Datasync {
+					<-*wait
+				}
+				return 0, nil
+			})
+			tr.start(id)
+		}
+		n := tr.leader(0, 1, 2, 3)
+		_, err := n.propose(0, "before")
+		must(t, err)
+		free := make(chan struct{})
+		for id := 1; id <= 3; id++ {
+			if id != int(n.cfg.ID) {
+				stalled[id].Store(&free)
+			}
+		}
+		began := time.Now()
+		answered := make(chan error, 1)
+		go func() { _, err := n.propose(0, "slow"); answered <- err }()
+		time.Sleep(5 * time.Second)
+		select {
+		case err := <-answered:
+			t.Fatalf("an answer after %v, while two disks wait: %v", time.Since(began), err)
+		default:
+		}
+		close(free)
+		must(t, <-answered)
+		for id := 1; id <= 3; id++ {
+			must(t, tr.nodes[id].stop())
+		}
+	})
+}
