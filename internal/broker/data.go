@@ -61,7 +61,7 @@ func (m *dataMachine) Snapshot(dst []byte) []byte {
 	return appendRows(dst, m.rows)
 }
 
-// Restore implements replica.Machine.
+// Restore implements replica.Machine. The rows are places in this node's own log: the state of another node must not come here.
 func (m *dataMachine) Restore(b []byte) (err error) {
 	n, used := binary.Uvarint(b)
 	if used <= 0 || n > uint64(len(b)-used) {

@@ -34,7 +34,8 @@ type UUID [16]byte
 // Kind says what a record is. The log itself uses none of them; they are here because all users share one space of numbers.
 type Kind uint8
 
-// Kinds below 32 are the broker's, from 32 on the degraded cache's.
+// Kinds below 32 are the broker's, from 32 on the degraded cache's. A first index (index, term) says that what its stream held is void, and that the entries behind
+// it follow.
 const (
 	KindEntry          Kind = 1
 	KindHardState      Kind = 2

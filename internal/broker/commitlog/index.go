@@ -24,8 +24,12 @@ func (p place) position() Position {
 }
 
 // put takes note of a record. An entry voids those of its index and above, which a former leader wrote; one behind a gap, as after a snapshot, begins the stream
-// anew. A repaired entry takes the place of the one it repairs and voids nothing.
+// anew. A repaired entry takes the place of the one it repairs and voids nothing. A first index voids everything before it.
 func (x *index) put(r Record, p Position) {
+	if r.Kind == KindFirstIndex {
+		x.streams[r.Stream] = &stream{first: r.Index + 1}
+		return
+	}
 	if r.Kind != KindEntry && r.Kind != KindRepairedEntry {
 		return
 	}

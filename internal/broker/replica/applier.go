@@ -34,6 +34,9 @@ func (g *group) snapshot() snapshot {
 // applyWaiting applies what has come.
 func (g *group) applyWaiting() error {
 	for _, m := range g.apply.take() {
+		if err := g.restore(m.GetSnapshot()); err != nil {
+			return err
+		}
 		for _, e := range m.GetEntries() {
 			if err := g.applyEntry(e); err != nil {
 				return err
@@ -72,5 +75,18 @@ func (g *group) applyEntry(e *pb.Entry) error {
 			close(g.led)
 		}
 	}
+	return nil
+}
+
+// restore takes a state of another node, which is synced here.
+func (g *group) restore(s *pb.Snapshot) error {
+	if s == nil {
+		return nil
+	}
+	if err := g.machine.Restore(s.GetData()); err != nil {
+		return fmt.Errorf("group %d: the state of another node up to entry %d: %w", g.id, s.GetMetadata().GetIndex(), err)
+	}
+	g.appliedIndex, g.appliedTerm = s.GetMetadata().GetIndex(), s.GetMetadata().GetTerm()
+	g.installing.Add(-1)
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 
 const (
 	partFirst = 1 << 0 // a flag: the state of a group begins
+	partTaken = 1 << 1 // a flag: it is that of another node, and no part of a checkpoint
 	partBytes = 1 << 20
 )
 
@@ -33,7 +34,7 @@ func (h *Host) checkpoints(ctx context.Context) {
 		}
 		switch err := h.Checkpoint(ctx); {
 		case err == nil, ctx.Err() != nil:
-		case errors.Is(err, commitlog.ErrFull): // the next segment is as good
+		case errors.Is(err, commitlog.ErrFull), errors.Is(err, errInstalling): // the next segment is as good
 		default:
 			h.fail(err)
 			return
@@ -55,14 +56,18 @@ func (h *Host) Checkpoint(ctx context.Context) error {
 		}
 		states = append(states, <-answer)
 	}
-	c := h.newCheckpoint(states)
-	for i, r := range c.parts {
-		at, err := h.log.Append(r)
-		if err != nil {
+	c, first, err := h.newCheckpoint(states)
+	if err != nil {
+		return err
+	}
+	at, err := first.Wait()
+	if err != nil {
+		return err
+	}
+	c.from = at.Segment
+	for _, r := range c.parts[1:] {
+		if _, err := h.log.Append(r); err != nil {
 			return err
-		}
-		if i == 0 {
-			c.from = at.Segment
 		}
 	}
 	if _, err := h.log.Append(h.endCheckpoint(c)...); err != nil {
@@ -83,26 +88,43 @@ type checkpoint struct {
 	from   uint64 // segment at which reading will begin; at first that of the first part
 }
 
-// newCheckpoint cuts the states of all groups into records. The caller holds checkpointing.
-func (h *Host) newCheckpoint(states []snapshot) *checkpoint {
+// errInstalling means that a state of another node is on its way, so that no checkpoint can begin.
+var errInstalling = errors.New("a state of another node is being taken over")
+
+// newCheckpoint cuts the states of all groups into records, and puts the first of them into the log. The caller holds checkpointing.
+//
+// A restart reads nothing before that first part. A state of another node that stands there, and is not in the states of the checkpoint, would be lost.
+func (h *Host) newCheckpoint(states []snapshot) (*checkpoint, commitlog.Pending, error) {
 	h.checkpoint++ // also when it does not come to its end: its parts must not pass for those of another
 	c := &checkpoint{number: h.checkpoint, states: states}
 	for i, s := range states {
-		c.parts = append(c.parts, partRecords(h.groups[i].id, c.number, s, min(partBytes, h.log.MaxBody()-8))...)
+		c.parts = append(c.parts, partRecords(h.groups[i].id, c.number, s, h.partBytes(), 0)...)
 	}
 	for _, r := range c.parts {
 		c.sum = crc32.Update(c.sum, castagnoli, r.Body)
 	}
-	return c
+	h.installs.Lock()
+	defer h.installs.Unlock()
+	for i, g := range h.groups {
+		if g.installing.Load() > 0 || g.store.covered() > states[i].index {
+			return nil, commitlog.Pending{}, errInstalling
+		}
+	}
+	first, err := h.log.Begin(h.log.Refused(), c.parts[0])
+	return c, first, err
 }
 
+// partBytes is how much of a state a record holds at most.
+func (h *Host) partBytes() int { return min(partBytes, h.log.MaxBody()-8) }
+
 // partRecords are those of one group; each holds at most so many bytes of the state.
-func partRecords(group uint16, number uint64, s snapshot, most int) (list []commitlog.Record) {
+func partRecords(group uint16, number uint64, s snapshot, most int, flags uint8) (list []commitlog.Record) {
 	for first := true; first || len(s.state) > 0; first = false {
 		n := min(len(s.state), most)
-		r := commitlog.Record{Kind: commitlog.KindCheckpointPart, Stream: group, Index: s.index, Term: s.term, Body: append(le.AppendUint64(nil, number), s.state[:n]...)}
+		r := commitlog.Record{Kind: commitlog.KindCheckpointPart, Stream: group, Flags: flags, Index: s.index, Term: s.term,
+			Body: append(le.AppendUint64(nil, number), s.state[:n]...)}
 		if s.state = s.state[n:]; first {
-			r.Flags = partFirst
+			r.Flags |= partFirst
 		}
 		list = append(list, r)
 	}

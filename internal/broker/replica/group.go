@@ -32,6 +32,7 @@ type group struct {
 	alone   bool              // this node is the only voter
 	ticks   uint64            // the worker's: ticks so far
 	heard   map[uint64]uint64 // the worker's: tick at which a node was heard last
+	sending map[uint64]uint64 // the worker's: tick at which a state was seen on its way to a node
 
 	steps  *mailbox[*pb.Message] // to the worker: answers of writer and applier, messages of other nodes
 	writes *mailbox[*pb.Message] // to the writer
@@ -42,6 +43,8 @@ type group struct {
 	status atomic.Pointer[Status]       // as of the last tick
 
 	appliedIndex, appliedTerm uint64 // the applier's
+
+	installing atomic.Int32 // states of another node between the writer and the applier
 
 	leads atomic.Bool
 	term  atomic.Uint64 // in which it led last

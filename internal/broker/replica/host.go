@@ -35,6 +35,8 @@ type Host struct {
 	checkpointing sync.Mutex
 	checkpoint    uint64 // number of the newest that began; guarded by checkpointing
 
+	installs sync.Mutex // held while a state of another node, or a checkpoint, begins
+
 	segment atomic.Uint64
 	full    atomic.Bool   // the disk has no room: nothing is proposed
 	rolled  chan struct{} // one slot: another segment is in use
@@ -97,7 +99,7 @@ func (h *Host) Run(ctx context.Context) error {
 			running.Go(func() { g.write(work) })
 			running.Go(func() { g.applying(work) })
 			if !g.alone {
-				running.Go(func() { g.store.reading(work) })
+				running.Go(func() { g.fetching(work) })
 			}
 		}
 		running.Go(func() { h.checkpoints(work) })
@@ -121,12 +123,16 @@ func (h *Host) begin() error {
 	if !h.fresh {
 		return nil
 	}
-	var records []commitlog.Record
+	_, err := h.log.Append(h.first()...)
+	return err
+}
+
+// first are the records with which a log begins.
+func (h *Host) first() (records []commitlog.Record) {
 	for _, g := range h.groups {
 		records = append(records, confRecord(g.id, g.store.members), hardRecord(g.id, g.store.hard, g.store.hard.GetCommit()))
 	}
-	_, err := h.log.Append(records...)
-	return err
+	return records
 }
 
 // fail ends the host: its disk has refused something, and a second try would prove nothing.

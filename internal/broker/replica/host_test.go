@@ -50,6 +50,9 @@ func (l *list) Apply(_ commitlog.Position, _ uint64, e fsm.Entry) []fsm.Result {
 func (l *list) Snapshot(dst []byte) []byte { return append(dst, strings.Join(l.items, "\n")...) }
 
 func (l *list) Restore(b []byte) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.items = nil
 	if len(b) > 0 {
 		l.items = strings.Split(string(b), "\n")
 	}

@@ -11,7 +11,8 @@ import (
 type Machine interface {
 	// Apply does what a committed entry wishes, which stands at a place of the log, and returns one result for each command.
 	Apply(at commitlog.Position, term uint64, e fsm.Entry) []fsm.Result
-	// Snapshot appends the state to dst, Restore takes it back into a machine that has applied nothing.
+	// Snapshot appends the state to dst, Restore takes it in place of what the machine holds. With several voters it may be the state of another node: nothing in
+	// it may hold on this node alone, as a place in the log does.
 	Snapshot(dst []byte) []byte
 	Restore(b []byte) error
 }

@@ -24,6 +24,7 @@ var ErrRecords = errors.New("a record of the log cannot be read by this version 
 type Recovery struct {
 	groups map[uint16]*found
 	parts  map[uint16]*part // of a checkpoint whose end was not seen yet
+	takes  map[uint16]*take // states of other nodes whose end was not seen yet
 	number uint64           // of the newest checkpoint that began
 	sum    uint32           // of its parts so far
 	whole  bool             // the newest end fits its parts, or there was none
@@ -44,7 +45,7 @@ type part struct {
 
 // NewRecovery returns a recovery that has seen nothing.
 func NewRecovery() *Recovery {
-	return &Recovery{groups: map[uint16]*found{}, parts: map[uint16]*part{}, whole: true}
+	return &Recovery{groups: map[uint16]*found{}, parts: map[uint16]*part{}, takes: map[uint16]*take{}, whole: true}
 }
 
 func (r *Recovery) group(id uint16) *found {
@@ -71,6 +72,8 @@ func (r *Recovery) Record(_ commitlog.Position, rec commitlog.Record) error {
 		return r.part(rec)
 	case commitlog.KindCheckpointEnd:
 		return r.end(rec)
+	case commitlog.KindFirstIndex:
+		return r.taken(rec)
 	}
 	return fmt.Errorf("kind %d: %w", rec.Kind, ErrRecords)
 }
@@ -98,6 +101,10 @@ func (r *Recovery) part(rec commitlog.Record) error {
 	if len(rec.Body) < 8 {
 		return fmt.Errorf("a part of a checkpoint of %d bytes: %w", len(rec.Body), ErrRecords)
 	}
+	if rec.Flags&partTaken != 0 {
+		r.takePart(rec)
+		return nil
+	}
 	if n := le.Uint64(rec.Body); n != r.number {
 		r.number, r.sum, r.parts = n, 0, map[uint16]*part{}
 	}
@@ -111,14 +118,16 @@ func (r *Recovery) part(rec commitlog.Record) error {
 	return nil
 }
 
-// end completes the checkpoint. One whose parts do not fit began before the place where reading did: a newer one must follow.
+// end completes the checkpoint; of a group that has taken a newer state meanwhile it says nothing. One whose parts do not fit began before the place where reading did: a newer one must follow.
 func (r *Recovery) end(rec commitlog.Record) error {
 	if len(rec.Body) != 4 {
 		return fmt.Errorf("the end of a checkpoint of %d bytes: %w", len(rec.Body), ErrRecords)
 	}
 	if r.whole = rec.Index == r.number && le.Uint32(rec.Body) == r.sum; r.whole {
 		for id, p := range r.parts {
-			r.group(id).state = p
+			if g := r.group(id); g.state == nil || g.state.index <= p.index {
+				g.state = p
+			}
 		}
 	}
 	r.parts = map[uint16]*part{}

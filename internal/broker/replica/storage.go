@@ -1,7 +1,6 @@
 package replica
 
 import (
-	"context"
 	"sync"
 
 	"go.etcd.io/raft/v3"
@@ -29,7 +28,10 @@ type storage struct {
 	tail       []*pb.Entry // the newest entries, up to last
 	size       int         // bytes of tail
 	want       uint64      // index of an older entry that raft has asked for; 0 = none
+	gone       uint64      // entries up to here are not in the log any more
 	cold       []*pb.Entry // older entries, as they were fetched
+	asked      bool        // raft wants a state for a follower
+	offer      *pb.Snapshot
 }
 
 const (
@@ -93,12 +95,19 @@ func (s *storage) older(lo, hi, maxSize uint64) ([]*pb.Entry, error) {
 		at := lo - s.cold[0].GetIndex()
 		return upTo(s.cold[at:min(uint64(n), at+hi-lo)], maxSize), nil
 	}
-	s.want = lo
+	if lo > s.gone {
+		s.want = lo
+		s.call()
+	}
+	return nil, raft.ErrCompacted
+}
+
+// call wakes whoever fetches.
+func (s *storage) call() {
 	select {
 	case s.wanted <- struct{}{}:
 	default:
 	}
-	return nil, raft.ErrCompacted
 }
 
 // upTo returns the first entries, as many as fit, and one at least.
@@ -117,9 +126,51 @@ func entrySize(e *pb.Entry) int { return len(e.GetData()) + entryAllowance }
 // entryAllowance is what an entry takes in memory and on the wire besides its data.
 const entryAllowance = 32
 
-// Snapshot tells raft to wait: a follower that needs older entries is served beside raft.
+// Snapshot is the state for a follower that needs entries which are not in the log any more. raft is told to wait while it is made, and while older entries are
+// fetched.
 func (s *storage) Snapshot() (*pb.Snapshot, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if offer := s.offer; offer != nil && s.want == 0 {
+		s.offer = nil
+		return offer, nil
+	}
+	if s.want == 0 {
+		s.asked = true
+		s.call()
+	}
 	return nil, raft.ErrSnapshotTemporarilyUnavailable
+}
+
+// stateAsked says whether a state is to be made.
+func (s *storage) stateAsked() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.asked
+}
+
+// give is the state that was asked for.
+func (s *storage) give(state snapshot) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked = false
+	s.offer = &pb.Snapshot{Data: state.state, Metadata: &pb.SnapshotMetadata{ConfState: s.members, Index: &state.index, Term: &state.term}}
+}
+
+// install takes note of a state that is synced: what was before it is void.
+func (s *storage) install(m *pb.SnapshotMetadata) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.first, s.beforeTerm, s.last, s.done = m.GetIndex()+1, m.GetTerm(), m.GetIndex(), m.GetIndex()
+	s.tail, s.size, s.cold, s.want, s.gone = nil, 0, nil, 0, m.GetIndex()
+	s.members = m.GetConfState()
+}
+
+// covered is the index of the last entry before those that raft may ask for.
+func (s *storage) covered() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.first - 1
 }
 
 // add takes note of entries that are synced: those of their indexes and above, if any, are void.
@@ -161,18 +212,6 @@ func (s *storage) applied(i uint64) {
 	s.tail = s.tail[n:]
 }
 
-// reading fetches older entries as they are asked for.
-func (s *storage) reading(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-s.wanted:
-			s.prefetch()
-		}
-	}
-}
-
 // prefetch reads the older entries that raft has asked for: they are applied, so nothing changes them. raft asks again with the follower's next answer. An entry
 // that the log does not give is left to a snapshot.
 func (s *storage) prefetch() {
@@ -194,5 +233,7 @@ func (s *storage) prefetch() {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.cold = entries
+	if s.cold = entries; len(entries) == 0 && lo < s.last+1-uint64(len(s.tail)) {
+		s.gone = max(s.gone, lo)
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -200,6 +201,50 @@ func TestNoAnswerFromOneDisk(t *testing.T) {
 		}
 		close(free)
 		must(t, <-answered)
+		for id := 1; id <= 3; id++ {
+			must(t, tr.nodes[id].stop())
+		}
+	})
+}
+
+// A node that comes with an empty disk is given the leader's state when the log does not go back to the first entry any more, and then the rest.
+func TestEmptyDiskCatchesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := &trio{t: t}
+		for id := 1; id <= 3; id++ {
+			tr.fs[id] = vfs.NewMemory()
+		}
+		tr.start(1)
+		tr.start(2)
+		leader := tr.leader(2, 1, 2)
+		var want []string
+		say := func(count int) {
+			for range count {
+				want = append(want, fmt.Sprintf("command %d %s", len(want), strings.Repeat("x", 2000)))
+				_, err := leader.propose(2, want[len(want)-1])
+				must(t, err)
+			}
+		}
+		say(100)
+		must(t, leader.Checkpoint(t.Context()))
+		must(t, leader.log.Release(leader.segment.Load()))
+		if first, _ := leader.log.Bounds(2); first <= 2 {
+			t.Fatal("the log still holds the first entry")
+		}
+		say(10)
+		tr.start(3)
+		time.Sleep(10 * time.Second)
+		say(10)
+		time.Sleep(time.Second)
+		if got := tr.nodes[3].lists[2].all(); !slices.Equal(got, want) {
+			t.Fatalf("the new node has %d commands, want %d", len(got), len(want))
+		}
+		must(t, tr.nodes[3].stop()) // and it has them for good
+		tr.start(3)
+		time.Sleep(5 * time.Second)
+		if got := tr.nodes[3].lists[2].all(); !slices.Equal(got, want) {
+			t.Errorf("after a restart the new node has %d commands, want %d", len(got), len(want))
+		}
 		for id := 1; id <= 3; id++ {
 			must(t, tr.nodes[id].stop())
 		}

@@ -3,10 +3,13 @@ package replica
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
+	"go.etcd.io/raft/v3/tracker"
 
 	"github.com/waybillmq/waybill/internal/broker/fsm"
 	"github.com/waybillmq/waybill/internal/kp"
@@ -42,8 +45,29 @@ func (g *group) tick() {
 	g.ticks++
 	g.raw.Tick()
 	g.expire(g.host.now())
+	g.watchStates()
 	g.settle()
 	g.publish()
+}
+
+// watchStates finds the followers that wait for a state for too long.
+func (g *group) watchStates() {
+	if !g.leads.Load() {
+		clear(g.sending)
+		return
+	}
+	g.raw.WithProgress(func(id uint64, _ raft.ProgressType, p tracker.Progress) {
+		if p.State != tracker.StateSnapshot {
+			delete(g.sending, id)
+		} else if _, known := g.sending[id]; !known {
+			g.sending[id] = g.ticks
+		}
+	})
+	for _, id := range slices.Sorted(maps.Keys(g.sending)) {
+		if g.ticks-g.sending[id] >= snapshotTicks {
+			g.lostState(id)
+		}
+	}
 }
 
 // turn takes what has come, and what may be proposed.
@@ -52,6 +76,9 @@ func (g *group) turn() {
 		switch m.GetType() {
 		case pb.MsgUnreachable:
 			g.raw.ReportUnreachable(m.GetFrom())
+			if _, waits := g.sending[m.GetFrom()]; waits {
+				g.lostState(m.GetFrom())
+			}
 			continue
 		case pb.MsgStorageApplyResp:
 			g.store.applied(lastIndex(m.GetEntries()))

@@ -18,6 +18,7 @@ type writing struct {
 	records   []commitlog.Record
 	entries   []*pb.Entry   // what is in records, indexes without a gap but where raft took entries back
 	own       int           // of the entries, those with commands
+	install   *pb.Snapshot  // the state of another node that the records complete, before the entries
 	responses []*pb.Message // raft is told when this and all before are durable
 	pending   commitlog.Pending
 }
@@ -138,6 +139,10 @@ func (g *group) complete(w *writing) error {
 		return err
 	}
 	g.host.full.Store(false)
+	if w.install != nil {
+		g.store.install(w.install.GetMetadata())
+		g.apply.put(&pb.Message{Snapshot: w.install}) // before every entry behind it
+	}
 	for from, i := 0, 1; i <= len(w.entries); i++ {
 		if i == len(w.entries) || w.entries[i].GetIndex() != w.entries[i-1].GetIndex()+1 {
 			g.store.add(w.entries[from:i])
@@ -166,15 +171,24 @@ func (ws *writer) plan(messages []*pb.Message) (list []*writing, err error) {
 	for _, m := range messages {
 		hard := &pb.HardState{Term: m.Term, Vote: m.Vote, Commit: m.Commit}
 		if !raft.IsEmptyHardState(hard) {
-			must := raft.MustSync(hard, g.hard.Load(), 0) || len(m.GetEntries()) > 0
+			was := g.hard.Load()
+			must := raft.MustSync(hard, was, 0) || len(m.GetEntries()) > 0
 			g.hard.Store(hard)
 			if must {
 				known := hard.GetCommit()
 				if len(m.GetEntries()) > 0 {
 					known = min(known, m.GetEntries()[0].GetIndex()-1)
 				}
+				if m.GetSnapshot() != nil {
+					known = was.GetCommit()
+				}
 				w.records = append(w.records, hardRecord(g.id, hard, known))
 			}
+		}
+		if s := m.GetSnapshot(); s != nil {
+			next()
+			parts := ws.planInstall(s, g.hard.Load())
+			list, w = append(list, parts[:len(parts)-1]...), parts[len(parts)-1]
 		}
 		for _, e := range m.GetEntries() {
 			data, err := g.data(e)
