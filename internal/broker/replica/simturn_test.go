@@ -1,0 +1,169 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/waybillmq/waybill/internal/broker/commitlog"
+)
+
+// pump does what the goroutines of a host do, until all of them would wait. What takes time in the world is scheduled.
+func (n *simNode) pump() {
+	life := n.life
+	for more := true; more; {
+		more = false
+		for i, g := range n.host.groups {
+			w := n.writers[i]
+			if ready(g.steps.ready) {
+				g.turn()
+				more = true
+			}
+			if ready(g.writes.ready) {
+				n.survive(w.accept())
+				more = true
+			}
+			for n.up && len(w.begun) > 0 && ready(w.begun[0].pending.Done()) {
+				n.survive(w.next())
+				more = true
+			}
+			if !n.up {
+				return
+			}
+			if !n.applying[i] && ready(g.apply.ready) {
+				n.applying[i] = true
+				n.w.after(n.w.dice.Duration(2*time.Millisecond), func() { n.mine(life, func() { n.apply(i) }) })
+			}
+			if !n.fetching[i] && ready(g.store.wanted) {
+				n.fetching[i] = true
+				n.w.after(n.w.dice.Duration(20*time.Millisecond), func() {
+					n.mine(life, func() { n.fetch(i) })
+				})
+			}
+			if g.leads.Load() {
+				n.w.history.leader(g.id, g.term.Load(), n.id)
+			}
+		}
+		n.checkpointStep()
+	}
+	n.write()
+	n.w.poll()
+}
+
+func (n *simNode) apply(i int) {
+	n.applying[i] = false
+	n.survive(n.host.groups[i].applyWaiting())
+}
+
+// fetch does what the goroutine beside the worker does.
+func (n *simNode) fetch(i int) {
+	n.fetching[i] = false
+	g := n.host.groups[i]
+	g.store.prefetch()
+	if g.store.stateAsked() {
+		g.store.give(g.snapshot())
+	}
+}
+
+// write puts the next frame on the disk, which is synced later.
+func (n *simNode) write() {
+	if n.flush != nil {
+		return
+	}
+	f, err := n.log.Write()
+	if n.survive(err); err != nil || f == nil {
+		return
+	}
+	n.flush = f
+	life, took := n.life, 100*time.Microsecond+n.w.dice.Duration(2*time.Millisecond)+n.slow
+	n.w.after(took, func() {
+		n.mine(life, func() {
+			n.flush = nil
+			n.survive(f.Sync())
+		})
+	})
+}
+
+// survive ends the life after an error of the disk: the host would, and only a restart reads what the disk has kept.
+func (n *simNode) survive(err error) {
+	if err == nil {
+		return
+	}
+	n.stop(err.Error())
+	if !errors.Is(err, errSimDisk) {
+		n.w.fail("node %d: %v", n.id, err)
+	}
+	n.powerCut(n.w.damage())
+	n.w.after(n.w.dice.Duration(3*time.Second), n.restart)
+}
+
+func (n *simNode) restart() {
+	if !n.up {
+		n.start()
+	}
+}
+
+// beginCheckpoint writes the parts of one.
+func (n *simNode) beginCheckpoint() {
+	if !n.up || n.check != nil {
+		return
+	}
+	var states []snapshot
+	for _, g := range n.host.groups {
+		states = append(states, g.snapshot())
+	}
+	c, first, err := n.host.newCheckpoint(states)
+	if errors.Is(err, errInstalling) {
+		return
+	}
+	if err != nil {
+		n.w.fail("node %d: %v", n.id, err)
+	}
+	n.check, n.parts = c, []commitlog.Pending{first}
+	for _, r := range c.parts[1:] {
+		n.parts = append(n.parts, n.begin(r))
+	}
+	n.write()
+}
+
+func (n *simNode) begin(records ...commitlog.Record) commitlog.Pending {
+	p, err := n.log.Begin(n.log.Refused(), records...)
+	if err != nil {
+		n.w.fail("node %d: %v", n.id, err)
+	}
+	return p
+}
+
+// checkpointStep ends a checkpoint whose parts are synced.
+func (n *simNode) checkpointStep() {
+	switch {
+	case n.check == nil:
+	case n.ending != nil:
+		if ready(n.ending.Done()) {
+			from := n.check.from
+			n.check, n.ending = nil, nil
+			n.w.note("node %d has a checkpoint", n.id)
+			if n.w.chance(0.7) {
+				if err := n.log.Release(from); err != nil {
+					n.w.fail("node %d: %v", n.id, err)
+				}
+			}
+		}
+	case ready(n.parts[len(n.parts)-1].Done()):
+		at, err := n.parts[0].Wait()
+		if err != nil {
+			n.w.fail("node %d: %v", n.id, err)
+		}
+		n.check.from = at.Segment
+		n.ending = new(n.begin(n.host.endCheckpoint(n.check)...))
+	}
+}
+
+// propose hands over a command as a client does.
+func (n *simNode) propose(group uint16, body string, limit time.Duration) (*proposal, error) {
+	p, err := n.host.groups[group].propose(context.Background(), simCommand(body), limit)
+	if err == nil {
+		n.pump()
+	}
+	return p, err
+}
