@@ -88,6 +88,8 @@ func kindName(k commitlog.Kind) string {
 		return "checkpoint part"
 	case commitlog.KindCheckpointEnd:
 		return "checkpoint end"
+	case commitlog.KindFirstIndex:
+		return "first index"
 	}
 	return fmt.Sprintf("kind %d", k)
 }

@@ -24,6 +24,8 @@ func (n *naive) put(r Record, p Position) {
 	}
 	old, held := s[r.Index]
 	switch {
+	case r.Kind == KindFirstIndex:
+		clear(s)
 	case r.Kind == KindRepairedEntry:
 		if held {
 			s[r.Index] = naiveEntry{p, old.term}
@@ -65,6 +67,8 @@ func TestIndex(t *testing.T) {
 				r.Index += uint64(rng.IntN(3))
 			case 3:
 				r.Kind = KindHardState
+			case 6:
+				r.Kind, r.Index = KindFirstIndex, r.Index+uint64(rng.IntN(3))
 			case 4:
 				segment, at = segment+1, align
 			case 5:
@@ -76,7 +80,7 @@ func TestIndex(t *testing.T) {
 			at += recordAlign * int64(1+rng.IntN(100))
 			x.put(r, p)
 			n.put(r, p)
-			if r.Kind == KindEntry {
+			if r.Kind == KindEntry || r.Kind == KindFirstIndex {
 				next[r.Stream] = r.Index + 1
 			}
 			for id := range uint16(3) {

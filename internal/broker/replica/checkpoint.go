@@ -140,7 +140,7 @@ func (h *Host) endCheckpoint(c *checkpoint) (last []commitlog.Record) {
 			c.from = min(c.from, at.Segment)
 		}
 		hard := g.hard.Load()
-		last = append(last, confRecord(g.id, g.store.members), hardRecord(g.id, hard, min(hard.GetCommit(), s.index)))
+		last = append(last, confRecord(g.id, g.store.conf()), hardRecord(g.id, hard, min(hard.GetCommit(), s.index)))
 	}
 	return append(last, commitlog.CheckpointEnd(c.number, c.from, le.AppendUint32(nil, c.sum)))
 }

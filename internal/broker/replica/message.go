@@ -32,6 +32,7 @@ const (
 	messageVersion = 1
 	messageHeader  = 64
 	messageEntry   = 24
+	snapshotHeader = 20
 
 	messageReject   = 1 << 0
 	messageSnapshot = 1 << 1
@@ -56,6 +57,11 @@ func encodeMessage(m *pb.Message) []byte {
 	for _, e := range m.GetEntries() {
 		size += messageEntry + len(e.GetData())
 	}
+	conf := []byte(nil)
+	if s := m.GetSnapshot(); s != nil {
+		conf = encodeConf(s.GetMetadata().GetConfState())
+		size += snapshotHeader + len(conf) + len(s.GetData())
+	}
 	b := make([]byte, 0, size)
 	flags := byte(0)
 	if m.GetReject() {
@@ -78,7 +84,6 @@ func encodeMessage(m *pb.Message) []byte {
 		b = append(b, e.GetData()...)
 	}
 	if s := m.GetSnapshot(); s != nil {
-		conf := encodeConf(s.GetMetadata().GetConfState())
 		b = le.AppendUint64(b, s.GetMetadata().GetIndex())
 		b = le.AppendUint64(b, s.GetMetadata().GetTerm())
 		b = le.AppendUint32(b, uint32(len(conf)))
@@ -132,11 +137,11 @@ func decodeMessage(b []byte) (*pb.Message, error) {
 func u64(b []byte, at int) *uint64 { return new(le.Uint64(b[at:])) }
 
 func decodeSnapshot(b []byte) (*pb.Snapshot, error) {
-	if len(b) < 20 || uint64(le.Uint32(b[16:])) > uint64(len(b)-20) {
+	if len(b) < snapshotHeader || uint64(le.Uint32(b[16:])) > uint64(len(b)-snapshotHeader) {
 		return nil, ErrMessage
 	}
-	end := 20 + int(le.Uint32(b[16:]))
-	conf, err := decodeConf(b[20:end])
+	end := snapshotHeader + int(le.Uint32(b[16:]))
+	conf, err := decodeConf(b[snapshotHeader:end])
 	if err != nil {
 		return nil, ErrMessage
 	}

@@ -26,11 +26,17 @@ func (h *Host) Deliver(msg Message) error {
 		return fmt.Errorf("group %d, from node %d to node %d: %w", msg.Group, m.GetFrom(), m.GetTo(), ErrMessage)
 	}
 	g := h.groups[msg.Group]
-	if !slices.Contains(g.store.members.GetVoters(), m.GetFrom()) {
+	if !slices.Contains(g.store.conf().GetVoters(), m.GetFrom()) {
 		return fmt.Errorf("node %d is no voter of group %d: %w", m.GetFrom(), msg.Group, ErrMessage)
 	}
 	g.steps.put(m)
 	return nil
+}
+
+// Transfer asks the leader of a group to hand the leadership to another node, which it does when that one has everything: within an election timeout, or not at
+// all. Elsewhere it does nothing.
+func (h *Host) Transfer(group uint16, node uint64) {
+	h.groups[group].steps.put(&pb.Message{Type: pb.MsgTransferLeader.Enum(), From: new(node)})
 }
 
 // Unreachable tells that a message for a node was dropped. Without it raft would wait for the answer.

@@ -125,7 +125,7 @@ func (w *world) calm() error {
 		before[g] = w.history.groups[g].acked
 	}
 	for _, n := range w.nodes {
-		n.slow, n.failSync, n.resumes = 0, false, min(n.resumes, w.now)
+		n.slow, n.failSync, n.full, n.resumes = 0, false, false, min(n.resumes, w.now)
 		n.restart()
 	}
 	err := errors.New("nothing happened")

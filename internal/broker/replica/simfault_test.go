@@ -12,7 +12,7 @@ func (w *world) trouble() {
 		n = w.leaderOf(0)
 	}
 	away := 50*time.Millisecond + w.dice.Duration(4*time.Second)
-	switch w.rng.IntN(16) {
+	switch w.rng.IntN(20) {
 	case 0, 1:
 		n.stop("killed")
 		w.after(away, n.restart)
@@ -48,6 +48,26 @@ func (w *world) trouble() {
 		w.after(away, func() { w.loss, w.twice, w.late = 0, 0, 0 })
 	case 13, 14, 15:
 		n.beginCheckpoint()
+	case 16: // the third one sees both
+		to := 1 + n.id%simNodes
+		w.note("nothing goes between %d and %d", n.id, to)
+		w.link(n.id, to, true)
+		w.after(away, func() { w.link(n.id, to, false) })
+	case 17:
+		to := 1 + n.id%simNodes
+		w.note("the link of %d and %d flaps", n.id, to)
+		for i := range int(away / (100 * time.Millisecond)) {
+			w.after(time.Duration(i)*100*time.Millisecond, func() { w.link(n.id, to, w.chaos && i%2 == 0) })
+		}
+		w.after(away, func() { w.link(n.id, to, false) })
+	case 19:
+		w.note("node %d: the disk is full", n.id)
+		n.full = true
+		w.after(away, func() { n.full = false })
+	case 18:
+		if n.up {
+			n.host.Transfer(uint16(w.rng.IntN(simGroups)), 1+n.id%simNodes)
+		}
 	}
 	w.after(w.dice.Duration(w.pause), w.trouble)
 }
@@ -64,3 +84,6 @@ func (w *world) isolate(n *simNode, d time.Duration) {
 	set(true)
 	w.after(d, func() { set(false) })
 }
+
+// link cuts or mends the way between two nodes.
+func (w *world) link(a, b uint64, cut bool) { w.cut[a][b], w.cut[b][a] = cut, cut }

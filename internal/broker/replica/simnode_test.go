@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/waybillmq/waybill/internal/broker/commitlog"
@@ -29,6 +30,7 @@ type simNode struct {
 	opsLeft  int                 // of an Open, before the power fails; -1 = it does not
 	cutImage *vfs.Memory         // what that power cut left
 	failSync bool                // the next sync fails
+	full     bool                // no file can be made
 	slow     time.Duration       // of each sync, besides the usual
 
 	log      *commitlog.Log
@@ -39,6 +41,7 @@ type simNode struct {
 	flush    *commitlog.Flush
 	applying [simGroups]bool // scheduled
 	fetching [simGroups]bool
+	stuck    [simGroups]bool // the writer waits for room
 
 	check   *checkpoint // on its way
 	parts   []commitlog.Pending
@@ -60,6 +63,9 @@ func (n *simNode) hook(op vfs.Op) (int, error) {
 			return 0, errSimDisk
 		}
 		n.opsLeft--
+	}
+	if n.full && op.Kind == vfs.Create {
+		return 0, syscall.ENOSPC
 	}
 	if !strings.HasPrefix(op.Name, "log/") {
 		return 0, nil
@@ -100,7 +106,7 @@ func (n *simNode) synced(group uint16, c appliedCommand) bool {
 
 // start opens the log and begins a life. A power cut may come first, as often as the seed wants.
 func (n *simNode) start() {
-	n.failSync = false
+	n.failSync, n.full = false, false
 	for {
 		n.opsLeft = -1
 		if n.w.chaos && n.w.chance(0.15) {
@@ -160,7 +166,7 @@ func (n *simNode) open() (err error) {
 	}
 	host.now = func() time.Time { return time.Unix(1e9, 0).Add(n.w.now + n.offset) }
 	n.log, n.host, n.writers, n.flush, n.check, n.ending = log, host, nil, nil, nil, nil
-	n.applying, n.fetching = [simGroups]bool{}, [simGroups]bool{}
+	n.applying, n.fetching, n.stuck = [simGroups]bool{}, [simGroups]bool{}, [simGroups]bool{}
 	for _, g := range host.groups {
 		g.store.keep = simTail
 		n.writers = append(n.writers, newWriter(g))

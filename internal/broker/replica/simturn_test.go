@@ -19,12 +19,12 @@ func (n *simNode) pump() {
 				g.turn()
 				more = true
 			}
-			if ready(g.writes.ready) {
-				n.survive(w.accept())
+			if !n.stuck[i] && ready(g.writes.ready) {
+				n.wrote(i, w.accept())
 				more = true
 			}
-			for n.up && len(w.begun) > 0 && ready(w.begun[0].pending.Done()) {
-				n.survive(w.next())
+			for n.up && !n.stuck[i] && len(w.begun) > 0 && ready(w.begun[0].pending.Done()) {
+				n.wrote(i, w.next())
 				more = true
 			}
 			if !n.up {
@@ -50,6 +50,26 @@ func (n *simNode) pump() {
 	n.w.poll()
 }
 
+// wrote takes the answer of a writer. One that a full disk has refused tries again later, as the writer's goroutine does.
+func (n *simNode) wrote(i int, err error) {
+	if !errors.Is(err, commitlog.ErrFull) {
+		n.survive(err)
+		return
+	}
+	if !n.stuck[i] {
+		n.w.note("group %d: node %d has no room", i, n.id)
+	}
+	n.host.full.Store(true)
+	n.stuck[i] = true
+	life := n.life
+	n.w.after(fullPause, func() {
+		n.mine(life, func() {
+			n.stuck[i] = false
+			n.wrote(i, n.writers[i].again())
+		})
+	})
+}
+
 func (n *simNode) apply(i int) {
 	n.applying[i] = false
 	n.survive(n.host.groups[i].applyWaiting())
@@ -70,8 +90,15 @@ func (n *simNode) write() {
 	if n.flush != nil {
 		return
 	}
+	was := n.log.Refused()
 	f, err := n.log.Write()
-	if n.survive(err); err != nil || f == nil {
+	switch n.survive(err); {
+	case err != nil:
+		return
+	case f == nil:
+		if n.log.Refused() > was { // the writers hear of it
+			n.pump()
+		}
 		return
 	}
 	n.flush = f
@@ -140,8 +167,11 @@ func (n *simNode) checkpointStep() {
 	case n.check == nil:
 	case n.ending != nil:
 		if ready(n.ending.Done()) {
+			_, err := n.ending.Wait()
 			from := n.check.from
-			n.check, n.ending = nil, nil
+			if n.check, n.ending = nil, nil; err != nil {
+				return
+			}
 			n.w.note("node %d has a checkpoint", n.id)
 			if n.w.chance(0.7) {
 				if err := n.log.Release(from); err != nil {
@@ -151,8 +181,13 @@ func (n *simNode) checkpointStep() {
 		}
 	case ready(n.parts[len(n.parts)-1].Done()):
 		at, err := n.parts[0].Wait()
-		if err != nil {
-			n.w.fail("node %d: %v", n.id, err)
+		for _, p := range n.parts {
+			_, other := p.Wait()
+			err = errors.Join(err, other)
+		}
+		if err != nil { // the disk is full: the next one is as good
+			n.check = nil
+			return
 		}
 		n.check.from = at.Segment
 		n.ending = new(n.begin(n.host.endCheckpoint(n.check)...))

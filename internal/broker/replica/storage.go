@@ -20,9 +20,9 @@ type storage struct {
 
 	mu         sync.Mutex
 	hard       *pb.HardState // as it was when the group started
-	members    *pb.ConfState
-	first      uint64 // index of the oldest entry that raft may ask for
-	beforeTerm uint64 // term of the entry before it
+	members    *pb.ConfState // never changed in place
+	first      uint64        // index of the oldest entry that raft may ask for
+	beforeTerm uint64        // term of the entry before it
 	last       uint64
 	done       uint64      // applied
 	tail       []*pb.Entry // the newest entries, up to last
@@ -41,7 +41,7 @@ const (
 
 var _ raft.Storage = (*storage)(nil)
 
-func (s *storage) InitialState() (*pb.HardState, *pb.ConfState, error) { return s.hard, s.members, nil }
+func (s *storage) InitialState() (*pb.HardState, *pb.ConfState, error) { return s.hard, s.conf(), nil }
 
 func (s *storage) FirstIndex() (uint64, error) {
 	s.mu.Lock()
@@ -164,6 +164,13 @@ func (s *storage) install(m *pb.SnapshotMetadata) {
 	s.first, s.beforeTerm, s.last, s.done = m.GetIndex()+1, m.GetTerm(), m.GetIndex(), m.GetIndex()
 	s.tail, s.size, s.cold, s.want, s.gone = nil, 0, nil, 0, m.GetIndex()
 	s.members = m.GetConfState()
+}
+
+// conf is the membership.
+func (s *storage) conf() *pb.ConfState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.members
 }
 
 // covered is the index of the last entry before those that raft may ask for.

@@ -23,7 +23,8 @@ type trio struct {
 	fs    [4]vfs.FS // of nodes 1 to 3
 	mu    sync.Mutex
 	nodes [4]*node
-	cut   [4]bool // guarded by mu
+	cut   [4]bool            // guarded by mu
+	drop  func(Message) bool // may be nil
 }
 
 func newTrio(t *testing.T) *trio {
@@ -48,6 +49,9 @@ func (tr *trio) start(id int) {
 	}
 	n.Host, err = New(cfg, log, r)
 	must(tr.t, err)
+	for _, g := range n.groups {
+		g.store.keep = 1 << 10 // so that little is in memory for who is behind
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- n.Run(ctx) }()
@@ -62,7 +66,7 @@ func (tr *trio) send(m Message) {
 	tr.mu.Lock()
 	to, lost := tr.nodes[m.To], tr.cut[m.To] || tr.cut[m.From]
 	tr.mu.Unlock()
-	if to == nil || lost {
+	if to == nil || lost || tr.drop != nil && tr.drop(m) {
 		return
 	}
 	if err := to.Deliver(m); err != nil {
@@ -210,7 +214,13 @@ func TestNoAnswerFromOneDisk(t *testing.T) {
 // A node that comes with an empty disk is given the leader's state when the log does not go back to the first entry any more, and then the rest.
 func TestEmptyDiskCatchesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tr := &trio{t: t}
+		var states atomic.Int32
+		tr := &trio{t: t, drop: func(m Message) bool {
+			if m.Lane == LaneBulk && m.Group == 2 {
+				states.Add(1)
+			}
+			return false
+		}}
 		for id := 1; id <= 3; id++ {
 			tr.fs[id] = vfs.NewMemory()
 		}
@@ -239,11 +249,111 @@ func TestEmptyDiskCatchesUp(t *testing.T) {
 		if got := tr.nodes[3].lists[2].all(); !slices.Equal(got, want) {
 			t.Fatalf("the new node has %d commands, want %d", len(got), len(want))
 		}
+		if n := states.Load(); n != 1 {
+			t.Errorf("%d states were sent, want 1", n)
+		}
 		must(t, tr.nodes[3].stop()) // and it has them for good
 		tr.start(3)
 		time.Sleep(5 * time.Second)
 		if got := tr.nodes[3].lists[2].all(); !slices.Equal(got, want) {
 			t.Errorf("after a restart the new node has %d commands, want %d", len(got), len(want))
+		}
+		for id := 1; id <= 3; id++ {
+			must(t, tr.nodes[id].stop())
+		}
+	})
+}
+
+// A state that is lost on the way is sent again: at once when the net says so, after 10 s when it does not. raft alone would wait for its answer for ever.
+func TestLostStateIsSentAgain(t *testing.T) {
+	for _, told := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			var lost [testGroups]atomic.Bool
+			tr := &trio{t: t}
+			tr.drop = func(m Message) bool {
+				if m.Lane != LaneBulk || lost[m.Group].Swap(true) {
+					return false
+				}
+				if told {
+					tr.nodes[m.From].Unreachable(m.To)
+				}
+				return true
+			}
+			for id := 1; id <= 3; id++ {
+				tr.fs[id] = vfs.NewMemory()
+			}
+			tr.start(1)
+			tr.start(2)
+			leader := tr.leader(2, 1, 2)
+			for i := range 100 {
+				_, err := leader.propose(2, fmt.Sprint(i, strings.Repeat("x", 2000)))
+				must(t, err)
+			}
+			must(t, leader.Checkpoint(t.Context()))
+			must(t, leader.log.Release(leader.segment.Load()))
+			tr.start(3)
+			began := time.Now()
+			for len(tr.nodes[3].lists[2].all()) < 100 && time.Since(began) < time.Minute {
+				time.Sleep(100 * time.Millisecond)
+			}
+			if took := time.Since(began); !lost[2].Load() || told == (took > 5*time.Second) || took > 30*time.Second {
+				t.Errorf("told %v: a state was lost (%v), and the node has everything after %v", told, lost[2].Load(), took)
+			}
+			for id := 1; id <= 3; id++ {
+				must(t, tr.nodes[id].stop())
+			}
+		})
+	}
+}
+
+// All disks flush at the same time: with syncs of 20 ms an answer takes 20 ms, not 40 as it would if a leader flushed before it sends, and not less.
+func TestDisksFlushTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const sync = 20 * time.Millisecond
+		var slow atomic.Bool
+		tr := &trio{t: t}
+		for id := 1; id <= 3; id++ {
+			tr.fs[id] = vfs.Inject(vfs.NewMemory(), func(op vfs.Op) (int, error) {
+				if slow.Load() && op.Kind == vfs.Datasync && strings.HasPrefix(op.Name, "log/") {
+					time.Sleep(sync)
+				}
+				return 0, nil
+			})
+			tr.start(id)
+		}
+		n := tr.leader(0, 1, 2, 3)
+		slow.Store(true)
+		var took []time.Duration
+		for i := range 21 {
+			began := time.Now()
+			_, err := n.propose(0, fmt.Sprint(i))
+			must(t, err)
+			took = append(took, time.Since(began))
+		}
+		slices.Sort(took)
+		if median := took[10]; median < sync || median > sync+sync/2 {
+			t.Errorf("an answer took %v (all: %v), a sync takes %v", median, took, sync)
+		}
+		slow.Store(false)
+		for id := 1; id <= 3; id++ {
+			must(t, tr.nodes[id].stop())
+		}
+	})
+}
+
+// Leadership moves to the node that is asked for, and nothing is lost on the way.
+func TestTransfer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTrio(t)
+		from := tr.leader(0, 1, 2, 3)
+		_, err := from.propose(0, "before")
+		must(t, err)
+		to := 1 + int(from.cfg.ID)%3
+		from.Transfer(0, uint64(to))
+		next := tr.leader(0, to)
+		at, err := next.propose(0, "after")
+		if err != nil || at != 1 {
+			t.Errorf("behind a transfer: place %d, %v", at, err)
 		}
 		for id := 1; id <= 3; id++ {
 			must(t, tr.nodes[id].stop())

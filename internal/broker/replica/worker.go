@@ -76,14 +76,17 @@ func (g *group) turn() {
 		switch m.GetType() {
 		case pb.MsgUnreachable:
 			g.raw.ReportUnreachable(m.GetFrom())
-			if _, waits := g.sending[m.GetFrom()]; waits {
-				g.lostState(m.GetFrom())
+			g.lostState(m.GetFrom()) // if one was on its way
+			continue
+		case pb.MsgTransferLeader:
+			if g.leads.Load() { // a follower would pass it on
+				g.raw.TransferLeader(m.GetFrom())
 			}
 			continue
 		case pb.MsgStorageApplyResp:
 			g.store.applied(lastIndex(m.GetEntries()))
 		}
-		if !raft.IsLocalMsgTarget(m.GetFrom()) {
+		if !g.alone && !raft.IsLocalMsgTarget(m.GetFrom()) {
 			g.heard[m.GetFrom()] = g.ticks
 		}
 		_ = g.raw.Step(m) // raft refuses what it does not need any more

@@ -186,9 +186,12 @@ func (ws *writer) plan(messages []*pb.Message) (list []*writing, err error) {
 			}
 		}
 		if s := m.GetSnapshot(); s != nil {
-			next()
-			parts := ws.planInstall(s, g.hard.Load())
+			if len(w.records) > 0 {
+				next()
+			}
+			parts, told := ws.planInstall(s, g.hard.Load()), w.responses
 			list, w = append(list, parts[:len(parts)-1]...), parts[len(parts)-1]
+			w.responses = told
 		}
 		for _, e := range m.GetEntries() {
 			data, err := g.data(e)
@@ -230,7 +233,7 @@ func (g *group) deliver(responses []*pb.Message) {
 			continue
 		}
 		if kp.Planted(kp.AckBeforeMajority) && m.GetType() == pb.MsgAppResp {
-			for _, id := range g.store.members.GetVoters() {
+			for _, id := range g.store.conf().GetVoters() {
 				g.steps.put(&pb.Message{Type: m.Type, From: new(id), To: m.To, Term: m.Term, Index: m.Index})
 			}
 		}
