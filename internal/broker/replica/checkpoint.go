@@ -98,7 +98,7 @@ func (h *Host) newCheckpoint(states []snapshot) (*checkpoint, commitlog.Pending,
 	h.checkpoint++ // also when it does not come to its end: its parts must not pass for those of another
 	c := &checkpoint{number: h.checkpoint, states: states}
 	for i, s := range states {
-		c.parts = append(c.parts, partRecords(h.groups[i].id, c.number, s, h.partBytes(), 0)...)
+		c.parts = append(c.parts, partRecords(h.groups[i].id, c.number, s, h.partSize, 0)...)
 	}
 	for _, r := range c.parts {
 		c.sum = crc32.Update(c.sum, castagnoli, r.Body)
@@ -113,9 +113,6 @@ func (h *Host) newCheckpoint(states []snapshot) (*checkpoint, commitlog.Pending,
 	first, err := h.log.Begin(h.log.Refused(), c.parts[0])
 	return c, first, err
 }
-
-// partBytes is how much of a state a record holds at most.
-func (h *Host) partBytes() int { return min(partBytes, h.log.MaxBody()-8) }
 
 // partRecords are those of one group; each holds at most so many bytes of the state.
 func partRecords(group uint16, number uint64, s snapshot, most int, flags uint8) (list []commitlog.Record) {

@@ -45,6 +45,9 @@ type Host struct {
 
 	now func() time.Time // the clock, for people and for limits; raft's time are ticks
 
+	partSize  int // bytes of a state that one record holds at most
+	frameSize int // bytes of entries that one call puts into the log at most, besides one entry
+
 	stop context.CancelCauseFunc // set by Run
 	mu   sync.Mutex
 	err  error
@@ -56,7 +59,8 @@ func New(cfg Config, log *commitlog.Log, r *Recovery) (*Host, error) {
 	if cfg.Tick == 0 {
 		cfg.Tick = 100 * time.Millisecond
 	}
-	h := &Host{cfg: cfg, log: log, fresh: len(r.groups) == 0, checkpoint: cfg.Opens << 32, rolled: make(chan struct{}, 1), now: time.Now}
+	h := &Host{cfg: cfg, log: log, fresh: len(r.groups) == 0, checkpoint: cfg.Opens << 32, rolled: make(chan struct{}, 1), now: time.Now,
+		partSize: min(partBytes, log.MaxBody()-8), frameSize: min(frameBytes, log.MaxBody()-8-2*entryAllowance)}
 	h.proposals.Store(cfg.Opens << 32) // never one of another life
 	if !r.whole {
 		return nil, fmt.Errorf("the newest checkpoint does not fit its parts: %w", ErrRecords)

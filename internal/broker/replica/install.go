@@ -43,7 +43,7 @@ func (ws *writer) planInstall(s *pb.Snapshot, hard *pb.HardState) (list []*writi
 	ws.installing.Add(1)
 	h.installs.Unlock()
 	sum := uint32(0)
-	for _, r := range partRecords(ws.id, meta.GetIndex(), snapshot{meta.GetIndex(), meta.GetTerm(), s.GetData()}, h.partBytes(), partTaken) {
+	for _, r := range partRecords(ws.id, meta.GetIndex(), snapshot{meta.GetIndex(), meta.GetTerm(), s.GetData()}, h.partSize, partTaken) {
 		sum = crc32.Update(sum, castagnoli, r.Body)
 		list = append(list, &writing{records: []commitlog.Record{r}})
 	}

@@ -167,6 +167,7 @@ func (n *simNode) open() (err error) {
 	host.now = func() time.Time { return time.Unix(1e9, 0).Add(n.w.now + n.offset) }
 	n.log, n.host, n.writers, n.flush, n.check, n.ending = log, host, nil, nil, nil, nil
 	n.applying, n.fetching, n.stuck = [simGroups]bool{}, [simGroups]bool{}, [simGroups]bool{}
+	host.partSize, host.frameSize = 1<<10, 1<<10 // much comes in pieces
 	for _, g := range host.groups {
 		g.store.keep = simTail
 		n.writers = append(n.writers, newWriter(g))

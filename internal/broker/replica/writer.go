@@ -26,7 +26,7 @@ type writing struct {
 // fullPause is how long a full disk is left alone before it is tried again.
 const fullPause = 5 * time.Second
 
-// frameBytes is what one call puts into the log at most, besides one entry.
+// frameBytes is what one call puts into the log at most where its frames have room, besides one entry.
 const frameBytes = 4 << 20
 
 // writer puts entries and votes into the log as they come, into the frame that fills while another one is synced, and lets raft and the other nodes know of each
@@ -199,7 +199,7 @@ func (ws *writer) plan(messages []*pb.Message) (list []*writing, err error) {
 				return nil, err
 			}
 			more := len(data) + entryAllowance
-			if size += more; size > min(frameBytes, g.host.log.MaxBody()-len(hardRecord(g.id, hard, 0).Body)-2*entryAllowance) && len(w.entries) > 0 {
+			if size += more; size > g.host.frameSize && len(w.entries) > 0 {
 				next()
 				size = more
 			}
