@@ -23,12 +23,21 @@ func (n *simNode) pump() {
 				n.wrote(i, w.accept())
 				more = true
 			}
+			for n.up && !n.stuck[i] && len(w.planned) > 0 {
+				if n.wrote(i, w.begin()); n.up && n.w.chance(0.2) { // the frame may end between any two
+					n.write()
+				}
+				more = true
+			}
 			for n.up && !n.stuck[i] && len(w.begun) > 0 && ready(w.begun[0].pending.Done()) {
 				n.wrote(i, w.next())
 				more = true
 			}
 			if !n.up {
 				return
+			}
+			if g.installing.Load() > 0 && n.w.chance(0.2) { // which must wait
+				n.beginCheckpoint()
 			}
 			if !n.applying[i] && ready(g.apply.ready) {
 				n.applying[i] = true
@@ -65,7 +74,7 @@ func (n *simNode) wrote(i int, err error) {
 	n.w.after(fullPause, func() {
 		n.mine(life, func() {
 			n.stuck[i] = false
-			n.wrote(i, n.writers[i].again())
+			n.writers[i].again()
 		})
 	})
 }
@@ -107,8 +116,22 @@ func (n *simNode) write() {
 		n.mine(life, func() {
 			n.flush = nil
 			n.survive(f.Sync())
+			n.cutBetween()
 		})
 	})
+}
+
+// cutBetween is a power cut between two frames that belong together, where a crash would seldom fall by itself.
+func (n *simNode) cutBetween() {
+	more := false
+	for i, w := range n.writers {
+		more = more || n.up && (len(w.planned) > 0 || len(w.begun) > 0 && !ready(w.begun[0].pending.Done()) || n.host.groups[i].installing.Load() > 0)
+	}
+	if n.w.chaos && more && n.w.chance(0.03) {
+		n.w.note("node %d: power cut between frames", n.id)
+		n.powerCut(n.w.damage())
+		n.w.after(n.w.dice.Duration(time.Second), n.restart)
+	}
 }
 
 // survive ends the life after an error of the disk: the host would, and only a restart reads what the disk has kept.

@@ -33,6 +33,7 @@ const frameBytes = 4 << 20
 // when it and all before are durable.
 type writer struct {
 	*group
+	planned []*writing // not begun yet
 	begun   []*writing
 	refused uint64 // number of the log's refusals up to which this writer has begun again
 }
@@ -56,6 +57,9 @@ func (g *group) write(ctx context.Context) {
 		case <-done:
 			err = w.next()
 		}
+		if err == nil {
+			err = w.beginAll()
+		}
 		for errors.Is(err, commitlog.ErrFull) { // of all that is begun nothing was written: the same again when there is room
 			g.host.full.Store(true)
 			select {
@@ -63,7 +67,8 @@ func (g *group) write(ctx context.Context) {
 				return
 			case <-time.After(fullPause):
 			}
-			err = w.again()
+			w.again()
+			err = w.beginAll()
 		}
 		if err != nil {
 			g.host.fail(err)
@@ -72,17 +77,33 @@ func (g *group) write(ctx context.Context) {
 	}
 }
 
-// accept begins to write what has come.
+// accept plans to write what has come.
 func (w *writer) accept() error {
-	if len(w.begun) == 0 { // what others were refused leaves no gap here
+	if len(w.begun)+len(w.planned) == 0 { // what others were refused leaves no gap here
 		w.refused = w.host.log.Refused()
 	}
 	more, err := w.plan(w.writes.take())
-	if err != nil {
+	w.planned = append(w.planned, more...)
+	return err
+}
+
+// beginAll puts everything that is planned into the log.
+func (w *writer) beginAll() (err error) {
+	for err == nil && len(w.planned) > 0 {
+		err = w.begin()
+	}
+	return err
+}
+
+// begin puts the next writing into the log.
+func (w *writer) begin() (err error) {
+	next := w.planned[0]
+	if next.pending, err = w.host.log.Begin(w.refused, next.records...); err != nil {
 		return err
 	}
-	w.begun = append(w.begun, more...)
-	return w.begin(more)
+	w.planned, w.begun = w.planned[1:], append(w.begun, next)
+	w.tooEarly(next)
+	return nil
 }
 
 // next completes the oldest writing, which is durable or has failed.
@@ -94,27 +115,13 @@ func (w *writer) next() error {
 	return err
 }
 
-// again begins anew what a full disk has refused, behind what became durable before.
-func (w *writer) again() error {
-	for len(w.begun) > 0 && w.begun[0].pending != (commitlog.Pending{}) && w.complete(w.begun[0]) == nil {
+// again plans anew what a full disk has refused, behind what became durable before.
+func (w *writer) again() {
+	for len(w.begun) > 0 && w.complete(w.begun[0]) == nil {
 		w.begun = w.begun[1:]
 	}
+	w.planned, w.begun = append(w.begun, w.planned...), nil
 	w.refused = w.host.log.Refused()
-	return w.begin(w.begun)
-}
-
-// begin puts writings into the log, in their order.
-func (w *writer) begin(list []*writing) (err error) {
-	for _, l := range list {
-		l.pending = commitlog.Pending{}
-	}
-	for _, l := range list {
-		if l.pending, err = w.host.log.Begin(w.refused, l.records...); err != nil {
-			return err
-		}
-		w.tooEarly(l)
-	}
-	return nil
 }
 
 // tooEarly are the planted bugs of answers that do not wait for the disk.
@@ -159,10 +166,10 @@ func (g *group) complete(w *writing) error {
 	return nil
 }
 
-// plan makes as few calls as may be of raft's messages, which come behind what is begun. A commit alone is not written: it is found again.
+// plan makes as few calls as may be of raft's messages, which come behind what is begun or planned. A commit alone is not written: it is found again.
 // Neither is one of entries that stand behind it: a crash between the two would leave a log that ends below what it says is committed.
 func (ws *writer) plan(messages []*pb.Message) (list []*writing, err error) {
-	g, begun := ws.group, ws.begun
+	g := ws.group
 	w, size := &writing{}, 0
 	next := func() {
 		list = append(list, w)
@@ -214,12 +221,16 @@ func (ws *writer) plan(messages []*pb.Message) (list []*writing, err error) {
 	if len(w.records) > 0 {
 		return append(list, w), nil
 	}
-	switch n := len(begun); { // nothing to write: raft is told behind what it waits for
-	case len(list) > 0:
-		list[len(list)-1].responses = append(list[len(list)-1].responses, w.responses...)
-	case n > 0:
-		begun[n-1].responses = append(begun[n-1].responses, w.responses...)
-	default:
+	before := list // nothing to write: raft is told behind what it waits for
+	if len(before) == 0 {
+		before = ws.planned
+	}
+	if len(before) == 0 {
+		before = ws.begun
+	}
+	if n := len(before); n > 0 {
+		before[n-1].responses = append(before[n-1].responses, w.responses...)
+	} else {
 		g.deliver(w.responses)
 	}
 	return list, nil
