@@ -21,7 +21,7 @@ type Config struct {
 	Opens    uint64        // starts of the log so far, this one included
 	Recycle  func(uint64)  // may be nil: a checkpoint is complete, and reading begins at this segment from now on
 	Send     func(Message) // hands a message to the net, for one voter nil. Called from several goroutines, it must not block: what has no room is dropped, and
-	// told to [Host.Unreachable]
+	// told to [Host.Dropped]
 }
 
 // Host runs the groups of a node.

@@ -39,9 +39,15 @@ func (h *Host) Transfer(group uint16, node uint64) {
 	h.groups[group].steps.put(&pb.Message{Type: pb.MsgTransferLeader.Enum(), From: new(node)})
 }
 
-// Unreachable tells that a message for a node was dropped. Without it raft would wait for the answer.
-func (h *Host) Unreachable(node uint64) {
-	for _, g := range h.groups {
-		g.steps.put(&pb.Message{Type: pb.MsgUnreachable.Enum(), From: new(node)})
+// Dropped tells that a message was not sent, or that its connection ended while it was on its way. raft would wait for the answer to entries, and for ever for
+// that to a state; what else was dropped it sends again by itself.
+func (h *Host) Dropped(m Message) {
+	kind := pb.MsgUnreachable
+	switch m.Lane {
+	case LaneControl:
+		return
+	case LaneBulk:
+		kind = pb.MsgSnapStatus
 	}
+	h.groups[m.Group].steps.put(&pb.Message{Type: kind.Enum(), From: new(m.To)})
 }

@@ -113,7 +113,7 @@ func (w *world) send(from *simNode, m Message) {
 	case w.cut[m.From][m.To], w.chance(w.loss):
 		if w.chance(0.5) { // the sender notices, or not
 			life := from.life
-			w.after(w.dice.Duration(50*time.Millisecond), func() { from.mine(life, func() { from.host.Unreachable(m.To) }) })
+			w.after(w.dice.Duration(50*time.Millisecond), func() { from.mine(life, func() { from.host.Dropped(m) }) })
 		}
 		return
 	case w.chance(w.twice):

@@ -275,7 +275,7 @@ func TestLostStateIsSentAgain(t *testing.T) {
 					return false
 				}
 				if told {
-					tr.nodes[m.From].Unreachable(m.To)
+					tr.nodes[m.From].Dropped(m)
 				}
 				return true
 			}

@@ -76,7 +76,9 @@ func (g *group) turn() {
 		switch m.GetType() {
 		case pb.MsgUnreachable:
 			g.raw.ReportUnreachable(m.GetFrom())
-			g.lostState(m.GetFrom()) // if one was on its way
+			continue
+		case pb.MsgSnapStatus:
+			g.lostState(m.GetFrom())
 			continue
 		case pb.MsgTransferLeader:
 			if g.leads.Load() { // a follower would pass it on
