@@ -19,7 +19,7 @@ func (w *world) promise(n *simNode, m Message) {
 	switch kind := msg.GetType(); {
 	case msg.GetReject():
 	case kind == pb.MsgAppResp:
-		if !n.confirmed(m.Group, msg.GetIndex()) {
+		if !n.confirmed(m.Group, msg.GetIndex(), msg.GetTerm()) {
 			w.fail("group %d: node %d confirms entry %d, which is not synced", m.Group, n.id, msg.GetIndex())
 		}
 	case kind == pb.MsgVote || kind == pb.MsgVoteResp:
@@ -32,11 +32,16 @@ func (w *world) promise(n *simNode, m Message) {
 // votesChecked is the share of votes that are looked at: each costs an image of the disk.
 const votesChecked = 0.3
 
-// confirmed says whether an entry is on the disk for good, or part of a state that is.
-func (n *simNode) confirmed(group uint16, index uint64) bool {
-	first, _ := n.log.Bounds(group)
+// confirmed says whether an entry, confirmed in a term, is on the disk for good, or part of a state that is. A leader of a later term may have voided it before
+// the answer left, as one that waits for a full disk leaves late: a majority had left the old term by then without this entry, so nobody can commit it.
+func (n *simNode) confirmed(group uint16, index, in uint64) bool {
+	first, next := n.log.Bounds(group)
 	if index < first || index <= max(n.covered[group], n.host.groups[group].store.covered()) {
 		return true
+	}
+	if index >= next {
+		newest, err := n.log.Term(group, next-1)
+		return err == nil && newest > in
 	}
 	term, err := n.log.Term(group, index)
 	return err == nil && n.synced(group, appliedCommand{index: index, term: term})
@@ -60,12 +65,18 @@ func (w *world) vote(n *simNode, group uint16, m *pb.Message) {
 	if f.hard.GetTerm() < m.GetTerm() || f.hard.GetTerm() == m.GetTerm() && f.hard.GetVote() != vote {
 		w.fail("group %d: node %d sends %v of term %d for node %d, and its disk has term %d and a vote for %d", group, n.id, m.GetType(), m.GetTerm(), vote, f.hard.GetTerm(), f.hard.GetVote())
 	}
-	_, next := log.Bounds(group)
-	last := max(next, 2) - 1
+	last, term := uint64(1), uint64(1)
 	if f.state != nil {
-		last = max(last, f.state.index)
+		last, term = f.state.index, f.state.term
 	}
-	if m.GetType() == pb.MsgVote && last < m.GetIndex() {
-		w.fail("group %d: node %d asks for votes with entry %d, and its disk ends with %d", group, n.id, m.GetIndex(), last)
+	if first, next := log.Bounds(group); next > max(first, last+1) {
+		last = next - 1
+		if term, err = log.Term(group, last); err != nil {
+			w.fail("group %d: node %d: %v", group, n.id, err)
+		}
+	}
+	// The log may have become another since, but not an older one: a request that waited for a full disk comes behind the entries of who was elected meanwhile.
+	if m.GetType() == pb.MsgVote && (term < m.GetLogTerm() || term == m.GetLogTerm() && last < m.GetIndex()) {
+		w.fail("group %d: node %d asks for votes with entry %d of term %d, and its disk ends with %d of term %d", group, n.id, m.GetIndex(), m.GetLogTerm(), last, term)
 	}
 }
