@@ -25,8 +25,8 @@ func newBench(p *program) *cobra.Command {
 			return usage("bench needs a subject: store, drain, queues or broker")
 		}}
 	c.AddCommand(
-		newBenchOf(p, &cobra.Command{Use: "store", Short: "Between the table and a publisher that confirms at once: S1 to S5, S9, C1, C2"},
-			[]string{"S1", "S2", "S3", "S4", "S5", "S9", "C1", "C2"}, 500_000, app.BenchStore),
+		newBenchOf(p, &cobra.Command{Use: "store", Short: "Between the table and a publisher that confirms at once: S1 to S5, S9, S16 to S18, C1, C2, E4"},
+			[]string{"S1", "S2", "S3", "S4", "S5", "S9", "C1", "C2", "S16", "S17", "S18", "E4"}, 500_000, app.BenchStore),
 		newBenchOf(p, &cobra.Command{Use: "drain --kafka HOST:PORT", Short: "From PostgreSQL to a real Kafka: K3, K4, E1, L2"},
 			[]string{"K3", "K4", "E1", "L2"}, 300_000, app.BenchDrain),
 		newBenchOf(p, &cobra.Command{Use: "queues", Short: "From PostgreSQL to a RocketMQ or a RabbitMQ beside their own clients: R1, M1"},

@@ -48,6 +48,8 @@ type job struct {
 	Acked   []int64       // by lane: what a restart must find
 	Acks    bool          // of a relay: report when each message was acked
 	Cache   string        // of a relay: the broker is down until the degraded cache in this folder has the backlog
+	Poison  int64         // of a relay: the stub refuses each message whose id is a multiple of it; 0 = none
+	Release int64         // of a relay: the dead message that is retried once it runs; 0 = none
 }
 
 // report is what a worker measured from the start of the work to the mark of the last message.
@@ -57,6 +59,7 @@ type report struct {
 	PeakBytes  int64   // resident memory, highest so far; 0 = cannot be told here
 	Error      string
 
+	Held     int64           `json:",omitempty"` // messages of the backlog that were set aside
 	Fill     float64         `json:",omitempty"` // seconds until the degraded cache had the backlog; Seconds count from then on
 	Count    int64           `json:",omitempty"` // messages that producers stored
 	P50, P99 float64         `json:",omitempty"` // ms of a request

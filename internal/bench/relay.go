@@ -34,6 +34,7 @@ func prepareRelay(ctx context.Context, j *job) (*task, error) {
 	opt := relay.Defaults()
 	opt.Instance, opt.Store, opt.Waker = "bench", store, store
 	opt.Events.Settled = func(messages, _ int, _ time.Duration) { p.add(int64(messages)) }
+	opt.Events.Held = func(string, string, relay.HeldState, *relay.Failure) { p.held.Add(1); p.add(1) }
 	opt.Events.Failed = p.fail
 	opt.Events.Paused = func(_ string, _ relay.Lane, _ relay.Scope, cause relay.Outcome) {
 		p.fail("publish", fmt.Errorf("%s %s", cause.Class, cause.Detail))
@@ -72,6 +73,11 @@ func prepareRelay(ctx context.Context, j *job) (*task, error) {
 			began = time.Now()
 			down.up.Store(true)
 		}
+		if j.Release != 0 {
+			if err := retry(ctx, j.URL, j.Release); err != nil {
+				return time.Since(began), err
+			}
+		}
 		err := p.wait(ctx, ended)
 		return time.Since(began), err
 	}
@@ -91,7 +97,11 @@ func prepareRelay(ctx context.Context, j *job) (*task, error) {
 		t.check = func() error { return b.check(context.WithoutCancel(ctx), w, &t.report) }
 	case j.Queue != nil: // it is read back by the bench
 	case len(j.Brokers) == 0:
-		t.check = w.verdict
+		t.check = func() error {
+			t.Held = p.held.Load()
+			w.aside = int(t.Held)
+			return w.verdict()
+		}
 	}
 	return t, nil
 }
@@ -99,7 +109,7 @@ func prepareRelay(ctx context.Context, j *job) (*task, error) {
 // destination is the stub, or a Kafka as `waybill run` configures it.
 func (j *job) destination(w *witness, engine func() *relay.Relay) relay.Destination {
 	if len(j.Brokers) == 0 {
-		return relay.Destination{Name: "bench", Capabilities: stubLimits, New: func() (relay.Publisher, error) { return &stub{ack: j.Ack, witness: w}, nil }}
+		return relay.Destination{Name: "bench", Capabilities: stubLimits, New: func() (relay.Publisher, error) { return &stub{ack: j.Ack, poison: j.Poison, witness: w}, nil }}
 	}
 	cfg := kafka.DefaultConfig()
 	cfg.Brokers, cfg.ClientID, cfg.Topics = j.Brokers, "waybill/bench", []string{j.Topic}
@@ -112,7 +122,8 @@ func (j *job) destination(w *witness, engine func() *relay.Relay) relay.Destinat
 // progress counts settled messages up to those that are wanted.
 type progress struct {
 	want    int64
-	settled atomic.Int64
+	settled atomic.Int64 // or set aside
+	held    atomic.Int64
 	done    chan struct{} // closed by the settlement that reaches want
 	last    atomic.Pointer[error]
 }

@@ -20,6 +20,7 @@ type sample struct {
 	peak      float64 // resident bytes of the worker
 	idle      float64 // the same, idleAfter later
 	wal       float64 // bytes written
+	held      int64   // messages that were set aside
 	fill      float64 // seconds until the degraded cache had the backlog
 	foreign   float64 // share of the machine that other programs took
 
@@ -61,7 +62,7 @@ func (b *Bench) timed(ctx context.Context, run func() (report, error)) (s sample
 }
 
 func (r *report) sample(m *meter) sample {
-	return sample{seconds: r.Seconds, fill: r.Fill, cpu: r.CPUSeconds, peak: float64(r.PeakBytes), foreign: m.foreign(), count: r.Count, p50: r.P50, p99: r.P99}
+	return sample{seconds: r.Seconds, fill: r.Fill, cpu: r.CPUSeconds, peak: float64(r.PeakBytes), held: r.Held, foreign: m.foreign(), count: r.Count, p50: r.P50, p99: r.P99}
 }
 
 func walPosition(ctx context.Context, conn *pgx.Conn) (at float64, err error) {
@@ -72,7 +73,10 @@ func walPosition(ctx context.Context, conn *pgx.Conn) (at float64, err error) {
 // work runs a job in a process of its own, from ready to done.
 func (b *Bench) work(ctx context.Context, j *job) (s sample, err error) {
 	if b.server != nil {
-		j.URL, j.First = b.server.url, b.backlog.first
+		j.URL = b.server.url
+		if j.First == 0 {
+			j.First = b.backlog.first
+		}
 	}
 	w, err := startWorker(b.opt.Worker, j)
 	if err != nil {
@@ -100,14 +104,17 @@ func (b *Bench) work(ctx context.Context, j *job) (s sample, err error) {
 }
 
 // relay drains the whole backlog through the engine.
-func (b *Bench) relay(ctx context.Context, j job) (sample, error) {
+func (b *Bench) relay(ctx context.Context, j job) (sample, error) { return b.drain(ctx, j, 0) }
+
+// drain does so beside messages that are held already.
+func (b *Bench) drain(ctx context.Context, j job, held int64) (sample, error) {
 	if err := b.backlog.pend(ctx); err != nil {
 		return sample{}, err
 	}
 	j.Kind, j.Rows = jobRelay, b.backlog.rows
 	s, err := b.work(ctx, &j)
 	if err == nil {
-		err = b.backlog.sent(ctx)
+		err = b.backlog.settled(ctx, b.backlog.rows-s.held, held+s.held)
 	}
 	if err != nil {
 		return s, fmt.Errorf("drain: %w", err)

@@ -16,7 +16,7 @@ import (
 // storeAck is what a quick broker takes to confirm.
 const storeAck = 2 * time.Millisecond
 
-// Store measures the relay between the table and a publisher that acks at once: S1 to S5, S9, C1 and C2.
+// Store measures the relay between the table and a publisher that acks at once: S1 to S5, S9, C1 and C2, and S16 to S18 and E4 beside messages that are held.
 func Store(ctx context.Context, opt Options) (figures []Figure, err error) {
 	b, err := start(ctx, opt, 500_000)
 	if err != nil {
@@ -26,6 +26,22 @@ func Store(ctx context.Context, opt Options) (figures []Figure, err error) {
 	if err := b.fill(ctx, b.relay); err != nil {
 		return nil, err
 	}
+	if b.wants("S1", "S2", "S3", "S4", "S5", "S9", "C1", "C2") {
+		if figures, err = b.storeFigures(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if b.wants("S16", "S17", "S18", "E4") {
+		held, err := b.heldFigures(ctx)
+		if err != nil {
+			return nil, err
+		}
+		figures = append(figures, held...)
+	}
+	return b.only(figures), nil
+}
+
+func (b *Bench) storeFigures(ctx context.Context) (_ []Figure, err error) {
 	best := job{}
 	if b.wants("S2") {
 		if best, err = b.bestClassic(ctx, []int{1, 2, 4}, []int{100, 500, 1000}, job{}); err != nil {
@@ -62,7 +78,7 @@ func Store(ctx context.Context, opt Options) (figures []Figure, err error) {
 	}
 	seconds := func(s sample) float64 { return s.seconds }
 	perRow := func(s sample) float64 { return s.wal / float64(b.opt.Rows) }
-	return b.only([]Figure{
+	return []Figure{
 		compare(Figure{ID: "S1", What: "drain / binary COPY of the same rows (D1)", Unit: "rows/s", Floor: 0.20, Aim: 0.30}, plain, copied, rate),
 		compare(Figure{ID: "S2", What: "drain / textbook SKIP LOCKED loop (D2)", Unit: "rows/s", Floor: 1.8, Aim: 2.5,
 			Note: fmt.Sprintf("loop: %d workers, %d rows a page", best.Workers, best.Page)}, plain, classic, rate),
@@ -73,7 +89,7 @@ func Store(ctx context.Context, opt Options) (figures []Figure, err error) {
 		compare(Figure{ID: "S9", What: "drain / one-statement wide UPDATE", Unit: "rows/s", Floor: 1.0, Aim: 1.4}, plain, update, rate),
 		compare(Figure{ID: "C1", What: "filling the degraded cache / drain", Unit: "rows/s", Floor: 0.8, Aim: 1.0}, outages, plain, fill),
 		compare(Figure{ID: "C2", What: "time to drain the backlog out of the cache / from the table", Unit: "s", Floor: 1.2, Aim: 0.8, Less: true}, outages, plain, seconds),
-	}), nil
+	}, nil
 }
 
 // only keeps the figures that are asked for and were measured.

@@ -10,7 +10,7 @@ func TestStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantFigures(t, figures, map[string]int{"S1": 1, "S2": 1, "S3": 1, "S4": 2, "S5": 1, "S9": 1, "C1": 1, "C2": 1})
+	wantFigures(t, figures, map[string]int{"S1": 1, "S2": 1, "S3": 1, "S4": 2, "S5": 1, "S9": 1, "C1": 1, "C2": 1, "S16": 1, "S17": 1, "S18": 1, "E4": 1})
 }
 
 // wantFigures checks that each figure is there as often as it should be, with one round and a value.

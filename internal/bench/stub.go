@@ -14,6 +14,7 @@ const stubLanes = 8
 // before and after the broker.
 type stub struct {
 	ack     time.Duration // 0 = at once
+	poison  int64         // refuses ids that are a multiple of it; 0 = none
 	witness *witness
 	offsets [stubLanes]int64 // owned by the lane's batch in flight
 }
@@ -34,6 +35,10 @@ func (s *stub) Publish(ctx context.Context, lane relay.Lane, batch []*relay.Mess
 		return outcomes // unknown
 	}
 	for i, m := range batch {
+		if s.poison > 0 && int64(m.ID)%s.poison == 0 {
+			outcomes[i] = relay.Outcome{Kind: relay.Rejected, Class: relay.ClassInvalid, Code: "bench/POISON", Detail: "refused by the bench"}
+			continue
+		}
 		s.witness.saw(int64(m.ID), m.Key)
 		outcomes[i] = relay.Outcome{Kind: relay.Acked, At: relay.Position{Offset: s.offsets[lane.Index], HasOffset: true}}
 		s.offsets[lane.Index]++

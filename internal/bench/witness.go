@@ -31,6 +31,7 @@ type witness struct {
 	seen    []bool
 	last    [keyCount]int64
 	ordered bool // order is promised
+	aside   int  // so many may be missing; set before verdict
 
 	repeated, disordered, strange atomic.Int64
 }
@@ -63,7 +64,7 @@ func (w *witness) saw(id int64, key string) {
 
 // verdict is nil when everything arrived once and in order. It must not run beside saw.
 func (w *witness) verdict() error {
-	lost := 0
+	lost := -w.aside
 	for _, there := range w.seen {
 		if !there {
 			lost++
