@@ -106,7 +106,7 @@ func (s *Store) newOwnership(g grant) *ownership {
 	}
 	own.read = newReader(session("reader"), g.incarnation, own.generations)
 	own.claimer, own.settler = session("claimer"), session("settler")
-	own.taken = taken{decode: newDecoder(own.generations), ids: map[relay.ID]struct{}{}, lastAct: g.lastAct, freedIn: g.incarnation}
+	own.taken = newTaken(g)
 	return own
 }
 
@@ -287,6 +287,12 @@ func (s *Store) alive(ctx context.Context, c *pgx.Conn, own *ownership) (in rela
 	if err := s.whose(ctx, c, own); !errors.Is(err, relay.ErrReborn) {
 		return in, err
 	}
+	end, err := own.taken.decide(ctx)
+	if err != nil {
+		return in, err
+	}
+	own.taken.fronts.clear() // the crash may have brought rows back; nobody settles before the revival
+	end()
 	err = pgx.BeginFunc(ctx, c, func(tx pgx.Tx) error {
 		if err := tx.QueryRow(ctx, s.sql(sqlRevive), own.epoch).Scan((*[16]byte)(&in)); err != nil {
 			return err

@@ -14,6 +14,7 @@
 //	hold.go          what goes to held, and the attempts of it
 //	receipts.go      ids of a receipt as bytes: pure
 //	held.go          taking what is due, closed keys
+//	front.go         from where on to look for held rows: pure
 //	waker.go         LISTEN, and the flag that asks for it
 //	housekeeping.go  retention, self-check, limits, registration, long transactions
 //	partitions.go    which partitions to add: pure

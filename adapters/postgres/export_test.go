@@ -20,6 +20,13 @@ func (s *Store) SlowProbe(ctx context.Context) error {
 	})
 }
 
+// Fronts are where the owner's next searches in held begin: the due time, and ids of keys.
+func (s *Store) Fronts() (due int64, topics, keys []string, at []int64) {
+	t := &s.owned.taken
+	topics, keys, at = t.fronts.args()
+	return t.due.at, topics, keys, at
+}
+
 // HotStatements are the statements whose plans are tested.
 var HotStatements = map[string]string{"ids": sqlIDs, "dense": sqlDense, "sparse": sqlSparse, "claim": sqlClaim, "settle": sqlSettle, "take": sqlTake,
 	"settle_held": sqlSettleHeld}

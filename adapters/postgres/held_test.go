@@ -115,40 +115,41 @@ func TestLockedByPeople(t *testing.T) {
 	}
 }
 
-// TestTheOwnersSessionsWaitForEachOther: the owner row is locked for longer than the limit for people's locks, as by a slow take: neither a settlement nor a take
-// mistakes that for a person.
+// TestTheOwnersSessionsWaitForEachOther: the owner row is locked for longer than the limit for people's locks, as by a claim that waits for the disk: neither a
+// settlement nor a take mistakes that for a person.
 func TestTheOwnersSessionsWaitForEachOther(t *testing.T) {
 	d := newOutbox(t, 15)
 	o := d.own()
 	head, rest := behind(d, o, 3)
 	due := relay.Hold{ID: head, State: relay.Retrying, Due: true, Attempts: 1, Destination: "k"}
 	o.settle(relay.Settlement{Hold: []relay.Hold{due}})
-	owner := d.connect()
-	if _, err := owner.Exec(ctxOf(t), `BEGIN; SELECT FROM outbox.owner FOR UPDATE`); err != nil {
-		t.Fatal(err)
-	}
-	settled, taken := make(chan error, 1), make(chan error, 1)
-	go func() {
+	settle := func() error {
 		done, err := o.Settle(ctxOf(t), o.lease, relay.Settlement{Hold: []relay.Hold{{ID: rest[0], State: relay.Blocked, Destination: "k"}}})
 		if err == nil && done.HeldWaits {
 			err = errors.New("the held part waits")
 		}
-		settled <- err
-	}()
-	go func() {
+		return err
+	}
+	take := func() error {
 		got, err := o.Held(ctxOf(t), o.lease, []string{"k"}, heldLimit)
 		if err == nil && !slices.Equal(ids(got), []relay.ID{head}) {
 			err = fmt.Errorf("took %v", ids(got))
 		}
-		taken <- err
-	}()
-	until(t, "both wait for the owner row", func() bool {
-		return one[int64](d, `SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()`) == 2
-	})
-	if _, err := owner.Exec(ctxOf(t), `SELECT pg_sleep(0.4); COMMIT`); err != nil {
-		t.Fatal(err)
+		return err
 	}
-	for what, answer := range map[string]chan error{"settle": settled, "take": taken} {
+	owner := d.connect()
+	for what, call := range map[string]func() error{"settle": settle, "take": take} {
+		if _, err := owner.Exec(ctxOf(t), `BEGIN; SELECT FROM outbox.owner FOR UPDATE`); err != nil {
+			t.Fatal(err)
+		}
+		answer := make(chan error, 1)
+		go func() { answer <- call() }()
+		until(t, "it waits for the owner row", func() bool {
+			return one[int64](d, `SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()`) == 1
+		})
+		if _, err := owner.Exec(ctxOf(t), `SELECT pg_sleep(0.4); COMMIT`); err != nil {
+			t.Fatal(err)
+		}
 		if err := <-answer; err != nil {
 			t.Errorf("%s: %v", what, err)
 		}

@@ -7,7 +7,7 @@ import (
 )
 
 // $1 epoch; $2 to $12 one element for each message: id, state, delay in seconds (null = no turn), attempts, destination, outcome, class, error_code, error,
-// fingerprint, passed; $13,$14 topic[], key[] to release (of such a key $2 has only what is blocked anew); $15 a repeat, as in settle. ok = 0: fenced or reborn; more =
+// fingerprint, passed; $13,$14 topic[], key[] to release (of such a key $2 has only what is blocked anew); $15 their fronts, 0 = none; $16 a repeat, as in settle. ok = 0: fenced or reborn; more =
 // positions of the keys that still have unpassed rows.
 const sqlSettleHeld = `WITH f AS MATERIALIZED (SELECT 1 FROM outbox.owner o WHERE o.epoch = $1 AND EXISTS (SELECT FROM outbox.alive a WHERE a.epoch = $1) FOR UPDATE OF o),
 u AS MATERIALIZED (
@@ -16,7 +16,7 @@ u AS MATERIALIZED (
     AS u(id, state, delay, attempts, destination, outcome, class, error_code, error, fingerprint, passed)
   WHERE EXISTS (SELECT FROM f)
     AND (EXISTS (SELECT FROM outbox.message_pending p WHERE p.id = u.id OFFSET 0) -- or the planner may hash the whole table
-      OR EXISTS (SELECT FROM outbox.message_held h WHERE h.id = u.id AND (h.sending OR NOT $15::boolean) OFFSET 0))),
+      OR EXISTS (SELECT FROM outbox.message_held h WHERE h.id = u.id AND (h.sending OR NOT $16::boolean) OFFSET 0))),
 d AS (DELETE FROM outbox.message_pending WHERE id IN (SELECT id FROM u)),
 w AS (INSERT INTO outbox.message_held AS h (id, state, topic, key, destination, due_at, attempts, outcome, class, error_code, error, fingerprint, passed,
     first_failed_at)
@@ -36,9 +36,13 @@ x AS (UPDATE outbox.message_held h SET due_at = NULL, changed_at = now() -- a he
           AND b.state <> 'scheduled' AND NOT b.passed ORDER BY b.topic, b.key, b.id LIMIT 1000) w
       WHERE w.due_at IS NOT NULL AND NOT w.sending AND w.id NOT IN (SELECT id FROM u)))
     AND (h.state = 'blocked') IS TRUE), -- by id, never through the index of states
-n AS MATERIALIZED (SELECT b.*, k.i FROM unnest($13::text[], $14::text[]) WITH ORDINALITY AS k(topic, key, i)
+k AS MATERIALIZED ( -- the search behind the front finds nothing at the end of a release: then once more from the beginning
+  SELECT a.topic, a.key, a.i, CASE WHEN a.front > 0 AND EXISTS (SELECT FROM outbox.message_held h WHERE h.topic = a.topic AND h.key = a.key AND h.id > a.front
+      AND h.key IS NOT NULL AND h.state <> 'scheduled' AND NOT h.passed OFFSET 0) THEN a.front ELSE 0 END AS front
+  FROM unnest($13::text[], $14::text[], $15::bigint[]) WITH ORDINALITY AS a(topic, key, front, i)),
+n AS MATERIALIZED (SELECT b.*, k.i FROM k
   CROSS JOIN LATERAL (SELECT h.id, h.due_at, bool_and(h.state = 'blocked') OVER (ORDER BY h.id) AS go FROM ( -- up to the first dead or retrying one
-      SELECT h.id, h.due_at, h.state FROM outbox.message_held h WHERE h.topic = k.topic AND h.key = k.key AND h.key IS NOT NULL
+      SELECT h.id, h.due_at, h.state FROM outbox.message_held h WHERE h.topic = k.topic AND h.key = k.key AND h.id > k.front AND h.key IS NOT NULL
         AND h.state <> 'scheduled' AND NOT h.passed AND h.id NOT IN (SELECT id FROM u) ORDER BY h.topic, h.key, h.id LIMIT 500) h) b),
 r AS (UPDATE outbox.message_held h SET due_at = now(), changed_at = now() FROM n WHERE h.id = n.id AND n.go AND n.due_at IS NULL AND EXISTS (SELECT FROM f))
 SELECT (SELECT count(*) FROM f) AS ok, ARRAY(SELECT DISTINCT i FROM n ORDER BY i) AS more`
@@ -54,8 +58,8 @@ ON CONFLICT DO NOTHING`
 const sqlTrimAttempts = `DELETE FROM outbox.attempt t USING (SELECT u.id, (SELECT max(x.n) FROM outbox.attempt x WHERE x.id = u.id) AS n FROM unnest($2::bigint[]) AS u(id)) newest
 WHERE t.id = newest.id AND t.n > 5 AND t.n <= newest.n - 45 AND EXISTS (SELECT FROM outbox.owner o WHERE o.epoch = $1)`
 
-// heldArgs are $1 to $15 of sqlSettleHeld.
-func heldArgs(epoch relay.Epoch, t relay.Settlement) []any {
+// heldArgs are $1 to $16 of sqlSettleHeld.
+func heldArgs(epoch relay.Epoch, t relay.Settlement, f fronts) []any {
 	n := len(t.Hold)
 	ids, states, delays, attempts := make([]int64, n), make([]string, n), make([]*float64, n), make([]int32, n)
 	destinations, fingerprints, passed := make([]string, n), make([]*int64, n), make([]bool, n)
@@ -78,7 +82,7 @@ func heldArgs(epoch relay.Epoch, t relay.Settlement) []any {
 	for i, k := range t.Release {
 		topics[i], keys[i] = k.Topic, k.Key
 	}
-	return []any{int64(epoch), ids, states, delays, attempts, destinations, outcomes, classes, codes, texts, fingerprints, passed, topics, keys, false}
+	return []any{int64(epoch), ids, states, delays, attempts, destinations, outcomes, classes, codes, texts, fingerprints, passed, topics, keys, f.of(t.Release), false}
 }
 
 // attemptArgs are $1 to $10 of sqlAttempts.

@@ -160,7 +160,7 @@ func planCases(epoch int64) []planCase {
 		planCase{"sparse", fmt.Sprintf(`1, %d, 65536, 8388608, %s`, first+planPage-2, list), planPage, most},
 		planCase{"claim", fmt.Sprintf(`%d, 7, (SELECT incarnation FROM outbox.alive)`, epoch), 0, 200},
 		planCase{"settle", fmt.Sprintf(`%d, '{%d}', '{%d}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', false`, epoch, first, first+planPage-1), 0, most},
-		planCase{"take", fmt.Sprintf(`%d, '{k}', 500, 65536, 8388608`, epoch), 1000, 30_000}, // with a dead version of each row
+		planCase{"take", fmt.Sprintf(`%d, '{k}', 0, 65536, 8388608, 500, '{}', '{}', '{}'`, epoch), 1000, 30_000}, // with a dead version of each row
 		planCase{"settle_held", settleHeld(epoch), 200, 40_000},
 	)
 }
@@ -175,9 +175,9 @@ func settleHeld(epoch int64) string {
 		return `'{` + strings.Join(all, ",") + `}'`
 	}
 	all := func(n int, value string) string { return list(n, func(int) string { return value }) }
-	return fmt.Sprintf(`%d, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, false`, epoch, list(100, func(i int) string { return fmt.Sprint(2 + i) }),
+	return fmt.Sprintf(`%d, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, false`, epoch, list(100, func(i int) string { return fmt.Sprint(2 + i) }),
 		all(100, "dead"), all(100, "NULL"), all(100, "1"), all(100, "k"), all(100, "rejected"), all(100, "refused"), all(100, "1"), all(100, "test"), all(100, "7"),
-		all(100, "f"), all(20, "t"), list(20, func(i int) string { return fmt.Sprint("b", i) }))
+		all(100, "f"), all(20, "t"), list(20, func(i int) string { return fmt.Sprint("b", i) }), all(20, "0"))
 }
 
 func checkPlans(t *testing.T, d *database, session string, epoch int64) {

@@ -88,7 +88,13 @@ func (s *Store) Settle(ctx context.Context, lease relay.Lease, t relay.Settlemen
 	}
 	var held []any
 	if len(t.Hold)+len(t.Release)+len(t.Attempts) > 0 {
-		held = heldArgs(own.epoch, t)
+		end, err := own.taken.decide(ctx)
+		if err != nil {
+			return relay.Settled{}, explain("settle", err)
+		}
+		defer end()
+		own.taken.fronts.below(t.Hold)
+		held = heldArgs(own.epoch, t, own.taken.fronts)
 	}
 	var done relay.Settled
 	err = own.settler.use(ctx, again, func(ctx context.Context, c *pgx.Conn) (err error) {
@@ -104,6 +110,7 @@ func (s *Store) Settle(ctx context.Context, lease relay.Lease, t relay.Settlemen
 	} else {
 		own.marks.add(acks, held)
 		own.taken.remove(t.AckedHeld, t.Hold)
+		own.taken.fronts.released(t.Release, done.StillHeld)
 	}
 	return done, nil
 }
@@ -199,7 +206,7 @@ func (s *Store) settleAgain(ctx context.Context, tx pgx.Tx, own *ownership) erro
 		acks[len(acks)-1] = true
 		held := slices.Clone(m.held)
 		if held != nil {
-			held[len(held)-1] = true
+			held[len(held)-2], held[len(held)-1] = make([]int64, len(held[len(held)-2].([]int64))), true // no front outlives a crash
 		}
 		err := send(acks, held)
 		if held != nil && sqlState(err) == stateLockWait {
