@@ -174,6 +174,8 @@ func (e *examiner) connect(ctx context.Context, url string) (*pgx.Conn, error) {
 	p := cc.RuntimeParams
 	p["application_name"], p["search_path"], p["jit"] = "waybill/0/inspector", "pg_catalog", "off"
 	p["statement_timeout"] = millis(e.cfg.StatementTimeout)
+	ownLimits(p)
+	cc.AfterConnect = noTransactionLimit
 	return pgx.ConnectConfig(ctx, cc)
 }
 

@@ -66,6 +66,8 @@ func peoplePool(cfg Config, name, role string, most int32, settings map[string]s
 	pc.ConnConfig.ConnectTimeout = cfg.ConnectTimeout
 	p := pc.ConnConfig.RuntimeParams
 	p["application_name"], p["jit"], p["random_page_cost"] = "waybill/0/"+name, "off", "1.1"
+	ownLimits(p)
+	pc.ConnConfig.AfterConnect = noTransactionLimit
 	for k, v := range settings {
 		p[k] = v
 	}

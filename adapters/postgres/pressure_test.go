@@ -65,13 +65,18 @@ func TestRenewBesideBusyPools_C7(t *testing.T) {
 	})
 }
 
-// Time-outs that somebody set for the whole database, much too short ones, end no statement of the relay, and connections that it ends are made again.
+// Time-outs that somebody set for the whole database, much too short ones, end no statement of the relay, also while its sessions wait for each other. What the
+// server ends all the same is made again.
 func TestTimeoutsOfTheServer_F5(t *testing.T) {
 	onEach(t, func(t *testing.T, major int) {
 		d := newOutbox(t, major)
 		name := pgx.Identifier{one[string](d, `SELECT current_database()::text`)}.Sanitize()
 		_, last := d.insert(200, 10)
-		for _, set := range []string{`statement_timeout = '1ms'`, `idle_in_transaction_session_timeout = '1ms'`, `idle_session_timeout = '50ms'`} {
+		owner, limits := d.connect(), []string{`statement_timeout = '1ms'`, `lock_timeout = '1ms'`, `idle_in_transaction_session_timeout = '1ms'`, `idle_session_timeout = '50ms'`}
+		if major >= 17 {
+			limits = append(limits, `transaction_timeout = '100ms'`)
+		}
+		for _, set := range limits {
 			d.exec(`ALTER DATABASE ` + name + ` SET ` + set)
 		}
 		o := d.own()
@@ -93,6 +98,34 @@ func TestTimeoutsOfTheServer_F5(t *testing.T) {
 				t.Errorf("taken %v, want %d", got, done[0].ID)
 			}
 			o.settle(relay.Settlement{AckedHeld: []relay.ID{done[0].ID}})
+		}
+		if _, err := owner.Exec(ctxOf(t), `BEGIN; SELECT FROM outbox.owner FOR UPDATE`); err != nil {
+			t.Fatal(err)
+		}
+		calls := map[string]func() error{
+			"claim": func() error { return o.Claim(ctxOf(t), o.lease, last, page.Incarnation) },
+			"settle": func() error {
+				_, err := o.Settle(ctxOf(t), o.lease, relay.Settlement{Acked: runsOf(all[:1])})
+				return err
+			},
+			"renew": func() error { _, err := o.Renew(ctxOf(t), o.lease, relay.Progress{Pending: -1}); return err },
+		}
+		answers := map[string]chan error{}
+		for what, call := range calls {
+			answer := make(chan error, 1)
+			answers[what] = answer
+			go func() { answer <- call() }()
+		}
+		until(t, "all wait for the owner row", func() bool {
+			return one[int64](d, `SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()`) == int64(len(calls))
+		})
+		if _, err := owner.Exec(ctxOf(t), `SELECT pg_sleep(0.3); COMMIT`); err != nil {
+			t.Fatal(err)
+		}
+		for what, answer := range answers {
+			if err := <-answer; err != nil {
+				t.Errorf("%s behind the owner row: %v", what, err)
+			}
 		}
 		d.exec(`ALTER DATABASE ` + name + ` RESET ALL`)
 		if n := len(d.Pending()) + len(d.HeldRows()); n != 0 {

@@ -152,43 +152,9 @@ func (c Config) ConnConfig(role string) (*pgx.ConnConfig, error) {
 	for k, v := range settings(role, c.StatementTimeout) {
 		pc.RuntimeParams[k] = v
 	}
+	pc.AfterConnect = noTransactionLimit
 	return pc, nil
 }
-
-// settings of each connection. The planner is told to walk indexes because the tables are never analyzed at their usual size; generic plans because a plan
-// for each call costs more than it saves.
-func settings(role string, most time.Duration) map[string]string {
-	m := map[string]string{
-		"application_name":                    "waybill/0/" + role,
-		"default_transaction_isolation":       "read committed",
-		"default_transaction_read_only":       "off",
-		"idle_in_transaction_session_timeout": "10s",
-		"statement_timeout":                   millis(most),
-		"jit":                                 "off",
-	}
-	switch role {
-	case "lease":
-		m["statement_timeout"], m["synchronous_commit"] = millis(min(most, 2*time.Second)), "on"
-	case "claimer":
-		m["statement_timeout"], m["synchronous_commit"] = millis(min(most, 5*time.Second)), "on"
-	case "reader", "settler":
-		m["synchronous_commit"] = "off"
-	case "housekeeper":
-		m["statement_timeout"], m["lock_timeout"] = "60000", "200"
-	case "operations":
-		m["statement_timeout"], m["lock_timeout"], m["random_page_cost"] = "1000", "500", "1.1"
-	}
-	switch role {
-	case "reader", "claimer", "settler":
-		m["plan_cache_mode"], m["random_page_cost"] = "force_generic_plan", "1.1"
-		for _, off := range []string{"enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_bitmapscan"} {
-			m[off] = "off"
-		}
-	}
-	return m
-}
-
-func millis(d time.Duration) string { return fmt.Sprint(max(d.Milliseconds(), 1)) }
 
 func (s *Store) checkServer(ctx context.Context) error {
 	var version int
