@@ -16,7 +16,8 @@ type Store interface {
 	// Renew prolongs the lease, by epoch. The returned lease has a new Asked and Until. ErrFenced: another owner exists.
 	Renew(ctx context.Context, lease Lease, progress Progress) (Lease, error)
 
-	// Release gives the outbox back so that a standby may take it at once. Only after everything in flight is resolved and settled.
+	// Release gives the outbox back so that a standby may take it at once. Only after everything in flight is resolved and settled. ErrFenced: another owner
+	// exists, and nothing was changed. A repeat by the last owner changes nothing and returns nil.
 	Release(ctx context.Context, lease Lease) error
 
 	// Read returns messages above `after` and in the holes below it, lowest first, seen in one snapshot; a page is a prefix of what there is. It never

@@ -271,7 +271,10 @@ func (s *Store) Release(ctx context.Context, lease relay.Lease) error {
 	}
 	s.lease.compareWith(nil)
 	err := s.lease.use(ctx, again, func(ctx context.Context, c *pgx.Conn) error {
-		_, err := c.Exec(ctx, s.sql(sqlRelease), lease.Epoch, lease.Owner)
+		done, err := c.Exec(ctx, s.sql(sqlRelease), lease.Epoch, lease.Owner)
+		if err == nil && done.RowsAffected() == 0 {
+			return relay.ErrFenced
+		}
 		return err
 	})
 	return explain("release", err)

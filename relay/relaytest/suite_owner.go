@@ -27,12 +27,16 @@ var ownerCases = map[string]func(*storeCase){
 	"R7 release hands over at once": func(c *storeCase) {
 		c.own()
 		c.fatal(c.store.Release(c.ctx(), c.lease), "release")
+		c.fatal(c.store.Release(c.ctx(), c.lease), "release once more")
 		other := c.out.Store()
 		lease, err := other.Acquire(c.ctx(), relay.Terms{Owner: "b", Lease: time.Minute, Quarantine: time.Minute})
 		c.fatal(err, "acquire after release")
 		if lease.Epoch <= c.lease.Epoch || lease.Takeover || lease.Quiet != 0 {
 			c.t.Errorf("after release: %+v, before: %+v", lease, c.lease)
 		}
+		c.wants(c.store.Release(c.ctx(), c.lease), relay.ErrFenced, "release when somebody else owns the outbox")
+		_, err = other.Renew(c.ctx(), lease, relay.Progress{Pending: -1})
+		c.fatal(err, "renew after the release by the one before")
 	},
 	"R1 an expired lease is taken over, with a quiet time that no later owner ends (C10)": func(c *storeCase) {
 		short := relay.Terms{Owner: "a", Lease: 50 * time.Millisecond, Quarantine: time.Hour}
@@ -86,6 +90,7 @@ var ownerCases = map[string]func(*storeCase){
 		c.wants(c.store.Claim(c.ctx(), lease, ids[1], relay.Incarnation{1}), relay.ErrFenced, "claim")
 		_, err = c.store.Read(c.ctx(), lease, 0, relay.ReadLimit{Rows: 1, InlineBytes: 1, PageBytes: 1})
 		c.wants(err, relay.ErrFenced, "read")
+		c.wants(c.store.Release(c.ctx(), lease), relay.ErrFenced, "release")
 		c.equal(c.out.Pending(), ids, "pending")
 		c.equal(len(c.out.HeldRows())+len(c.out.Receipts()), 0, "held rows and receipts")
 	},
@@ -99,7 +104,7 @@ var ownerCases = map[string]func(*storeCase){
 		})
 		_, err = c.store.Renew(c.ctx(), old, relay.Progress{Pending: -1})
 		c.wants(err, relay.ErrFenced, "renew by the one before")
-		_ = c.store.Release(c.ctx(), old)                     // changes nothing
+		c.wants(c.store.Release(c.ctx(), old), relay.ErrFenced, "release by the one before")
 		_ = sleep(context.Background(), 400*time.Millisecond) // the newer lease has ended, too, and nobody has taken it
 		_, err = c.store.Renew(c.ctx(), old, relay.Progress{Pending: -1})
 		c.wants(err, relay.ErrFenced, "renew by the one before, when nobody holds the outbox")
