@@ -80,3 +80,40 @@ func TestBreakerUnderRandomAnswers_K2(t *testing.T) {
 		t.Errorf("opened %d times, %d probes: this shows little", opened, probed)
 	}
 }
+
+// Whatever becomes of a probe, another one follows: its only message is set aside because its key was closed meanwhile, or the broker waits for our own settlements.
+func TestEveryProbeIsFollowedByAnother(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer Outcome
+		closes bool
+	}{
+		"unreachable":         {Outcome{Kind: Unavailable}, false},
+		"unknown":             {Outcome{Kind: Unknown}, false},
+		"full":                {Outcome{Kind: Unavailable, Full: true}, false},
+		"closed, unreachable": {Outcome{Kind: Unavailable}, true},
+		"closed, unknown":     {Outcome{Kind: Unknown}, true},
+	} {
+		f, l := shutFlow(0, "a", "b")
+		l.dest.Capabilities = Capabilities{MaxBatch: 1, MaxBytes: 1 << 20}
+		now := time.Now()
+		b := &l.dest.breaker
+		b.open, b.probeAt = true, now
+		batch, _, _ := f.take(l, true, now)
+		if len(batch) != 1 || !b.probing {
+			t.Fatalf("%s: no probe", name)
+		}
+		if c.closes {
+			k, _ := batch[0].OrderKey()
+			f.keys.close(k, 77) // its head failed at another destination
+			f.shut(k)
+		}
+		f.resolve(l, []Outcome{c.answer}, 0, now)
+		if !b.open || b.probing {
+			t.Errorf("%s: open %v, probing %v", name, b.open, b.probing)
+		}
+		later := now.Add(2 * b.ceiling)
+		if next, _, wait := f.take(l, true, later); c.answer.Kind == Unavailable && len(next) != 1 {
+			t.Errorf("%s: no other probe, wait %v", name, wait)
+		}
+	}
+}

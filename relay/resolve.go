@@ -46,11 +46,19 @@ func (f *flow) resolve(l *lane, outcomes []Outcome, took time.Duration, now time
 	}
 	if len(l.open) == 0 {
 		l.calm()
-		l.poke()
-		return
+	} else {
+		f.failed(l, answered, took, now)
 	}
-	f.failed(l, answered, took, now)
+	f.probed(l, answered.fault, now)
 	l.poke()
+}
+
+// probed passes the turn on after a probe whose answer neither closed the breaker nor counted: all of it was set aside meanwhile, or it waits for our own
+// settlements. Nobody else may probe before that.
+func (f *flow) probed(l *lane, o Outcome, now time.Time) {
+	if b := &l.dest.breaker; b.open && b.probing && b.turn == l {
+		f.passTurn(l.dest, f.next(l), o.Alive || o.Full, now)
+	}
 }
 
 // answered is a batch sorted by what is to be done.

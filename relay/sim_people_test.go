@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,15 +27,23 @@ func simulatePeople(t *testing.T, seed int64) {
 	w.opt.ReadRows, w.opt.Ahead = 2+rnd.IntN(10), 8+rnd.IntN(30)
 	w.opt.Routes[0].Retry = relay.Retry{Initial: 20 * time.Millisecond, Cap: 2 * time.Second, MaxAttempts: 2 + rnd.IntN(3), MaxAge: time.Hour}
 	w.opt.Routes[0].SkipDead = rnd.IntN(4) == 0
-	aside := rnd.IntN(3) == 0 // a header sends half of each key to another topic: the key keeps its order in each
+	aside := rnd.IntN(3) == 0   // a header sends half of each key to another topic: the key keeps its order in each
+	two := aside && seed%2 == 0 // D19: at another destination, which is down now and then
+	var gone atomic.Bool
 	if aside {
 		other := w.opt.Routes[0]
 		other.Name, other.Headers, other.Target = "other", map[string][]string{"to": {"u"}}, "u"
+		if two {
+			other.Destination = "e"
+		}
 		w.opt.Routes = []relay.Route{other, w.opt.Routes[0]}
 	}
 	w.broker.Poison(func(m *relay.Message) bool { return strings.HasPrefix(string(m.Payload), "poison") })
 	hang := rand.New(rand.NewPCG(uint64(seed), 20))
 	w.broker.Script(func(call relaytest.Call) relaytest.Answer {
+		if call.Lane.Topic == "u" && gone.Load() {
+			return relaytest.Refuse(relaytest.Unreachable)
+		}
 		if hang.IntN(3) == 0 {
 			return refuseAndLose(call.Batch)
 		}
@@ -61,6 +70,9 @@ func simulatePeople(t *testing.T, seed int64) {
 			tx.Write(m)
 		}
 		_ = tx.Commit()
+		if two {
+			gone.Store(n%10 < 4)
+		}
 		unlock = w.person(unlock)
 		if rnd.IntN(25) == 0 {
 			w.db.Crash()

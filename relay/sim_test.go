@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -55,9 +56,14 @@ func (w *world) start() *running {
 	store := w.db.Store()
 	w.stores = append(w.stores, store)
 	opt.Store, opt.Waker = w.store(store), w.waker(store)
-	opt.Destinations = []relay.Destination{{Name: "d", Capabilities: w.broker.Capabilities(), New: func() (relay.Publisher, error) {
-		return w.wrap(w.broker.Publisher(opt.Instance)), nil
-	}}}
+	for _, route := range opt.Routes { // all lead to the one broker
+		if slices.ContainsFunc(opt.Destinations, func(d relay.Destination) bool { return d.Name == route.Destination }) {
+			continue
+		}
+		opt.Destinations = append(opt.Destinations, relay.Destination{Name: route.Destination, Capabilities: w.broker.Capabilities(), New: func() (relay.Publisher, error) {
+			return w.wrap(w.broker.Publisher(opt.Instance)), nil
+		}})
+	}
 	opt.Cache = w.cache
 	r, err := relay.New(opt)
 	if err != nil {

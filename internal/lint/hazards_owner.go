@@ -89,5 +89,5 @@ var orderHazards = []Hazard{
 		Tests: []string{"adapters/postgres.TestTwoHeadsRefused", "adapters/postgres.TestRetryRacesWithAnotherHead", "migrations.TestActs", "relay.TestSimulationOfPeople",
 			"adapters/postgres.TestStore/M7 a head that goes back takes the turn of the released ones back (bug 25)"}},
 	{ID: "D19", What: "a header sends one key to two destinations", Answer: "closed for both, in order inside each; the configuration warns",
-		Tests: []string{"internal/config.TestWarnings", "relay.TestSimulationOfPeople"}, Open: "the simulation has two topics of one destination, not two destinations"},
+		Tests: []string{"internal/config.TestWarnings", "relay.TestSimulationOfPeople"}},
 }
