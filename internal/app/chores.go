@@ -89,7 +89,7 @@ func startChores(e *engine, tel *telemetry.Telemetry, log *slog.Logger, version 
 		jobs = append(jobs, chore{"alerts", alertEvery, false, c.alerter.look})
 	}
 	for _, job := range jobs {
-		run := gocron.NewTask(func() { c.run(job.name, job.owner, job.do) })
+		run := gocron.NewTask(unrecovered(func() { c.run(job.name, job.owner, job.do) }))
 		if _, err := cron.NewJob(gocron.DurationJob(job.every), run, gocron.WithName(job.name), gocron.WithStartAt(gocron.WithStartImmediately())); err != nil {
 			return nil, fmt.Errorf("schedule %s: %w", job.name, err)
 		}
@@ -107,6 +107,18 @@ func startChores(e *engine, tel *telemetry.Telemetry, log *slog.Logger, version 
 	}
 	cron.Start()
 	return c, nil
+}
+
+// unrecovered runs do where gocron, which would swallow its panic, does not see it: whatever panics ends the process.
+func unrecovered(do func()) func() {
+	return func() {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			do()
+		}()
+		<-done
+	}
 }
 
 // run runs one chore unless it still runs, or is the owner's and this relay is not.
