@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -25,10 +26,11 @@ const patience = 30 * time.Second
 
 // database is one outbox in a real PostgreSQL. It implements relaytest.Outbox.
 type database struct {
-	t    *testing.T
-	url  string // superuser
-	via  string // the same for the relay, when that takes another way; empty = url
-	conn *pgx.Conn
+	t     *testing.T
+	url   string // superuser
+	via   string // the same for the relay, when that takes another way; empty = url
+	login string // of the relay; empty = waybill_relay
+	conn  *pgx.Conn
 }
 
 func (d *database) relayURL() string {
@@ -84,6 +86,13 @@ func asRelay(t *testing.T, superuser string) string {
 	}
 	u.User = url.UserPassword("waybill_relay", "relay")
 	return u.String()
+}
+
+func (d *database) asLogin(superuser string) string {
+	if d.login == "" {
+		return asRelay(d.t, superuser)
+	}
+	return strings.Replace(asRelay(d.t, superuser), "waybill_relay", d.login, 1)
 }
 
 func ctxOf(t *testing.T) context.Context {
@@ -147,7 +156,7 @@ func one[T any](d *database, sql string, args ...any) T {
 // open is one more relay process.
 func (d *database) open() *postgres.Store {
 	d.t.Helper()
-	store, err := postgres.Open(ctxOf(d.t), postgres.Config{URL: asRelay(d.t, d.relayURL())})
+	store, err := postgres.Open(ctxOf(d.t), postgres.Config{URL: d.asLogin(d.relayURL())})
 	if err != nil {
 		d.t.Fatalf("open: %v", err)
 	}
