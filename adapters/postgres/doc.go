@@ -5,6 +5,7 @@
 //	store.go         Store, Config: what is opened once for each outbox
 //	session.go       the connections, one for each kind of work, each mending itself
 //	settings.go      what each connection sets for itself
+//	pooler.go        the same through a pooler
 //	acquire.go       the lease: acquire, renew, release, alive, generations
 //	read.go          pages: ids of page k+1 and rows of page k in one round trip
 //	page.go          rows into messages, without an allocation for each

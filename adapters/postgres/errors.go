@@ -11,6 +11,7 @@ import (
 
 // SQLSTATEs that mean something here (PostgreSQL manual, appendix A). Errors are told apart by code only: texts are translated.
 const (
+	stateProtocol        = "08P01" // a pooler's answer to a setting that comes with a connection
 	stateReadOnly        = "25006" // read-only transaction: a standby, or default_transaction_read_only
 	stateNotInRecovery   = "55000" // here() on a standby: WAL file names cannot be computed during recovery
 	stateCanceled        = "57014"

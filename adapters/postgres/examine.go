@@ -50,6 +50,7 @@ type ServerFacts struct {
 	Database   string        // its name
 	Ahead      time.Duration // its clock minus ours
 	Pooled     bool          // something in between gives server connections to clients
+	Shared     bool          // and not for as long as a client is connected
 	Direct     Seen[bool]    // the same of the direct address; false without one
 	HasDirect  bool
 	Encrypted  bool
@@ -176,7 +177,8 @@ func (e *examiner) connect(ctx context.Context, url string) (*pgx.Conn, error) {
 	p["statement_timeout"] = millis(e.cfg.StatementTimeout)
 	ownLimits(p)
 	cc.AfterConnect = noTransactionLimit
-	return pgx.ConnectConfig(ctx, cc)
+	conn, _, err := dial(ctx, cc)
+	return conn, err
 }
 
 func (e *examiner) server(ctx context.Context) error {
@@ -199,7 +201,15 @@ func (e *examiner) server(ctx context.Context) error {
 	if s.Ahead.Abs() < took { // the answer took longer than that: nothing is known
 		s.Ahead = 0
 	}
-	s.Pooled = pid != int64(e.conn.PgConn().PID())
+	if s.Pooled = pid != int64(e.conn.PgConn().PID()); s.Pooled {
+		pc, err := e.cfg.ConnConfig("reader")
+		if err != nil {
+			return err
+		}
+		if _, s.Shared, err = shared(ctx, pc); err != nil {
+			return err
+		}
+	}
 	tls := e.conn.Config().TLSConfig
 	s.Verified = s.Encrypted && tls != nil && (!tls.InsecureSkipVerify || tls.VerifyPeerCertificate != nil)
 	s.Local = isLocal(e.conn.PgConn().Conn().RemoteAddr())

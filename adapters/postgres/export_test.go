@@ -27,6 +27,15 @@ func (s *Store) Fronts() (due int64, topics, keys []string, at []int64) {
 	return t.due.at, topics, keys, at
 }
 
+// Connect makes a connection as a session of this role has it.
+func Connect(ctx context.Context, cfg Config, role string) (*pgx.Conn, error) {
+	pc, err := cfg.ConnConfig(role)
+	if err != nil {
+		return nil, err
+	}
+	return connect(ctx, pc)
+}
+
 // HotStatements are the statements whose plans are tested.
 var HotStatements = map[string]string{"ids": sqlIDs, "dense": sqlDense, "sparse": sqlSparse, "claim": sqlClaim, "settle": sqlSettle, "take": sqlTake,
 	"settle_held": sqlSettleHeld}

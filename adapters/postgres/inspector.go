@@ -73,6 +73,7 @@ func peoplePool(cfg Config, name, role string, most int32, settings map[string]s
 	}
 	role = cfg.Schema + "_" + role
 	pc.AfterConnect = func(ctx context.Context, c *pgx.Conn) error { return takeRole(ctx, c, role) }
+	throughPooler(pc)
 	pool, err := pgxpool.NewWithConfig(context.Background(), pc)
 	if err != nil {
 		return people{}, fmt.Errorf("postgres: %s: %w", name, err)

@@ -154,7 +154,7 @@ func (s *session) connect(ctx context.Context) error {
 			return &pgconn.CancelRequestContextWatcherHandler{Conn: c, DeadlineDelay: 2 * time.Second}
 		}
 	}
-	conn, err := pgx.ConnectConfig(ctx, pc)
+	conn, err := connect(ctx, pc)
 	if err != nil {
 		if errors.Is(err, errStandby) && s.own != nil {
 			s.own.moved.set()

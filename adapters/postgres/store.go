@@ -159,9 +159,12 @@ func (c Config) ConnConfig(role string) (*pgx.ConnConfig, error) {
 func (s *Store) checkServer(ctx context.Context) error {
 	var version int
 	var there bool
-	err := s.lease.use(ctx, again, func(ctx context.Context, c *pgx.Conn) error {
-		return c.QueryRow(ctx, `SELECT current_setting('server_version_num')::int, to_regclass($1) IS NOT NULL`, s.cfg.Schema+".message_pending").Scan(&version, &there)
-	})
+	err := s.checkWay(ctx)
+	if err == nil {
+		err = s.lease.use(ctx, again, func(ctx context.Context, c *pgx.Conn) error {
+			return c.QueryRow(ctx, `SELECT current_setting('server_version_num')::int, to_regclass($1) IS NOT NULL`, s.cfg.Schema+".message_pending").Scan(&version, &there)
+		})
+	}
 	switch {
 	case err != nil && (sqlState(err) == stateBadPassword || sqlState(err) == stateBadLogin || sqlState(err) == stateNoDatabase):
 		return &relay.ConfigError{Class: relay.ClassAuth, Text: explain("open", err).Error()}

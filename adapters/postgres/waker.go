@@ -60,7 +60,7 @@ func (s *Store) hear(ctx context.Context, woken chan<- struct{}) {
 		return
 	}
 	pc.ValidateConnect = refuseStandby
-	conn, err := pgx.ConnectConfig(ctx, pc)
+	conn, err := connect(ctx, pc)
 	if err != nil {
 		return
 	}

@@ -136,6 +136,9 @@ func (r *report) way(s postgres.ServerFacts) {
 	switch {
 	case s.HasDirect && s.Direct.Err != nil:
 		r.add(pooler, relay.LevelFail, "database.direct_url", "correct database.direct_url: waybill config explain database.direct_url", "%v", s.Direct.Err)
+	case s.Shared:
+		r.add(pooler, relay.LevelFail, "database.url", "let the pooler keep sessions for the relay's login (PgBouncer: pool_mode = session), or point database.url at the server itself",
+			"a pooler stands in front of the server and gives a session to others between two transactions")
 	case s.HasDirect && s.Direct.V:
 		r.add(pooler, relay.LevelWarn, "database.direct_url", "set database.direct_url to the server itself", "a pooler stands in front of the direct address too")
 	case s.Pooled && !s.HasDirect:

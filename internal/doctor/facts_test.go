@@ -37,6 +37,7 @@ func TestFacts(t *testing.T) {
 		"asynchronous":       {func(x *postgres.Examination) { x.Server.Settings["synchronous_commit"] = "off" }, "database.synchronous_commit", relay.LevelWarn, "ALTER SYSTEM"},
 		"no autovacuum":      {func(x *postgres.Examination) { x.Server.Settings["autovacuum"] = "off" }, "database.autovacuum", relay.LevelFail, "autovacuum = on"},
 		"pooler":             {func(x *postgres.Examination) { x.Server.Pooled = true }, "database.pooler", relay.LevelWarn, "database.direct_url"},
+		"pooler that shares": {func(x *postgres.Examination) { x.Server.Pooled, x.Server.Shared = true, true }, "database.pooler", relay.LevelFail, "pool_mode = session"},
 		"pooler, direct too": {func(x *postgres.Examination) { x.Server.HasDirect, x.Server.Direct.V = true, true }, "database.pooler", relay.LevelWarn, "the server itself"},
 		"direct is down": {func(x *postgres.Examination) { x.Server.HasDirect, x.Server.Direct.Err = true, errors.New("refused") }, "database.pooler", relay.LevelFail,
 			"config explain database.direct_url"},

@@ -13,7 +13,7 @@ import (
 	"github.com/waybillmq/waybill/internal/embedded"
 )
 
-// Install puts onto the machine whatever of the servers, the browser, axe-core and promtool is missing, and a C compiler, which Go's race detector needs. Without it the first test that wants
+// Install puts onto the machine whatever of the servers, the pooler, the browser, axe-core and promtool is missing, and a C compiler, which Go's race detector needs. Without it the first test that wants
 // a server does so.
 func Install(ctx context.Context) error {
 	var errs []error
@@ -28,7 +28,8 @@ func Install(ctx context.Context) error {
 	_, browserErr := chromium(ctx)
 	_, promErr := promtool(ctx)
 	_, axeErr := axe(ctx)
-	errs = append(errs, wheelErr, kafkaErr, rocketErr, rabbitErr, browserErr, promErr, axeErr)
+	_, bouncerErr := pgBouncer(ctx)
+	errs = append(errs, wheelErr, kafkaErr, rocketErr, rabbitErr, browserErr, promErr, axeErr, bouncerErr)
 	if _, err := exec.LookPath("gcc"); err != nil && os.Getenv("CC") == "" {
 		errs = append(errs, aptInstall(ctx, "gcc", "libc6-dev"))
 	}
