@@ -1,6 +1,7 @@
 package deploy_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -41,12 +42,17 @@ func readAlerts(t *testing.T) []alertRule {
 	return file.Groups[0].Rules
 }
 
+// evalTimes are for alerts that take longer than two hours.
+var evalTimes = map[string]string{"WaybillPausedTooLong": "5h"}
+
 // alertCases are, for each alert, series of two hours with a sample a minute: with which it fires at the end, and with which it does not.
 var alertCases = map[string]struct{ fires, silent []string }{
 	"WaybillNotPublishing": {
 		[]string{`waybill_messages{outbox="o",destination="d",state="pending"} 5x130`, `waybill_messages_sent_total{outbox="o",destination="d",topic="__other__"} 0x130`},
 		[]string{`waybill_messages{outbox="o",destination="d",state="pending"} 5x130`, `waybill_messages_sent_total{outbox="o",destination="d",topic="__other__"} 0+1x130`,
-			`waybill_messages{outbox="o",destination="idle",state="pending"} 0x130`, `waybill_messages_sent_total{outbox="o",destination="idle",topic="__other__"} 0x130`}},
+			`waybill_messages{outbox="o",destination="idle",state="pending"} 0x130`, `waybill_messages_sent_total{outbox="o",destination="idle",topic="__other__"} 0x130`,
+			`waybill_messages{outbox="o",destination="p",state="pending"} 5x130`, `waybill_messages_sent_total{outbox="o",destination="p",topic="__other__"} 0x130`,
+			`waybill_destination_paused{outbox="o",destination="p",reason="person"} 1x130`}},
 	"WaybillOldestPendingTooOld": {
 		[]string{`waybill_oldest_message_age_seconds{outbox="o",destination="",state="pending"} 61x130`},
 		[]string{`waybill_oldest_message_age_seconds{outbox="o",destination="",state="pending"} 60x130`, `waybill_oldest_message_age_seconds{outbox="o",destination="",state="sent"} 9000x130`}},
@@ -69,6 +75,9 @@ var alertCases = map[string]struct{ fires, silent []string }{
 	"WaybillDestinationConfig": {
 		[]string{`waybill_destination_paused{outbox="o",destination="d",reason="config"} 1x130`},
 		[]string{`waybill_destination_paused{outbox="o",destination="d",reason="config"} 0x119 1x11`}},
+	"WaybillPausedTooLong": {
+		[]string{`waybill_destination_paused{outbox="o",destination="d",reason="person",instance="a"} 1x310`, `waybill_destination_paused{outbox="o",destination="d",reason="person",instance="b"} 0x310`},
+		[]string{`waybill_destination_paused{outbox="o",destination="d",reason="person"} 0x65 1x250`, `waybill_destination_paused{outbox="o",destination="d",reason="config"} 1x310`}},
 	"WaybillDown":    {[]string{`up{job="waybill",instance="a"} 0x130`}, []string{`up{job="waybill",instance="a"} 1x130`, `up{job="other"} 0x130`}},
 	"WaybillNoOwner": {[]string{`waybill_owner{outbox="o",instance="a"} 0x130`, `waybill_owner{outbox="o",instance="b"} 0x130`}, []string{`waybill_owner{outbox="o",instance="a"} 0x130`, `waybill_owner{outbox="o",instance="b"} 1x130`}},
 	"WaybillFenced":  {[]string{`waybill_fenced_total{outbox="o"} 0x115 1 3 5x15`}, []string{`waybill_fenced_total{outbox="o"} 0x115 1x15`}},
@@ -135,7 +144,7 @@ func unitTest(t *testing.T, promtool, rules, alert string, series []string) stri
 		name, values, _ := strings.Cut(s, "} ")
 		fmt.Fprintf(&b, "      - series: '%s}'\n        values: '%s'\n", name, values)
 	}
-	fmt.Fprintf(&b, "    alert_rule_test:\n      - { eval_time: 2h, alertname: %s, exp_alerts: [] }\n", alert)
+	fmt.Fprintf(&b, "    alert_rule_test:\n      - { eval_time: %s, alertname: %s, exp_alerts: [] }\n", cmp.Or(evalTimes[alert], "2h"), alert)
 	file := filepath.Join(t.TempDir(), "test.yaml")
 	if err := os.WriteFile(file, []byte(b.String()), 0o600); err != nil {
 		t.Fatal(err)

@@ -93,6 +93,11 @@ var rights = []struct{ sql, may string }{
 	{"SELECT outbox.plan_ready(2)", "operator"},
 	{"SELECT outbox.start(1, 'a', 'r', true, NULL, 0.05)", "operator"},
 	{"SELECT outbox.steer(1, 'stop', 'a', 'r')", "operator"},
+	{"SELECT outbox.pause('kafka-a', 'a', 'r')", "operator"},
+	{"SELECT outbox.resume('kafka-b', 'a', 'r')", "operator"},
+	{"SELECT * FROM outbox.pause", "relay viewer operator"},
+	{"INSERT INTO outbox.pause (destination, actor, reason, activity_id) VALUES ('d', 'a', 'r', 1)", ""},
+	{"DELETE FROM outbox.pause", ""},
 	{"SELECT outbox.operation_step(1, 1, 10, 0)", "relay"},
 	{"SELECT outbox.operation_judge(1)", "relay"},
 	{"SELECT outbox.operation_end(1, 'done', NULL)", "relay"},
@@ -116,7 +121,8 @@ func TestRoles(t *testing.T) {
 		do(t, conn, "SELECT outbox.publish('t', '{}', 'k') FROM generate_series(1, 4)")
 		do(t, conn, `DELETE FROM outbox.message_pending WHERE id IN (3, 4); INSERT INTO outbox.message_held (id, state, topic, key) VALUES (3, 'dead', 't', 'k');
 			INSERT INTO outbox.message_discarded (id, activity_id, attempts) VALUES (4, 1, 0);
-			INSERT INTO outbox.operation (action, filter, state, actor, via) VALUES ('retry', '', 'planned', 'a', 'cli'), ('retry', '', 'planning', 'a', 'cli')`)
+			INSERT INTO outbox.operation (action, filter, state, actor, via) VALUES ('retry', '', 'planned', 'a', 'cli'), ('retry', '', 'planning', 'a', 'cli');
+			SELECT outbox.pause('kafka-b', 'a', 'r')`)
 		cells := 0
 		for _, role := range roles {
 			as := connect(t, login(t, conn, url, role, map[bool]string{false: "IN ROLE outbox_" + role}[role == "nobody"]))

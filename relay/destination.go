@@ -17,14 +17,15 @@ type destination struct {
 
 	breaker   breaker
 	paused    pause
-	topics    map[string]*pause // by target topic
-	quietTo   time.Time         // without a fence: no byte before
-	acks      uint64            // batches with an ack
-	ackedAt   time.Time         // the last of them
-	exact     Exact             // pub, when it is one
-	settled   []ID              // for exact: marked sent by commits that a later claim makes durable
-	lastFault Outcome           // for people
-	cacheFull bool              // the cache refused the last put
+	topics    map[string]*pause  // by target topic
+	stopped   *PausedDestination // by a person; nil = not
+	quietTo   time.Time          // without a fence: no byte before
+	acks      uint64             // batches with an ack
+	ackedAt   time.Time          // the last of them
+	exact     Exact              // pub, when it is one
+	settled   []ID               // for exact: marked sent by commits that a later claim makes durable
+	lastFault Outcome            // for people
+	cacheFull bool               // the cache refused the last put
 }
 
 // pause is a config outcome that stopped a scope. It is tried again after configPause.
@@ -60,7 +61,12 @@ func (d *destination) active() int {
 
 // sendable says whether the destination as a whole may be sent to now; held messages are taken for such destinations only.
 func (d *destination) sendable(now time.Time) bool {
-	return d.opened && !d.draining && !d.breaker.open && !now.Before(d.paused.until) && !now.Before(d.quietTo)
+	return d.opened && !d.draining && d.stopped == nil && !d.breaker.open && !now.Before(d.paused.until) && !now.Before(d.quietTo)
+}
+
+// starving says that somebody has to probe, and no lane has anything to do it with.
+func (d *destination) starving() bool {
+	return d.breaker.open && d.opened && d.stopped == nil && d.active() == 0
 }
 
 func (d *destination) pokeAll() {
@@ -85,7 +91,7 @@ const (
 // room says whether a lane that is behind may be fed by the catch-up reader, while fewer than that many batches wait in it.
 func (l *lane) room(batches int, now time.Time) bool {
 	d := l.dest
-	sendable := d.sendable(now) || d.breaker.open && d.opened && d.active() == 0 // somebody has to probe
+	sendable := d.sendable(now) || d.starving()
 	return sendable && l.fails == 0 && !l.behindCache() && len(l.queue) < batches*d.Capabilities.MaxBatch && l.bytes < batches*d.Capabilities.MaxBytes && !d.topicPaused(l.id.Topic, now)
 }
 

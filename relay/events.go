@@ -15,6 +15,7 @@ type Events struct {
 	Breaker   func(destination string, open bool, cause Outcome)                                            // opened or closed
 	Paused    func(destination string, lane Lane, scope Scope, cause Outcome)                               // a config outcome stopped this scope; tried again every 30 s
 	Resumed   func(destination string, lane Lane, scope Scope)                                              // it works again
+	Stopped   func(destination string, by *PausedDestination)                                               // a person stopped it; nil = lets it go on
 	Behind    func(destination string, lane Lane, from ID, behind bool)                                     // a lane's queue was dropped, or it is live again
 	Cached    func(destination string, messages int)                                                        // put into the degraded cache
 	Repeats   func(destination, cause string, messages int)                                                 // possible duplicates: owner, unknown, forced

@@ -233,7 +233,7 @@ func (f *flow) placeHeld(taken []HeldMessage) {
 			}
 		}
 		l := f.laneOf(m, false)
-		if l == nil {
+		if l == nil || l.dest.stopped != nil {
 			f.giveBack(m)
 			continue
 		}
@@ -314,9 +314,10 @@ func (f *flow) take(l *lane, trusted bool, now time.Time) (batch []*Message, ref
 	return l.open, false, 0
 }
 
-// ending says that a lane sends no more, because the relay stops or its destination gets other lanes: then only what may be stored is asked for again.
+// ending says that a lane sends no more: a person stopped its destination; or the relay stops or the destination gets other lanes, and then what may be stored is
+// still asked for again.
 func (f *flow) ending(l *lane) bool {
-	return (f.stopping || l.dest.draining) && !(len(l.open) > 0 && l.maybe)
+	return l.dest.stopped != nil || (f.stopping || l.dest.draining) && !(len(l.open) > 0 && l.maybe)
 }
 
 // lowWater is the id up to which nothing is unsettled or unseen. For people and retention, never a cursor.

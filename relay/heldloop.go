@@ -120,7 +120,7 @@ func (s *session) openDestinations() (open []string, lease Lease, ok bool) {
 		return nil, Lease{}, false
 	}
 	for _, d := range s.flow.dests {
-		if d.sendable(now) || d.breaker.open && d.opened && d.active() == 0 {
+		if d.sendable(now) || d.starving() {
 			open = append(open, d.Name)
 		}
 	}

@@ -107,6 +107,8 @@ type Overview struct {
 	Closed   Count // closed keys
 
 	Relays []RelayInfo // owner and standbys seen in the last 15 s, by instance
+
+	Paused []PausedDestination // what people have stopped, by name
 }
 
 // RelayInfo is a running relay.
@@ -136,6 +138,8 @@ type DestinationStatus struct {
 	Cached int       `json:"cached,omitempty"` // messages in the degraded cache; they are pending too
 	// CacheFull is since when the degraded cache takes nothing more of it; zero = it does, or there is none.
 	CacheFull time.Time `json:"cache_full,omitzero"`
+	// Paused is by whom and why, in the state paused; nil in others.
+	Paused *PausedDestination `json:"paused,omitempty"`
 }
 
 // The states of a message. The states of held messages say more about a pending one.

@@ -148,6 +148,7 @@ func (s *session) unsent(l *lane, err error) {
 	l.fails++
 	l.retryAt = time.Now().Add(backoff(l.fails-1, retryInitial, 5*time.Second))
 	l.dest.breaker.probing = false
+	s.flow.putDown(l)
 	if l.dest.draining {
 		l.dest.poke()
 	}

@@ -7,7 +7,7 @@ import (
 
 // Operator is for people's hands. Each act changes at most MaxActed messages in one transaction, together with its row in the activity log: without that row
 // nothing is changed. A message that is being sent is left alone, and the answer says so. Safe for concurrent use; blocks at most 5 s. Errors: ErrBusy,
-// ErrDenied; any other error means that the database could not do it now, and that perhaps it was done: look before repeating.
+// ErrDenied, where it is said *StateError; any other error means that the database could not do it now, and that perhaps it was done: look before repeating.
 type Operator interface {
 	// Retry makes dead and retrying messages due now, with new attempts; behind another one of its key a message waits as blocked. A discarded message comes
 	// back, outside the order of its key.
@@ -18,6 +18,13 @@ type Operator interface {
 
 	// Discard gives held messages up for good; their keys go on. A reason is required. Retry takes it back while the message's row exists.
 	Discard(ctx context.Context, ids []ID, act Act) (Acted, error)
+
+	// Pause stops a destination, or with an empty name all of them, until it is resumed. A reason is required. The owner obeys within two seconds. It returns the row
+	// of the activity log. *StateError: it is paused already.
+	Pause(ctx context.Context, destination string, act Act) (activity int64, err error)
+
+	// Resume takes that pause back: the pause of all does not touch those of single destinations, nor they it. *StateError: there is none.
+	Resume(ctx context.Context, destination string, act Act) (activity int64, err error)
 }
 
 // MaxActed is the most messages of one act.

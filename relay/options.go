@@ -13,7 +13,8 @@ type Options struct {
 	Address  string // where its metrics listen, for people; may be empty
 
 	Store  Store
-	Waker  Waker // nil = polling only
+	Waker  Waker  // nil = polling only
+	Pauser Pauser // nil = people stop nothing
 	Events Events
 	// Cache gives the degraded cache for an ownership that begins. An error is told by Events.Failed, and the ownership has none. It may block for the disk.
 	// May be nil: no cache.

@@ -10,10 +10,10 @@ func TestOwnersWordCounts(t *testing.T) {
 	says := func(instance, state string) RelayInfo {
 		return RelayInfo{Instance: instance, Destinations: map[string]DestinationStatus{"kafka": {State: state}}}
 	}
-	all := []RelayInfo{says("relay-1", "paused"), says("relay-10", "open"), says("relay-100", "closed"), {Instance: "relay-2"}}
+	all := []RelayInfo{says("relay-1", "partly"), says("relay-10", "open"), says("relay-100", "closed"), {Instance: "relay-2"}}
 	for _, c := range []struct{ owner, state, by string }{
-		{"relay-10/635c1108", "open", "relay-10"}, {"relay-1/635c1108", "paused", "relay-1"}, {"relay-100", "closed", "relay-100"},
-		{"relay-2/1", "paused", "relay-1"}, {"", "paused", "relay-1"},
+		{"relay-10/635c1108", "open", "relay-10"}, {"relay-1/635c1108", "partly", "relay-1"}, {"relay-100", "closed", "relay-100"},
+		{"relay-2/1", "partly", "relay-1"}, {"", "partly", "relay-1"},
 	} {
 		for range 2 {
 			o := &Overview{Owner: c.owner, Relays: all}
@@ -32,5 +32,27 @@ func TestOwnersWordCounts(t *testing.T) {
 	}
 	if got := o.Reported(); !slices.Equal(got, []string{"kafka"}) {
 		t.Errorf("reported: %q", got)
+	}
+}
+
+// Whether a person has stopped a destination is known from the pauses alone, whatever relays report yet.
+func TestPausesCountBeforeReports(t *testing.T) {
+	says := func(state string) []RelayInfo {
+		return []RelayInfo{{Instance: "relay-1", Destinations: map[string]DestinationStatus{"kafka": {State: state, Cached: 3}}}}
+	}
+	own, all := PausedDestination{Destination: "kafka", Actor: "a", Reason: "r"}, PausedDestination{Actor: "b", Reason: "s"}
+	for _, c := range []struct {
+		reported string
+		paused   []PausedDestination
+		state    string
+		detail   string
+	}{
+		{"open", []PausedDestination{all, own}, DestinationPaused, "by a: r"}, {"closed", []PausedDestination{all}, DestinationPaused, "with all others by b: s"},
+		{"closed", []PausedDestination{{Destination: "other"}}, DestinationClosed, ""}, {"paused", nil, DestinationClosed, ""},
+	} {
+		o := &Overview{Relays: says(c.reported), Paused: c.paused}
+		if st, by := o.Destination("kafka"); st.State != c.state || st.Detail != c.detail || by != "relay-1" || st.Cached != 3 || (st.Paused != nil) != (c.state == DestinationPaused) {
+			t.Errorf("%+v: %+v by %s", c, st, by)
+		}
 	}
 }

@@ -50,6 +50,7 @@ func (f *flow) resolve(l *lane, outcomes []Outcome, took time.Duration, now time
 		f.failed(l, answered, took, now)
 	}
 	f.probed(l, answered.fault, now)
+	f.putDown(l)
 	l.poke()
 }
 

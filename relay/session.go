@@ -12,7 +12,7 @@ import (
 
 // session is one ownership, from Acquire to release or loss. Its goroutines and what each owns alone: the keeper renews the lease; the reader owns both
 // reading positions; the claimer claims what was read and places it; a runner per lane publishes; the settler writes outcomes; the held loop takes what is
-// due; one loop per destination opens its publisher. They share the flow under mu, which is never held across a call to a port.
+// due; one loop per destination opens its publisher; one obeys people's pauses. They share the flow under mu, which is never held across a call to a port.
 type session struct {
 	r     *Relay
 	opt   *Options
@@ -107,9 +107,10 @@ func (s *session) run(ctx context.Context) error {
 		announced.Wait() // announce the epoch to every broker that can be reached, then read: a read before lets an old owner publish behind it
 		s.openCache()
 		s.settleCached(reading)
-		if s.loadClosed(reading) != nil {
+		if s.loadPaused(reading) != nil || s.loadClosed(reading) != nil {
 			return
 		}
+		s.start("paused", work, s.runPaused)
 		readers.Go(func() { s.runSpill(reading) })
 		readers.Go(func() { s.guard(work, "held", s.runHeld(reading)) })
 		readers.Go(func() { s.guard(work, "claimer", s.claim(reading)) })
@@ -257,7 +258,7 @@ func (s *session) drain(work context.Context) (released bool) {
 	}
 }
 
-// quiet says whether nothing is in flight and everything is settled, and whether anything sent may be stored without an answer.
+// quiet says whether nothing is in flight that ends by itself and everything is settled, and whether anything sent may be stored without an answer.
 func (s *session) quiet() (quiet, maybe bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -265,7 +266,7 @@ func (s *session) quiet() (quiet, maybe bool) {
 	for _, d := range s.flow.dests {
 		for _, l := range d.order {
 			maybe = maybe || l.busy || len(l.open) > 0 && l.maybe
-			quiet = quiet && !l.busy && !(len(l.open) > 0 && l.maybe)
+			quiet = quiet && !l.busy && !(len(l.open) > 0 && l.maybe && d.stopped == nil)
 		}
 	}
 	return quiet, maybe

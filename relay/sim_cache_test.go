@@ -152,6 +152,7 @@ func simulateOutages(t *testing.T, seed int64, given *caches) {
 	w.broker.Up()
 	w.broker.LaneDown(relay.Lane{Topic: "t", Index: 0}, false)
 	w.db.Up()
+	w.resume()
 	w.awaitDrained(20 * time.Minute)
 	if given != nil {
 		w.await("the owner's cache empty", time.Minute, func() bool { return given.empty(w.relays) })

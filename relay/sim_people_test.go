@@ -87,6 +87,7 @@ func simulatePeople(t *testing.T, seed int64) {
 	}
 	w.broker.Poison(nil)
 	w.broker.Script(nil)
+	w.resume()
 	w.await("drained", 30*time.Minute, func() bool {
 		w.retryDead()
 		return len(w.db.Pending()) == 0 && len(w.db.HeldRows()) == 0
@@ -134,8 +135,14 @@ func refuseAndLose(batch []*relay.Message) relaytest.Answer {
 	})
 }
 
-// person acts on some held message, or locks one for a while.
+// person acts on some held message, locks one for a while, or pauses the destination.
 func (w *world) person(unlock []func()) []func() {
+	switch w.rand.IntN(12) {
+	case 0:
+		_ = w.db.Pause("d", "sim")
+	case 1, 2:
+		w.resume()
+	}
 	held := w.db.HeldRows()
 	if len(held) == 0 {
 		return unlock

@@ -55,7 +55,7 @@ func (w *world) start() *running {
 	opt.Instance = fmt.Sprintf("relay-%d", len(w.relays)+1)
 	store := w.db.Store()
 	w.stores = append(w.stores, store)
-	opt.Store, opt.Waker = w.store(store), w.waker(store)
+	opt.Store, opt.Waker, opt.Pauser = w.store(store), w.waker(store), store
 	for _, route := range opt.Routes { // all lead to the one broker
 		if slices.ContainsFunc(opt.Destinations, func(d relay.Destination) bool { return d.Name == route.Destination }) {
 			continue
@@ -172,6 +172,7 @@ func simulate(t *testing.T, seed int64) {
 	w.broker.Up()
 	w.broker.LaneDown(relay.Lane{Topic: "t", Index: 0}, false)
 	w.db.Up()
+	w.resume()
 	w.awaitDrained(20 * time.Minute)
 	w.stopAll()
 	// A database that crashes together with its owner forgets what was settled in the last moments, too.
@@ -245,7 +246,7 @@ func (w *world) business(n int, open []*relaytest.Tx) []*relaytest.Tx {
 func (w *world) fault() int {
 	store := w.stores[w.rand.IntN(len(w.stores))]
 	down := context.DeadlineExceeded
-	switch w.rand.IntN(26) {
+	switch w.rand.IntN(30) {
 	case 0:
 		w.db.Crash()
 		w.db.Up()
@@ -276,6 +277,12 @@ func (w *world) fault() int {
 		store.Fail(relaytest.OpFetch, 1+w.rand.IntN(3), down)
 	case 13:
 		w.broker.LaneDown(relay.Lane{Topic: "t", Index: 0}, w.rand.IntN(2) == 0)
+	case 14:
+		_ = w.db.Pause([]string{"", "d"}[w.rand.IntN(2)], "sim")
+	case 15, 16:
+		w.resume()
+	case 17:
+		store.Fail(relaytest.OpPaused, 1+w.rand.IntN(3), down)
 	}
 	return 0
 }
@@ -298,4 +305,9 @@ func mischief(rnd *rand.Rand, ambiguous *atomic.Int64) relaytest.Script {
 		}
 		return relaytest.Answer{}
 	}
+}
+
+// resume ends every pause.
+func (w *world) resume() {
+	_, _ = w.db.Resume(""), w.db.Resume("d")
 }

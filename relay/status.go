@@ -29,9 +29,10 @@ type DestinationState struct {
 	Name        string
 	Open        bool // Open succeeded under this epoch
 	BreakerOpen bool
-	Since       time.Time // of the breaker or the pause
-	Paused      bool      // by a config outcome
-	Fault       Outcome   // why; when neither: of the lane that is refused most often in a row
+	Since       time.Time          // of the breaker or the pause
+	Paused      bool               // by a config outcome
+	Stopped     *PausedDestination // by a person; nil = not
+	Fault       Outcome            // why; when neither: of the lane that is refused most often in a row
 	Topics      map[string]Outcome
 	Lanes       int
 	LanesBehind int
@@ -77,7 +78,7 @@ func (r *Relay) Status() Status {
 }
 
 func (d *destination) state() DestinationState {
-	ds := DestinationState{Name: d.Name, Open: d.opened, BreakerOpen: d.breaker.open, Paused: d.paused.active(), Lanes: len(d.order)}
+	ds := DestinationState{Name: d.Name, Open: d.opened, BreakerOpen: d.breaker.open, Paused: d.paused.active(), Stopped: d.stopped, Lanes: len(d.order)}
 	switch {
 	case ds.Paused:
 		ds.Since, ds.Fault = d.paused.since, d.paused.cause

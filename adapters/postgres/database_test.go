@@ -224,6 +224,16 @@ func (d *database) Retry(ids ...relay.ID) (int, error)   { return d.act("retry",
 func (d *database) Skip(ids ...relay.ID) (int, error)    { return d.act("skip", ids) }
 func (d *database) Discard(ids ...relay.ID) (int, error) { return d.act("discard", ids) }
 
+func (d *database) Pause(destination, reason string) error {
+	_, err := d.conn.Exec(ctxOf(d.t), `SELECT outbox.pause($1, 'tester', $2)`, destination, reason)
+	return err
+}
+
+func (d *database) Resume(destination string) error {
+	_, err := d.conn.Exec(ctxOf(d.t), `SELECT outbox.resume($1, 'tester', NULL)`, destination)
+	return err
+}
+
 func (d *database) Lock(ids ...relay.ID) (unlock func()) {
 	d.t.Helper()
 	conn := d.connect()

@@ -170,6 +170,10 @@ func (i *Inspector) Overview(ctx context.Context) (relay.Overview, error) {
 		o.Relays, err = pgx.CollectRows(rows, scanRelay)
 		return err
 	})
+	b.Queue(i.sql(sqlPaused)).Query(func(rows pgx.Rows) (err error) {
+		o.Paused, err = pgx.CollectRows(rows, scanPaused)
+		return err
+	})
 	if err := i.pool.SendBatch(ctx, b).Close(); err != nil {
 		return relay.Overview{}, i.failed("overview", err)
 	}

@@ -17,9 +17,11 @@ import (
 )
 
 func newDestination(p *program) *cobra.Command {
-	c := &cobra.Command{Use: "destination", Short: "Check a broker; accept that it is another cluster now", GroupID: groupSee, Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return usage("destination needs a verb: check or adopt") }}
-	c.AddCommand(newDestinationCheck(p), newDestinationAdopt(p))
+	c := &cobra.Command{Use: "destination", Short: "Check a broker; pause and resume it; accept that it is another cluster now", GroupID: groupSee, Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return usage("destination needs a verb: check, pause, resume or adopt")
+		}}
+	c.AddCommand(newDestinationCheck(p), newDestinationPause(p), newDestinationResume(p), newDestinationAdopt(p))
 	return c
 }
 

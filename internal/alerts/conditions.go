@@ -29,6 +29,9 @@ var lasting = map[Rule]time.Duration{Stuck: 5 * time.Minute, Dead: 0, Blocked: 1
 // configLasting is that of a destination that waits for a person.
 const configLasting = 2 * time.Minute
 
+// pausedLasting is that of a destination that a person has stopped: somebody knows, until they have forgotten.
+const pausedLasting = 4 * time.Hour
+
 // Facts are the state of an outbox at one moment.
 type Facts struct {
 	Err        error // the outbox could not be looked at; the rest is empty
@@ -88,7 +91,7 @@ func Conditions(f Facts, rules []Rule) (all []Condition) {
 var troubles = map[string]string{
 	relay.DestinationOpen:   "does not answer; its messages wait and lose no attempt",
 	relay.DestinationConfig: "refuses until a person changes something",
-	relay.DestinationPaused: "is paused",
+	relay.DestinationPaused: "is paused by a person, and messages wait until it is resumed",
 	relay.DestinationPartly: "refuses what goes to some of its lanes",
 }
 
@@ -107,8 +110,11 @@ func destinations(o relay.Overview) (all []Condition) {
 			continue
 		}
 		c := Condition{Rule: Destination, Destination: name, Headline: name + " " + words, Since: st.Since, Page: "/destinations", Next: "waybill why --destination " + name}
-		if st.State == relay.DestinationConfig {
+		switch st.State {
+		case relay.DestinationConfig:
 			c.lasting = configLasting
+		case relay.DestinationPaused:
+			c.lasting = pausedLasting
 		}
 		all = append(all, c)
 	}

@@ -41,7 +41,9 @@ func TestConditions(t *testing.T) {
 		"keys":   {func(f *Facts) { f.Overview.Closed, f.Overview.Held[relay.Blocked] = 2, 40 }, "blocked//", "2 keys wait behind a dead or retrying message, with 40 messages", 15 * time.Minute},
 		"away":   {state(relay.DestinationOpen), "destination/kafka-a/", "kafka-a does not answer", 5 * time.Minute},
 		"config": {state(relay.DestinationConfig), "destination/kafka-a/", "kafka-a refuses until", 2 * time.Minute},
-		"paused": {state(relay.DestinationPaused), "destination/kafka-a/", "kafka-a is paused", 5 * time.Minute},
+		"paused": {func(f *Facts) {
+			f.Overview.Paused = []relay.PausedDestination{{Destination: "kafka-a", At: start, Actor: "canary", Reason: "canary"}}
+		}, "destination/kafka-a/", "kafka-a is paused by a person", 4 * time.Hour},
 		"partly": {state(relay.DestinationPartly), "destination/kafka-a/", "some of its lanes", 5 * time.Minute},
 		"cache full": {func(f *Facts) {
 			f.Overview.Relays[0].Destinations["kafka-a"] = relay.DestinationStatus{State: relay.DestinationClosed, CacheFull: start}

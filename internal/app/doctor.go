@@ -134,6 +134,9 @@ func (d *doctorRound) destinations(ctx context.Context) (found []doctor.Finding)
 			s.Overview = &o
 			s.whyDestination(&a, dest.Name)
 			_, by := o.Destination(dest.Name)
+			if f.Paused = o.StoppedBy(dest.Name); f.Paused != nil {
+				f.PausedFor = o.Now.Sub(f.Paused.At)
+			}
 			f.NoReport, f.Told = by == "", doctor.Told{Healthy: a.Verdict == "", Evidence: a.Evidence, Next: a.Next}
 			var pinErr error // without an answer there is nothing to compare: the database's own checks say why
 			if _, f.Pinned, pinErr = d.people.inspector.Pinned(ctx, dest.Name); pinErr != nil {

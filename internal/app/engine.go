@@ -55,7 +55,7 @@ func newEngine(c *config.Config, instance string, store *postgres.Store, events 
 	e := &engine{config: c, instance: instance, store: store, log: log, open: map[string]relay.Publisher{}, check: map[string]relay.Findings{}}
 	opt := relay.Defaults()
 	opt.Instance, opt.Address = instance+"/"+randomHex(4), c.Metrics.Listen
-	opt.Store, opt.Events = store, events
+	opt.Store, opt.Pauser, opt.Events = store, store, events
 	if c.Relay.Poll.Notify != "none" {
 		opt.Waker = store
 	}

@@ -15,6 +15,8 @@ func destinationStates(st relay.Status) map[string]relay.DestinationStatus {
 	for _, d := range st.Destinations {
 		s := relay.DestinationStatus{State: relay.DestinationClosed}
 		switch {
+		case d.Stopped != nil:
+			s = relay.DestinationStatus{State: relay.DestinationPaused, Since: d.Stopped.At, Detail: d.Stopped.Text(), Paused: d.Stopped}
 		case d.Paused:
 			s = relay.DestinationStatus{State: relay.DestinationConfig, Since: d.Since, Detail: d.Fault.Detail}
 		case d.BreakerOpen:

@@ -149,6 +149,9 @@ func (s *Snapshot) whyOutbox(a *Answer) {
 		return
 	}
 	for _, name := range s.Overview.Reported() {
+		if o.StoppedBy(name) != nil {
+			continue // somebody knows
+		}
 		if s.whyDestination(a, name); a.Verdict != "" {
 			if waiting {
 				a.say("%s messages are pending", o.Pending)
@@ -159,8 +162,19 @@ func (s *Snapshot) whyOutbox(a *Answer) {
 	switch {
 	case o.Held[relay.Dead] > 0:
 		a.is(WhyDead, time.Time{})
-		a.say("%s messages are dead, %s keys are closed with %s messages behind their heads; everything else flows", o.Held[relay.Dead], o.Closed, o.Held[relay.Blocked])
+		flows := "everything else flows"
+		if len(o.Paused) > 0 {
+			flows = "everything flows but for what people have paused"
+		}
+		a.say("%s messages are dead, %s keys are closed with %s messages behind their heads; %s", o.Held[relay.Dead], o.Closed, o.Held[relay.Blocked], flows)
 		a.do("waybill message list state:dead")
+	case len(o.Paused) > 0:
+		for i := range o.Paused {
+			s.whyStopped(a, &o.Paused[i], o.Paused[i].Destination)
+		}
+		if waiting {
+			a.say("%s messages are pending", o.Pending)
+		}
 	case s.Stuck > 0 && !o.OldestAt.IsZero() && o.Now.Sub(o.OldestAt) > s.Stuck:
 		a.is(WhyBehind, o.OldestAt)
 		a.say("the oldest pending message was written %s ago, %s are pending", ago(o.Now, o.OldestAt), o.Pending)
@@ -207,6 +221,10 @@ func (s *Snapshot) whyOwner(a *Answer) bool {
 
 // whyDestination answers when a destination takes nothing.
 func (s *Snapshot) whyDestination(a *Answer, name string) {
+	if p := s.Overview.StoppedBy(name); p != nil {
+		s.whyStopped(a, p, name)
+		return
+	}
 	st, by := s.Overview.Destination(name)
 	if by == "" {
 		return
@@ -226,15 +244,24 @@ func (s *Snapshot) whyDestination(a *Answer, name string) {
 		a.is(WhyConfig, st.Since)
 		a.say("%s refuses until something is changed: %s", name, orUnknown(st.Detail))
 		a.do("change it; it is tried again every 30 s, and no message loses an attempt")
-	case relay.DestinationPaused:
-		a.is(WhyPaused, st.Since)
-		a.say("%s was paused by a person: %s", name, orUnknown(st.Detail))
-		a.do("resume it when the reason is gone")
 	case relay.DestinationPartly:
 		a.is(WhyPartly, st.Since)
 		a.say("%s answers, and refuses what goes to some of its lanes: %s", name, orUnknown(st.Detail))
 		a.do("look at those partitions; they are tried again at least every 30 s, the other lanes go on, and no message loses an attempt to a missing leader or replica")
 	}
+}
+
+// whyStopped answers when a person stopped a destination, or with an empty name all of them.
+func (s *Snapshot) whyStopped(a *Answer, p *relay.PausedDestination, name string) {
+	if a.Verdict == "" || p.At.Before(a.Since) {
+		a.is(WhyPaused, p.At)
+	}
+	what, resume := name+" is", name
+	if p.Destination == "" {
+		what, resume = "all destinations are", "--all"
+	}
+	a.say("%s paused by %s since %s (%s) because: %s", what, p.Actor, p.At.UTC().Format(time.RFC3339), round(s.Overview.Now.Sub(p.At)), p.Reason)
+	a.do("its messages wait and lose no attempt. When the reason is gone: waybill destination resume %s", resume)
 }
 
 func (s *Snapshot) whyKey(a *Answer) {

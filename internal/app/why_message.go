@@ -116,7 +116,12 @@ func (s *Snapshot) whyPending(a *Answer, m *relay.MessageInfo) {
 		a.do("add a route to config.yaml and start the relay anew; the message waits and loses no attempt")
 		return
 	}
-	if name := s.destinationOf(m); name != "" {
+	name := s.destinationOf(m)
+	if p := o.StoppedBy(name); p != nil { // with all others, also where its own is not known
+		s.whyStopped(a, p, name)
+		return
+	}
+	if name != "" {
 		if st, _ := s.Overview.Destination(name); st.State != relay.DestinationPartly || s.late(m) { // else it waits for nothing but its turn
 			s.whyDestination(a, name)
 		}

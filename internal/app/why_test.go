@@ -51,6 +51,14 @@ func TestWhy(t *testing.T) {
 	scheduled := message(func(m *relay.MessageInfo) {
 		m.Detail, m.DeliverAfter, m.DueAt = "scheduled", whyNow.Add(time.Hour), whyNow.Add(time.Hour)
 	})
+	paused := func(names ...string) *relay.Overview {
+		return with(func(o *relay.Overview) {
+			o.Pending = 3
+			for _, name := range names {
+				o.Paused = append(o.Paused, relay.PausedDestination{Destination: name, At: whyNow.Add(-14 * time.Minute), Actor: "cli:ben@host", Reason: "rebalance until 12:00"})
+			}
+		})
+	}
 	key := relay.Key{Topic: "order.paid", Key: "4711"}
 	seen := map[Verdict]bool{}
 	for name, c := range map[string]struct {
@@ -72,7 +80,15 @@ func TestWhy(t *testing.T) {
 		"breaker, destination": {Snapshot{Destination: "kafka-a", Overview: reports(relay.DestinationOpen)}, WhyBreakerOpen, ""},
 		"config":               {Snapshot{Overview: reports(relay.DestinationConfig)}, WhyConfig, "the detail"},
 		"some lanes":           {Snapshot{Overview: reports(relay.DestinationPartly)}, WhyPartly, "the detail"},
-		"paused":               {Snapshot{Ref: "70", Message: plain, Routed: toKafka, Overview: reports(relay.DestinationPaused)}, WhyPaused, "by a person"},
+		"paused":               {Snapshot{Overview: paused("kafka-a")}, WhyPaused, "kafka-a is paused by cli:ben@host since 2026-01-31T09:46:00Z (14 min) because: rebalance until 12:00"},
+		"paused, next":         {Snapshot{Overview: paused("kafka-a")}, WhyPaused, "waybill destination resume kafka-a"},
+		"paused, all":          {Snapshot{Overview: paused("")}, WhyPaused, "waybill destination resume --all"},
+		"paused, destination":  {Snapshot{Destination: "kafka-a", Overview: paused("kafka-a")}, WhyPaused, "14 min"},
+		"paused, message":      {Snapshot{Ref: "70", Message: plain, Routed: toKafka, Overview: paused("kafka-a")}, WhyPaused, "lose no attempt"},
+		"paused, all, unknown": {Snapshot{Ref: "70", Message: plain, Overview: paused("")}, WhyPaused, "all destinations"},
+		"paused elsewhere":     {Snapshot{Ref: "70", Message: plain, Routed: toKafka, Overview: paused("rabbit")}, WhyQueued, "0 pending"},
+		"paused, still told":   {Snapshot{Overview: reports(relay.DestinationPaused)}, WhyOK, "3 messages"},
+		"paused and dead":      {Snapshot{Overview: with(func(o *relay.Overview) { o.Held[relay.Dead], o.Paused = 3, paused("kafka-a").Paused })}, WhyDead, "what people have paused"},
 		"destination ok":       {Snapshot{Destination: "kafka-a", Overview: healthy()}, WhyOK, "kafka-a takes messages"},
 		"destination no owner": {Snapshot{Destination: "kafka-a", Overview: with(func(o *relay.Overview) { o.Alive = false })}, WhyNoOwner, ""},
 		"outbox dead":          {Snapshot{Overview: with(func(o *relay.Overview) { o.Held[relay.Dead] = 3; o.Closed = 1 })}, WhyDead, "waybill message list state:dead"},

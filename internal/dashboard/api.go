@@ -40,7 +40,7 @@ type apiParam struct {
 }
 
 func (d *Dashboard) apiTable() []apiRoute {
-	return append(append(d.apiReads(), d.apiActs()...),
+	return append(slices.Concat(d.apiReads(), d.apiActs(), d.apiPauses()),
 		apiRoute{method: "GET", pattern: "/openapi.json", role: viewer, summary: "This document", code: http.StatusOK, serve: d.apiDocument},
 		apiRoute{method: "GET", pattern: "/problems/{type}", role: viewer, summary: "What a type of problem means", code: http.StatusOK, kind: "Problem", shape: problemKind{},
 			serve: d.apiProblem})

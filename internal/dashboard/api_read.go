@@ -161,7 +161,7 @@ func (d *Dashboard) apiKey(_ http.ResponseWriter, r *http.Request) (any, error) 
 
 func ofDestination(row destinationRow) view.Destination {
 	v := view.Destination{Reported: view.Reported{Name: row.Name, DestinationStatus: row.DestinationStatus}, Kind: row.Kind, By: row.Reporter}
-	if row.Reporter == "" {
+	if row.Reporter == "" && row.Paused == nil {
 		v.State = view.Unreported
 	}
 	return v
@@ -180,7 +180,7 @@ func (d *Dashboard) apiDestination(_ http.ResponseWriter, r *http.Request) (any,
 	case st.Err != nil:
 		return nil, st.Err
 	case i < 0:
-		return nil, &failure{"not-found", http.StatusNotFound, "Not found", "No such destination is configured here, and no relay reports one."}
+		return nil, noDestination
 	}
 	return view.OfItem("Destination", ofDestination(rows[i])), nil
 }

@@ -18,7 +18,7 @@ func pathOf(rt route, act string) string {
 	for name := range assetBodies {
 		asset = name
 	}
-	return strings.NewReplacer("{$}", "", "{name}", asset, "/failures/{id}", "/failures/000000000000000f", "/operations/{id}", "/operations/1", "{id}", "3", "{act}", act, "{verb}", "pause").Replace(rt.pattern) +
+	return strings.NewReplacer("{$}", "", "{name}", asset, "/failures/{id}", "/failures/000000000000000f", "/operations/{id}", "/operations/1", "{id}", "3", "{act}", act, "/destinations/{name}/{verb}", "/destinations/kafka-a/pause", "{verb}", "pause").Replace(rt.pattern) +
 		map[string]string{"/key": "?topic=t&key=t"}[rt.pattern]
 }
 
@@ -34,6 +34,7 @@ func TestRouteMatrix_S2_S8(t *testing.T) {
 		"GET /destinations": "look", "GET /doctor": "look", "GET /assets/{name}": "look", "GET /login": "look", "POST /login": "look",
 		"GET /operations": "look", "GET /operations/{id}": "look",
 		"GET /plans/{act}": "act", "POST /plans/{act}": "act", "POST /operations/{id}/{verb}": "act",
+		"GET /destinations/{verb}": "act", "POST /destinations/{verb}": "act", "GET /destinations/{name}/{verb}": "act", "POST /destinations/{name}/{verb}": "act",
 		"POST /logout": "act", "GET /activity": "act", "GET /messages/{id}/{act}": "act", "POST /messages/{id}/{act}": "act", "POST /doctor/alert": "act",
 	}
 	byPattern := map[string]map[string]string{}
@@ -101,7 +102,7 @@ func TestLookingChangesNothing_S2(t *testing.T) {
 	d := newDesk(t, nil)
 	d.fill("t")
 	digest := func() (text string) {
-		for _, table := range []string{"message_log", "message_pending", "message_held", "message_discarded", "activity", "attempt", "receipts", "operation", "operation_item"} {
+		for _, table := range []string{"message_log", "message_pending", "message_held", "message_discarded", "activity", "attempt", "receipts", "operation", "operation_item", "pause"} {
 			var part string
 			if err := d.conn.QueryRow(t.Context(), `SELECT coalesce(md5(string_agg(x::text, '|' ORDER BY x::text)), '') FROM outbox.`+table+` x`).Scan(&part); err != nil {
 				t.Fatal(err)

@@ -116,6 +116,8 @@ var readSamples = []sample{
 var actSamples = []sample{
 	{"postMessagesIdRetry", "/messages/6/retry", ""}, {"postMessagesIdSkip", "/messages/3/skip", `{"reason":"r"}`}, {"postMessagesIdDiscard", "/messages/3/discard", `{"reason":"r"}`},
 	{"postOperations", "/operations", `{"action":"retry","q":"topic:t"}`}, {"postOperationsIdStart", "/operations/2/start", `{"careful":true,"rate":10,"stop_at":0.1}`},
+	{"postDestinationsPause", "/destinations/pause", `{"reason":"r"}`}, {"postDestinationsNamePause", "/destinations/kafka-a/pause", `{"reason":"r"}`},
+	{"postDestinationsNameResume", "/destinations/kafka-a/resume", ""}, {"postDestinationsResume", "/destinations/resume", ""},
 	{"postOperationsIdPause", "/operations/1/pause", "{}"}, {"postOperationsIdResume", "/operations/1/resume", ""}, {"postOperationsIdStop", "/operations/1/stop", `{"reason":"r"}`},
 }
 

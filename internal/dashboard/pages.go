@@ -125,7 +125,7 @@ func (d *Dashboard) destinationRows(o relay.Overview) []destinationRow {
 		if i := slices.IndexFunc(d.Destinations, func(c Destination) bool { return c.Name == name }); i >= 0 {
 			row.Destination = d.Destinations[i]
 		}
-		if row.DestinationStatus, row.Reporter = o.Destination(name); row.Reporter != "" {
+		if row.DestinationStatus, row.Reporter = o.Destination(name); row.Reporter != "" || row.Paused != nil {
 			words, ok := destinationWords[row.State]
 			if !ok {
 				words = [2]string{row.State, "warn"}
@@ -137,12 +137,18 @@ func (d *Dashboard) destinationRows(o relay.Overview) []destinationRow {
 	return rows
 }
 
+type destinationsPage struct {
+	All  *relay.PausedDestination // who has paused all of them; nil = nobody
+	Rows []destinationRow
+}
+
 func (d *Dashboard) destinations(w http.ResponseWriter, r *http.Request, s *session) error {
 	st := d.state.get(r.Context(), d)
 	if st.Err != nil {
 		return st.Err
 	}
-	return d.show(w, s, http.StatusOK, "destinations", page{Title: "Destinations", Active: "destinations", Now: st.Overview.Now, Live: true, Body: d.destinationRows(st.Overview)})
+	return d.show(w, s, http.StatusOK, "destinations", page{Title: "Destinations", Active: "destinations", Now: st.Overview.Now, Live: true,
+		Body: destinationsPage{pauseOf(st.Overview, ""), d.destinationRows(st.Overview)}})
 }
 
 type listPage struct {

@@ -101,6 +101,8 @@ var functions = template.FuncMap{
 	"plural":    plural,
 	"levelTone": func(l relay.Level) string { return levelTones[l] },
 
+	"pauseURL": pauseURL,
+
 	"plansFor": plansFor,
 	"planURL":  planURL,
 	"planOn":   func(p page, q string) part { return part{p, q} },

@@ -44,7 +44,11 @@ func (d *Dashboard) table() []route {
 	if d.mayAct() {
 		table = append(table,
 			route{"GET", "/messages/{id}/{act}", operator, d.actForm},
-			route{"POST", "/messages/{id}/{act}", operator, d.act})
+			route{"POST", "/messages/{id}/{act}", operator, d.act},
+			route{"GET", "/destinations/{verb}", operator, d.pauseForm},
+			route{"POST", "/destinations/{verb}", operator, d.pause},
+			route{"GET", "/destinations/{name}/{verb}", operator, d.pauseForm},
+			route{"POST", "/destinations/{name}/{verb}", operator, d.pause})
 	}
 	if d.mayPlan() {
 		table = append(table,

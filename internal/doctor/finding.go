@@ -91,6 +91,7 @@ var Checks = []Check{
 	{"relay.disk", Relay, "the folder is gone with the container or the next boot, or fills the memory"},
 
 	{"destination.state", Destination, "messages to it wait and lose no attempt"},
+	{"destination.paused", Destination, "messages to it wait, keep their partitions from being dropped, and nobody may remember why"},
 	{"destination.cluster", Destination, "nothing is sent there, so that no stream is split over two clusters"},
 	{"destination.check", Destination, "it can lose what it confirmed, or messages cannot be sent"},
 }

@@ -161,6 +161,25 @@ type DestinationFacts struct {
 	Told     Told  // what the owner reports
 	ToldErr  error // why that is not known
 	NoReport bool  // no relay reports it
+
+	Paused    *relay.PausedDestination // by a person; nil = not
+	PausedFor time.Duration
+}
+
+// longPause is how long a person's pause is nobody's concern.
+const longPause = 24 * time.Hour
+
+// paused judges a person's pause: that nothing is sent is meant so.
+func (r *report) paused(f DestinationFacts) {
+	p, level := f.Paused, relay.LevelOK
+	if f.PausedFor > longPause {
+		level = relay.LevelWarn
+	}
+	resume := "waybill destination resume " + f.Name
+	if p.Destination == "" {
+		resume = "waybill destination resume --all"
+	}
+	r.add("destination.paused", level, f.Name, resume, "paused by %s since %s because: %s", p.Actor, p.At.UTC().Format(time.RFC3339), p.Reason)
 }
 
 // JudgeDestination judges a broker's own settings, which cluster answers, and what the owner meets there.
@@ -169,6 +188,8 @@ func JudgeDestination(f DestinationFacts) []Finding {
 	switch {
 	case f.ToldErr != nil:
 		r.unseen("destination.state", f.Name, f.ToldErr, "")
+	case f.Paused != nil:
+		r.paused(f)
 	case f.NoReport:
 		r.add("destination.state", relay.LevelUnseen, f.Name, "waybill status", "no relay has reported it in the last 15 s")
 	case f.Told.Healthy:

@@ -80,6 +80,15 @@ func TestDestinationFacts(t *testing.T) {
 		"breaker": {func(f *DestinationFacts) {
 			f.Told = Told{Evidence: []string{"cannot be reached"}, Next: []string{"nothing"}}
 		}, "destination.state", relay.LevelFail, "cannot be reached"},
+		"paused": {func(f *DestinationFacts) {
+			f.Paused, f.PausedFor = &relay.PausedDestination{Destination: "kafka-a", Actor: "cli:ana@host", Reason: "rebalance"}, longPause
+		}, "destination.paused", relay.LevelOK, "paused by cli:ana@host since"},
+		"paused for days": {func(f *DestinationFacts) {
+			f.Paused, f.PausedFor = &relay.PausedDestination{Destination: "kafka-a", Actor: "cli:ana@host", Reason: "rebalance"}, longPause+time.Second
+		}, "destination.paused", relay.LevelWarn, "waybill destination resume kafka-a"},
+		"all paused for days": {func(f *DestinationFacts) {
+			f.Paused, f.PausedFor = &relay.PausedDestination{Actor: "cli:ana@host", Reason: "rebalance"}, longPause+time.Second
+		}, "destination.paused", relay.LevelWarn, "waybill destination resume --all"},
 		"silence": {func(f *DestinationFacts) { f.NoReport = true }, "destination.state", relay.LevelUnseen, "no relay has reported"},
 		"unknown": {func(f *DestinationFacts) { f.ToldErr = errors.New("refused") }, "destination.state", relay.LevelUnseen, "refused"},
 		"another": {func(f *DestinationFacts) { f.Pinned = "c0" }, "destination.cluster", relay.LevelFail, "waybill destination adopt kafka-a --reason R"},
@@ -91,7 +100,7 @@ func TestDestinationFacts(t *testing.T) {
 		c.change(&f)
 		found := JudgeDestination(f)
 		i := slices.IndexFunc(found, func(f Finding) bool { return f.ID == c.id && f.Level == c.level })
-		if i < 0 || !strings.Contains(found[i].Text+found[i].Fix, c.text) || (c.level == relay.LevelFail) != (found[i].Effect != "") {
+		if i < 0 || !strings.Contains(found[i].Text+found[i].Fix, c.text) || (c.level == relay.LevelFail || c.level == relay.LevelWarn) != (found[i].Effect != "") {
 			t.Errorf("%s: %+v", name, found)
 		}
 	}

@@ -78,6 +78,8 @@ func degraded(st relay.Status, counts Counts) []string {
 	var reasons []string
 	for _, d := range st.Destinations {
 		switch {
+		case d.Stopped != nil:
+			reasons = append(reasons, "paused:"+d.Name)
 		case d.Paused:
 			reasons = append(reasons, "config:"+d.Name)
 		case d.BreakerOpen:

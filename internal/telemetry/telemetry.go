@@ -95,6 +95,13 @@ func (t *Telemetry) Events() relay.Events {
 		Resumed: func(d string, lane relay.Lane, scope relay.Scope) {
 			log.Info("goes on", "destination", d, "scope", scope.String(), "lane", lane.String())
 		},
+		Stopped: func(d string, by *relay.PausedDestination) {
+			if by == nil {
+				log.Info("resumed by a person", "destination", d)
+				return
+			}
+			log.Warn("paused by a person: messages wait and lose no attempt", "destination", d, "actor", by.Actor, "since", by.At)
+		},
 		Behind: func(d string, lane relay.Lane, from relay.ID, behind bool) {
 			log.Debug("lane behind", "destination", d, "lane", lane.String(), "id", int64(from), "behind", behind)
 		},

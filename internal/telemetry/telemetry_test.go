@@ -128,7 +128,7 @@ func TestGauges(t *testing.T) {
 	tel := observed(t, io.Discard)
 	tel.Watch(func() relay.Status {
 		return relay.Status{Owner: true, Epoch: 7, Trust: 20 * time.Second, LowWater: 90, ReadUpTo: 100, Holes: 2, ClosedKeys: 3, Ahead: 9,
-			Destinations: []relay.DestinationState{{Name: "kafka-a", BreakerOpen: true, Queued: 5, InFlight: 4, LanesBehind: 1, Topics: map[string]relay.Outcome{"x": {}}}}}
+			Destinations: []relay.DestinationState{{Name: "kafka-a", BreakerOpen: true, Queued: 5, InFlight: 4, LanesBehind: 1, Topics: map[string]relay.Outcome{"x": {}}, Stopped: &relay.PausedDestination{Actor: "a"}}}}
 	})
 	tel.SetCounts(Counts{At: time.Now(), Pending: 12, TooOld: 3, Held: map[string]map[relay.HeldState]float64{"kafka-a": {relay.Dead: 2, relay.Blocked: 4}}, Ahead: 2,
 		Tables: []Table{{"message_log", 4096, 10, 1}}, Sessions: []Sessions{{"reader", "idle", 1}}})
@@ -146,7 +146,7 @@ func TestGauges(t *testing.T) {
 		`waybill_pending_messages{outbox="orders"} 12`,
 		`waybill_messages{destination="kafka-a",outbox="orders",state="pending"} 9`, `waybill_messages{destination="kafka-a",outbox="orders",state="dead"} 2`,
 		`waybill_breaker_open{destination="kafka-a",outbox="orders"} 1`, `waybill_destination_up{destination="kafka-a",outbox="orders"} 0`,
-		`waybill_destination_paused{destination="kafka-a",outbox="orders",reason="config"} 1`, `waybill_lanes_behind{destination="kafka-a",outbox="orders"} 1`)
+		`waybill_destination_paused{destination="kafka-a",outbox="orders",reason="config"} 1`, `waybill_destination_paused{destination="kafka-a",outbox="orders",reason="person"} 1`, `waybill_lanes_behind{destination="kafka-a",outbox="orders"} 1`)
 }
 
 // Who lost the outbox says nothing any more about what it once counted there: the new owner does.
@@ -393,9 +393,10 @@ func TestDegraded(t *testing.T) {
 		"dead:1204": {relay.Status{Owner: true}, counts(func(c *Counts) {
 			c.Held = map[string]map[relay.HeldState]float64{"a": {relay.Dead: 1200}, "b": {relay.Dead: 4}}
 		})},
-		"stuck:10000+": {relay.Status{Owner: true}, counts(func(c *Counts) { c.TooOld = relay.CountCap + 1 })},
-		"partitions":   {relay.Status{Owner: true}, counts(func(c *Counts) { c.Ahead = 0 })},
-		"no-standby":   {relay.Status{Owner: true}, counts(func(c *Counts) { c.Relays = 1 })},
+		"stuck:10000+":   {relay.Status{Owner: true}, counts(func(c *Counts) { c.TooOld = relay.CountCap + 1 })},
+		"paused:kafka-a": {relay.Status{Owner: true, Destinations: []relay.DestinationState{{Name: "kafka-a", BreakerOpen: true, Stopped: &relay.PausedDestination{Actor: "a"}}}}, well},
+		"partitions":     {relay.Status{Owner: true}, counts(func(c *Counts) { c.Ahead = 0 })},
+		"no-standby":     {relay.Status{Owner: true}, counts(func(c *Counts) { c.Relays = 1 })},
 	} {
 		if got := strings.Join(degraded(c.st, c.counts), " "); got != want {
 			t.Errorf("%q, want %q", got, want)

@@ -1,6 +1,7 @@
 package view
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/waybillmq/waybill/relay"
@@ -88,4 +89,16 @@ type Destination struct {
 	Reported
 	Kind string `json:"kind,omitempty"`        // of the broker, when it is in this configuration
 	By   string `json:"reported_by,omitempty"` // instance
+}
+
+// Pausing is what a person did to a destination.
+type Pausing struct {
+	Destination string `json:"destination,omitempty"` // left out: all of them
+	Paused      bool   `json:"paused"`
+	Activity    string `json:"activity"`
+}
+
+// OfPausing shows an act; an empty name means all destinations.
+func OfPausing(name string, paused bool, activity int64) Pausing {
+	return Pausing{name, paused, strconv.FormatInt(activity, 10)}
 }

@@ -59,6 +59,7 @@ type Database struct {
 	receipted map[receiptKey]struct{}
 	attempts  []relay.Attempt
 	activity  int
+	paused    map[string]relay.PausedDestination
 
 	owner       ownerRow
 	alive       map[relay.Epoch]relay.Incarnation

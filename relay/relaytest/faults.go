@@ -20,6 +20,7 @@ const (
 	OpSettle  Op = "Settle"
 	OpHeld    Op = "Held"
 	OpClosed  Op = "Closed"
+	OpPaused  Op = "Paused"
 )
 
 // Faults makes calls fail, wait or lose their answer, by operation. The zero value does nothing. Safe for concurrent use.

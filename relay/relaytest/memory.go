@@ -10,7 +10,7 @@ import (
 	"github.com/waybillmq/waybill/relay"
 )
 
-// Memory is a relay.Store and relay.Waker on a Database: what one relay process has of it. Its faults are its own, as on a network of its own.
+// Memory is a relay.Store, relay.Waker and relay.Pauser on a Database: what one relay process has of it. Its faults are its own, as on a network of its own.
 //
 // Beyond the contract it checks the engine: two calls of one method at once, a run over an id that was never read, an ack of a message that was never claimed,
 // a key released and held in one settlement, and a second head of a key panic.
@@ -33,8 +33,9 @@ type Memory struct {
 }
 
 var (
-	_ relay.Store = (*Memory)(nil)
-	_ relay.Waker = (*Memory)(nil)
+	_ relay.Store  = (*Memory)(nil)
+	_ relay.Waker  = (*Memory)(nil)
+	_ relay.Pauser = (*Memory)(nil)
 )
 
 // NewMemory returns a store for one relay process.

@@ -1,6 +1,8 @@
 package relaytest
 
 import (
+	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -138,4 +140,47 @@ func (db *Database) Replay(ids ...relay.ID) (changed int, err error) {
 		db.setHeld(id, &HeldRow{ID: id, Key: relay.Key{Topic: m.Topic, Key: m.Key}, State: relay.Scheduled, DueAt: db.now(), Passed: true})
 		return true
 	})
+}
+
+// Pause is a person's act: a destination, or all with an empty name, gets nothing any more.
+func (db *Database) Pause(destination, reason string) error {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if _, is := db.paused[destination]; is || db.down {
+		return ErrDown
+	}
+	if db.paused == nil {
+		db.paused = map[string]relay.PausedDestination{}
+	}
+	db.paused[destination] = relay.PausedDestination{Destination: destination, At: db.now(), Actor: "a", Reason: reason}
+	db.activity++
+	db.flush()
+	db.notify()
+	return nil
+}
+
+// Resume takes a pause back.
+func (db *Database) Resume(destination string) error {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if _, is := db.paused[destination]; !is || db.down {
+		return ErrDown
+	}
+	delete(db.paused, destination)
+	db.activity++
+	db.flush()
+	db.notify()
+	return nil
+}
+
+// Paused implements relay.Pauser.
+func (s *Memory) Paused(ctx context.Context, lease relay.Lease) (paused []relay.PausedDestination, err error) {
+	err = s.do(ctx, OpPaused, func(db *Database) error {
+		if err := s.fence(lease); err != nil {
+			return err
+		}
+		paused = slices.Collect(maps.Values(db.paused))
+		return nil
+	})
+	return paused, err
 }

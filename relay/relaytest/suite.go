@@ -25,6 +25,8 @@ type Outbox interface {
 	Skip(ids ...relay.ID) (changed int, err error)
 	Discard(ids ...relay.ID) (changed int, err error)
 	Lock(ids ...relay.ID) (unlock func()) // hold rows of message_held as a psql session would
+	Pause(destination, reason string) error
+	Resume(destination string) error
 }
 
 // Transaction is a business transaction.
@@ -49,7 +51,7 @@ type StoreTraits struct {
 	Promotes bool // it is a Promoter
 }
 
-// TestStore holds a relay.Store to the contract of the port. open makes an empty outbox for one case. It runs in real time and waits at most some seconds.
+// TestStore holds a relay.Store, which is a relay.Pauser too, to the contract of the ports. open makes an empty outbox for one case. It runs in real time and waits at most some seconds.
 func TestStore(t *testing.T, open func(t *testing.T) Outbox, traits StoreTraits) {
 	cases := map[string]func(*storeCase){}
 	for _, group := range []map[string]func(*storeCase){ownerCases, readCases, settleCases, heldCases, loadCases} {

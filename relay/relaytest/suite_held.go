@@ -3,6 +3,7 @@ package relaytest
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/waybillmq/waybill/relay"
@@ -32,6 +33,33 @@ var heldCases = map[string]func(*storeCase){
 		c.equal(takenIDs(other), ids[2:3], "taken for the other destination")
 		c.equal(other.NextDue < 0, true, "no other is due there")
 		c.equal(c.closed(key("a")), []string{fmt.Sprintf("a by %d retrying true", ids[0])}, "closed: one that is being sent has a turn")
+	},
+	"pauses of people are told until they are taken back": func(c *storeCase) {
+		c.own()
+		paused := func() (all []string) {
+			list, err := c.store.(relay.Pauser).Paused(c.ctx(), c.lease)
+			c.fatal(err, "paused")
+			for _, p := range list {
+				if p.Actor == "" || time.Since(p.At).Abs() > time.Minute {
+					c.t.Errorf("%+v: by whom, and since when?", p)
+				}
+				all = append(all, p.Destination+": "+p.Reason)
+			}
+			slices.Sort(all)
+			return all
+		}
+		c.equal(paused(), []string(nil), "at first")
+		c.fatal(c.out.Pause("k", "why"), "pause")
+		c.fatal(c.out.Pause("", "all"), "pause all")
+		c.equal(paused(), []string{": all", "k: why"}, "paused")
+		if c.out.Pause("k", "again") == nil || c.out.Resume("other") == nil {
+			c.t.Error("a second pause, or the end of one that is not, was taken")
+		}
+		c.equal(c.take().Acted, true, "acted")
+		c.fatal(c.out.Resume(""), "resume all")
+		c.equal(paused(), []string{"k: why"}, "one stays")
+		c.fatal(c.out.Resume("k"), "resume")
+		c.equal(paused(), []string(nil), "at last")
 	},
 	"a limit of rows for each destination, and of bytes": func(c *storeCase) {
 		c.own()
