@@ -19,6 +19,9 @@ type Planner interface {
 
 	// Steer pauses, resumes or stops an operation; a plan can be stopped too. It takes hold before the next transaction; what was done stays done.
 	Steer(ctx context.Context, id OperationID, verb Verb, act Act) error
+
+	// Planned returns a plan or operation as the acts of this ctx left it; see Once.
+	Planned(ctx context.Context, id OperationID) (Operation, error)
 }
 
 // OperationID names a plan and the operation that it becomes.

@@ -18,7 +18,8 @@ import (
 // Inspector answers people's questions over a pool of its own, read only and under a short statement timeout: no viewer can slow or harm delivery. It
 // implements relay.Inspector. Safe for concurrent use.
 type Inspector struct {
-	pool   *pgxpool.Pool
+	db     querier
+	pool   *pgxpool.Pool // behind db; nil where that is a transaction of somebody else
 	sql    func(string) string
 	schema string
 }
@@ -40,7 +41,7 @@ func OpenInspector(cfg Config) (*Inspector, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Inspector{pool: pool.pool, sql: pool.sql, schema: pool.schema}, nil
+	return &Inspector{db: pool.pool, pool: pool.pool, sql: pool.sql, schema: pool.schema}, nil
 }
 
 // Close ends the connections after running questions have ended.
@@ -124,7 +125,7 @@ func (i *Inspector) failed(op string, err error) error {
 // Version returns the version of the schema, 0 when there is none.
 func (i *Inspector) Version(ctx context.Context) (int, error) {
 	var v int
-	err := i.pool.QueryRow(ctx, i.sql(`SELECT outbox.version()`)).Scan(&v)
+	err := i.db.QueryRow(ctx, i.sql(`SELECT outbox.version()`)).Scan(&v)
 	if state := sqlState(err); state == stateNoSchema || state == stateNoFunction {
 		return 0, nil
 	}
@@ -174,7 +175,7 @@ func (i *Inspector) Overview(ctx context.Context) (relay.Overview, error) {
 		o.Paused, err = pgx.CollectRows(rows, scanPaused)
 		return err
 	})
-	if err := i.pool.SendBatch(ctx, b).Close(); err != nil {
+	if err := i.db.SendBatch(ctx, b).Close(); err != nil {
 		return relay.Overview{}, i.failed("overview", err)
 	}
 	o.Now, o.QuietUntil = o.Now.UTC(), o.QuietUntil.UTC()
@@ -202,7 +203,7 @@ func (i *Inspector) HeldByDestination(ctx context.Context) (map[string]map[relay
 	var destination string
 	var state relay.HeldState
 	var n int64
-	rows, err := i.pool.Query(ctx, i.sql(`SELECT destination, state, count(*) FROM outbox.message_held GROUP BY 1, 2`))
+	rows, err := i.db.Query(ctx, i.sql(`SELECT destination, state, count(*) FROM outbox.message_held GROUP BY 1, 2`))
 	if err == nil {
 		_, err = pgx.ForEachRow(rows, []any{&destination, &state, &n}, func() error {
 			if counts[destination] == nil {

@@ -35,7 +35,7 @@ func scanFailure(r pgx.CollectableRow) (g relay.FailureGroup, err error) {
 
 // Failures implements relay.Inspector.
 func (i *Inspector) Failures(ctx context.Context) ([]relay.FailureGroup, error) {
-	rows, err := i.pool.Query(ctx, i.sql(`WITH f AS (`+sqlFailureIDs+`) `+sqlFailures), relay.CountCap+1, relay.MaxPage)
+	rows, err := i.db.Query(ctx, i.sql(`WITH f AS (`+sqlFailureIDs+`) `+sqlFailures), relay.CountCap+1, relay.MaxPage)
 	var groups []relay.FailureGroup
 	if err == nil {
 		groups, err = pgx.CollectRows(rows, scanFailure)
@@ -48,7 +48,7 @@ func (i *Inspector) Failures(ctx context.Context) ([]relay.FailureGroup, error) 
 
 // Failure implements relay.Inspector.
 func (i *Inspector) Failure(ctx context.Context, id relay.FailureID) (relay.FailureGroup, error) {
-	rows, err := i.pool.Query(ctx, i.sql(`WITH f AS (SELECT $2::bigint AS fingerprint) `+sqlFailures), relay.CountCap+1, int64(id))
+	rows, err := i.db.Query(ctx, i.sql(`WITH f AS (SELECT $2::bigint AS fingerprint) `+sqlFailures), relay.CountCap+1, int64(id))
 	var g relay.FailureGroup
 	if err == nil {
 		g, err = pgx.CollectExactlyOneRow(rows, scanFailure)
@@ -72,9 +72,9 @@ func (i *Inspector) Activity(ctx context.Context, before int64, limit int) ([]re
 		}
 		return err
 	}
-	err := pgx.BeginFunc(ctx, i.pool, read)
+	err := pgx.BeginFunc(ctx, i.db, read)
 	if sqlState(err) == stateDenied {
-		taken := pgx.BeginFunc(ctx, i.pool, func(tx pgx.Tx) error {
+		taken := pgx.BeginFunc(ctx, i.db, func(tx pgx.Tx) error {
 			if _, err := tx.Exec(ctx, "SET LOCAL ROLE "+pgx.Identifier{i.schema + "_operator"}.Sanitize()); err != nil {
 				return err
 			}

@@ -35,7 +35,7 @@ func scanKey(r pgx.CollectableRow) (k relay.KeyInfo, err error) {
 // Keys implements relay.Inspector.
 func (i *Inspector) Keys(ctx context.Context, after relay.Key, limit int) (relay.KeyList, error) {
 	limit = pageSize(limit)
-	rows, err := i.pool.Query(ctx, i.sql(sqlKeys), after.Topic, after.Key, limit+1, relay.CountCap+1)
+	rows, err := i.db.Query(ctx, i.sql(sqlKeys), after.Topic, after.Key, limit+1, relay.CountCap+1)
 	var list relay.KeyList
 	if err == nil {
 		list.Items, err = pgx.CollectRows(rows, scanKey)
@@ -51,7 +51,7 @@ func (i *Inspector) Keys(ctx context.Context, after relay.Key, limit int) (relay
 
 // Key implements relay.Inspector.
 func (i *Inspector) Key(ctx context.Context, key relay.Key) (relay.KeyInfo, error) {
-	rows, err := i.pool.Query(ctx, i.sql(sqlKey), key.Topic, key.Key, relay.CountCap+1)
+	rows, err := i.db.Query(ctx, i.sql(sqlKey), key.Topic, key.Key, relay.CountCap+1)
 	var k relay.KeyInfo
 	if err == nil {
 		k, err = pgx.CollectExactlyOneRow(rows, scanKey)

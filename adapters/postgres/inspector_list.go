@@ -198,7 +198,7 @@ func (i *Inspector) Messages(ctx context.Context, f relay.Filter, before relay.I
 	limit = pageSize(limit)
 	q := newListQuery(f, before, ids)
 	text := q.statement(limit)
-	rows, err := i.pool.Query(ctx, i.sql(text), q.args...)
+	rows, err := i.db.Query(ctx, i.sql(text), q.args...)
 	if err != nil {
 		return relay.MessageList{}, i.failed("messages", err)
 	}

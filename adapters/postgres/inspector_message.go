@@ -18,12 +18,12 @@ var generatedID = regexp.MustCompile(`^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{1
 func (i *Inspector) Find(ctx context.Context, ref string) (relay.ID, error) {
 	var id relay.ID
 	if n, err := strconv.ParseInt(ref, 10, 64); err == nil {
-		err := i.pool.QueryRow(ctx, i.sql(`SELECT id FROM outbox.message_safe WHERE id = $1`), n).Scan(&id)
+		err := i.db.QueryRow(ctx, i.sql(`SELECT id FROM outbox.message_safe WHERE id = $1`), n).Scan(&id)
 		if !errors.Is(err, pgx.ErrNoRows) {
 			return id, i.failed("find", err)
 		}
 	}
-	err := i.pool.QueryRow(ctx, i.sql(`SELECT m.id FROM outbox.message_ids i JOIN outbox.message_safe m ON m.id = i.id WHERE i.message_id = $1`), ref).Scan(&id)
+	err := i.db.QueryRow(ctx, i.sql(`SELECT m.id FROM outbox.message_ids i JOIN outbox.message_safe m ON m.id = i.id WHERE i.message_id = $1`), ref).Scan(&id)
 	if !errors.Is(err, pgx.ErrNoRows) {
 		return id, i.failed("find", err)
 	}
@@ -32,7 +32,7 @@ func (i *Inspector) Find(ctx context.Context, ref string) (relay.ID, error) {
 		if err != nil {
 			return 0, relay.ErrNotFound
 		}
-		err = i.pool.QueryRow(ctx, i.sql(`SELECT id FROM outbox.message_safe WHERE id = $1 AND message_id = $2`), n, ref).Scan(&id)
+		err = i.db.QueryRow(ctx, i.sql(`SELECT id FROM outbox.message_safe WHERE id = $1 AND message_id = $2`), n, ref).Scan(&id)
 		if !errors.Is(err, pgx.ErrNoRows) {
 			return id, i.failed("find", err)
 		}
@@ -65,7 +65,7 @@ func (i *Inspector) Message(ctx context.Context, id relay.ID) (relay.MessageInfo
 	var m relay.MessageInfo
 	targets := append(rowTargets(&m.MessageRow), &m.ContentType, &m.Traceparent, &m.HeaderNames, opt(&m.DeliverAfter), opt(&m.FirstFailedAt), opt(&m.DiscardedAt),
 		&m.Sending, &m.Claimed, &m.Before, &m.Behind, &m.Head, &m.HeadState, &m.Failure)
-	err := i.pool.QueryRow(ctx, i.sql(sqlMessage), id, relay.CountCap+1).Scan(targets...)
+	err := i.db.QueryRow(ctx, i.sql(sqlMessage), id, relay.CountCap+1).Scan(targets...)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return m, relay.ErrNotFound
 	}
@@ -77,7 +77,7 @@ func (i *Inspector) Message(ctx context.Context, id relay.ID) (relay.MessageInfo
 			return m, err
 		}
 	}
-	rows, err := i.pool.Query(ctx, i.sql(`SELECT destination, lane, coalesce(lane_offset, -1), acked_at, epoch, coalesce(detail, '') FROM outbox.receipts_of($1)`), id)
+	rows, err := i.db.Query(ctx, i.sql(`SELECT destination, lane, coalesce(lane_offset, -1), acked_at, epoch, coalesce(detail, '') FROM outbox.receipts_of($1)`), id)
 	if err == nil {
 		m.Places, err = pgx.CollectRows(rows, scanPlace)
 	}
@@ -86,7 +86,7 @@ func (i *Inspector) Message(ctx context.Context, id relay.ID) (relay.MessageInfo
 
 // discard adds who gave the message up and why, where the login may see it.
 func (i *Inspector) discard(ctx context.Context, m *relay.MessageInfo) error {
-	err := i.pool.QueryRow(ctx, i.sql(`SELECT a.actor, coalesce(a.reason, '') FROM outbox.message_discarded d JOIN outbox.activity a ON a.id = d.activity_id WHERE d.id = $1`), m.ID).
+	err := i.db.QueryRow(ctx, i.sql(`SELECT a.actor, coalesce(a.reason, '') FROM outbox.message_discarded d JOIN outbox.activity a ON a.id = d.activity_id WHERE d.id = $1`), m.ID).
 		Scan(&m.DiscardedBy, &m.Reason)
 	if errors.Is(err, pgx.ErrNoRows) || sqlState(err) == stateDenied {
 		return nil
@@ -96,7 +96,7 @@ func (i *Inspector) discard(ctx context.Context, m *relay.MessageInfo) error {
 
 // Attempts implements relay.Inspector.
 func (i *Inspector) Attempts(ctx context.Context, id relay.ID) ([]relay.AttemptInfo, error) {
-	rows, err := i.pool.Query(ctx, i.sql(`SELECT n, at, epoch, coalesce(instance, ''), coalesce(lane, ''), outcome, coalesce(class, ''), coalesce(error_code, ''),
+	rows, err := i.db.Query(ctx, i.sql(`SELECT n, at, epoch, coalesce(instance, ''), coalesce(lane, ''), outcome, coalesce(class, ''), coalesce(error_code, ''),
   coalesce(error, ''), coalesce((extract(epoch FROM took) * 1000000)::bigint, 0) FROM outbox.attempt WHERE id = $1 ORDER BY n LIMIT $2`), id, relay.MaxPage)
 	var out []relay.AttemptInfo
 	if err == nil {

@@ -39,7 +39,7 @@ func (i *Inspector) Running(ctx context.Context) ([]relay.Operation, error) {
 }
 
 func (i *Inspector) operations(ctx context.Context, sql string, args ...any) (list []relay.Operation, err error) {
-	rows, err := i.pool.Query(ctx, i.sql(sql), args...)
+	rows, err := i.db.Query(ctx, i.sql(sql), args...)
 	if err == nil {
 		list, err = pgx.CollectRows(rows, scanOperation)
 	}
@@ -49,7 +49,7 @@ func (i *Inspector) operations(ctx context.Context, sql string, args ...any) (li
 // Operation implements relay.Inspector.
 func (i *Inspector) Operation(ctx context.Context, id relay.OperationID) (o relay.Operation, err error) {
 	var summary []byte
-	err = i.pool.QueryRow(ctx, i.sql(`SELECT `+operationColumns+`, o.summary FROM outbox.operation o WHERE o.id = $1`), int64(id)).
+	err = i.db.QueryRow(ctx, i.sql(`SELECT `+operationColumns+`, o.summary FROM outbox.operation o WHERE o.id = $1`), int64(id)).
 		Scan(append(operationTargets(&o), &summary)...)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return o, fmt.Errorf("%w: there is no operation %d", relay.ErrNotFound, id)
@@ -66,7 +66,7 @@ func (i *Inspector) OperationItems(ctx context.Context, id relay.OperationID, ou
 	if outcome != "" {
 		where, args = " AND x.outcome = $4", append(args, outcome)
 	}
-	rows, err := i.pool.Query(ctx, i.sql(`SELECT x.id, x.state, coalesce(x.step, 0), coalesce(x.outcome, '') FROM outbox.operation_item x
+	rows, err := i.db.Query(ctx, i.sql(`SELECT x.id, x.state, coalesce(x.step, 0), coalesce(x.outcome, '') FROM outbox.operation_item x
 WHERE x.operation_id = $1 AND x.id > $2`+where+` ORDER BY x.id LIMIT $3`), args...)
 	if err == nil {
 		list, err = pgx.CollectRows(rows, func(r pgx.CollectableRow) (x relay.OperationItem, err error) {

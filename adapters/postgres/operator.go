@@ -13,7 +13,7 @@ import (
 )
 
 // Operator carries out people's acts by the functions of the schema, each in a transaction of its own and under the limits that let no act hold a message for
-// longer than a second. It implements relay.Operator and relay.Planner. Safe for concurrent use.
+// longer than a second. It implements relay.Operator, relay.Planner and relay.Once. Safe for concurrent use.
 type Operator struct {
 	pool   *pgxpool.Pool
 	sql    func(string) string
@@ -71,7 +71,18 @@ func (o *Operator) act(ctx context.Context, name string, ids []relay.ID, act rel
 
 // again does something once more when it met somebody's lock: then the database undid everything.
 func (o *Operator) again(ctx context.Context, name string, do func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, actLimit)
+	if !within(ctx) {
+		return o.repeat(ctx, actLimit, name, do)
+	}
+	err := do(ctx)
+	if inTheWay(err) {
+		return err
+	}
+	return personError(name, o.schema, "operator", err)
+}
+
+func (o *Operator) repeat(ctx context.Context, limit time.Duration, name string, do func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for try := 1; ; try++ {
 		err := do(ctx)
@@ -99,7 +110,7 @@ func inTheWay(err error) bool {
 }
 
 func (o *Operator) once(ctx context.Context, name string, ids []relay.ID, act relay.Act) (a relay.Acted, err error) {
-	err = o.pool.QueryRow(ctx, o.sql(`SELECT activity_id, requested, changed, sending, other, missing, unchanged FROM outbox.`+name+`($1::bigint[], $2, $3, $4, $5)`),
+	err = o.db(ctx).QueryRow(ctx, o.sql(`SELECT activity_id, requested, changed, sending, other, missing, unchanged FROM outbox.`+name+`($1::bigint[], $2, $3, $4, $5)`),
 		ids, act.Actor, null(act.Reason), act.Via, null(act.Address)).Scan(&a.Activity, &a.Requested, &a.Changed, &a.Sending, &a.Other, &a.Missing, &a.Unchanged)
 	return a, err
 }

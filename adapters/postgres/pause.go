@@ -44,7 +44,7 @@ func (o *Operator) Resume(ctx context.Context, destination string, act relay.Act
 
 func (o *Operator) stop(ctx context.Context, name, destination string, act relay.Act) (activity int64, err error) {
 	err = o.again(ctx, name, func(ctx context.Context) error {
-		return o.pool.QueryRow(ctx, o.sql(`SELECT outbox.`+name+`($1, $2, $3, $4, $5)`), destination, act.Actor, null(act.Reason), act.Via, null(act.Address)).Scan(&activity)
+		return o.db(ctx).QueryRow(ctx, o.sql(`SELECT outbox.`+name+`($1, $2, $3, $4, $5)`), destination, act.Actor, null(act.Reason), act.Via, null(act.Address)).Scan(&activity)
 	})
 	return activity, refusal(err)
 }

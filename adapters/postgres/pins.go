@@ -11,7 +11,7 @@ import (
 
 // Pinned returns which cluster a destination's name stands for, as PinDestination remembered it. relay.ErrNotFound: it was never used here.
 func (i *Inspector) Pinned(ctx context.Context, destination string) (kind, clusterID string, err error) {
-	err = i.pool.QueryRow(ctx, i.sql(`SELECT kind, cluster_id FROM outbox.destination WHERE name = $1`), destination).Scan(&kind, &clusterID)
+	err = i.db.QueryRow(ctx, i.sql(`SELECT kind, cluster_id FROM outbox.destination WHERE name = $1`), destination).Scan(&kind, &clusterID)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = relay.ErrNotFound
 	}
@@ -24,7 +24,7 @@ func (o *Operator) Adopt(ctx context.Context, destination, clusterID string, act
 	ctx, cancel := context.WithTimeout(ctx, actLimit)
 	defer cancel()
 	var row *int64
-	err = o.pool.QueryRow(ctx, o.sql(`SELECT outbox.adopt($1, $2, $3, $4, $5)`), destination, clusterID, act.Actor, act.Reason, act.Via).Scan(&row)
+	err = o.db(ctx).QueryRow(ctx, o.sql(`SELECT outbox.adopt($1, $2, $3, $4, $5)`), destination, clusterID, act.Actor, act.Reason, act.Via).Scan(&row)
 	switch {
 	case inTheWay(err):
 		return 0, relay.ErrBusy

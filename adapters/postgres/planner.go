@@ -36,13 +36,13 @@ func (o *Operator) plan(ctx context.Context, p relay.PlanRequest, act relay.Act)
 	if err != nil {
 		return relay.Operation{}, err
 	}
-	look := &Inspector{pool: o.pool, sql: o.sql, schema: o.schema}
+	look := o.look(ctx)
 	ids, err := look.resolve(ctx, f)
 	if err != nil {
 		return relay.Operation{}, err
 	}
 	var id int64
-	err = o.pool.QueryRow(ctx, o.sql(`SELECT outbox.plan($1, $2, $3, $4)`), p.Action, p.Text, act.Actor, act.Via).Scan(&id)
+	err = o.db(ctx).QueryRow(ctx, o.sql(`SELECT outbox.plan($1, $2, $3, $4)`), p.Action, p.Text, act.Actor, act.Via).Scan(&id)
 	if err == nil {
 		err = o.fillPlan(ctx, id, f, ids)
 	}
@@ -92,7 +92,7 @@ func (q *listQuery) planned(chunk int, operation int64) string {
 
 // slowly runs something that is no act on a message, and that may take longer.
 func (o *Operator) slowly(ctx context.Context, do func(pgx.Tx) error) error {
-	return pgx.BeginFunc(ctx, o.pool, func(tx pgx.Tx) error {
+	return pgx.BeginFunc(ctx, o.db(ctx), func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `SET LOCAL statement_timeout = '`+planTimeout+`'`); err != nil {
 			return err
 		}
@@ -107,7 +107,7 @@ func (o *Operator) Start(ctx context.Context, id relay.OperationID, p relay.Pace
 		rate = &p.Rate
 	}
 	return refusal(o.again(ctx, "start", func(ctx context.Context) error {
-		_, err := o.pool.Exec(ctx, o.sql(`SELECT outbox.start($1, $2, $3, $4, $5, $6, $7, $8)`), int64(id), act.Actor, null(act.Reason), p.Careful, rate, p.StopAt,
+		_, err := o.db(ctx).Exec(ctx, o.sql(`SELECT outbox.start($1, $2, $3, $4, $5, $6, $7, $8)`), int64(id), act.Actor, null(act.Reason), p.Careful, rate, p.StopAt,
 			act.Via, null(act.Address))
 		return err
 	}))
@@ -116,9 +116,14 @@ func (o *Operator) Start(ctx context.Context, id relay.OperationID, p relay.Pace
 // Steer implements relay.Planner.
 func (o *Operator) Steer(ctx context.Context, id relay.OperationID, verb relay.Verb, act relay.Act) error {
 	return refusal(o.again(ctx, string(verb), func(ctx context.Context) error {
-		_, err := o.pool.Exec(ctx, o.sql(`SELECT outbox.steer($1, $2, $3, $4, $5, $6)`), int64(id), string(verb), act.Actor, null(act.Reason), act.Via, null(act.Address))
+		_, err := o.db(ctx).Exec(ctx, o.sql(`SELECT outbox.steer($1, $2, $3, $4, $5, $6)`), int64(id), string(verb), act.Actor, null(act.Reason), act.Via, null(act.Address))
 		return err
 	}))
+}
+
+// Planned implements relay.Planner.
+func (o *Operator) Planned(ctx context.Context, id relay.OperationID) (relay.Operation, error) {
+	return o.look(ctx).Operation(ctx, id)
 }
 
 // refusal sorts what the functions of plans refuse; anything else stays as it is.

@@ -221,7 +221,7 @@ func (c *chores) keep(ctx context.Context) error {
 	if !ends {
 		span = 30 * 24 * time.Hour
 	}
-	swept := c.e.store.SweepOperations(ctx, operationsKeep)
+	swept := errors.Join(c.e.store.SweepOperations(ctx, operationsKeep), c.e.store.SweepOnce(ctx))
 	ahead, err := c.e.store.AddPartitions(ctx, span)
 	if err == nil && ahead < 1 {
 		c.log.Warn("no partition lies ahead: an open transaction that has read the log, such as a dump, is in the way; messages go to the default partition meanwhile")

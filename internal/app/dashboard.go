@@ -21,7 +21,7 @@ func startDashboard(c *config.Config, log *slog.Logger, version string) (stop fu
 	if err != nil {
 		return nil, err
 	}
-	o := dashboard.Options{Outbox: c.Name, Version: version, Inspector: people, Operator: people.operator, Planner: people.operator, Guide: guide{people}, Doctor: people.doctor,
+	o := dashboard.Options{Outbox: c.Name, Version: version, Inspector: people, Operator: people.operator, Planner: people.operator, Once: people.operator, Guide: guide{people}, Doctor: people.doctor,
 		AllowedHosts: c.Dashboard.AllowedHosts, ReadOnly: c.Dashboard.ReadOnly, Log: log}
 	if u, err := url.Parse(c.Dashboard.PublicURL); err == nil && u.Hostname() != "" {
 		o.AllowedHosts = append(slices.Clone(o.AllowedHosts), u.Hostname())

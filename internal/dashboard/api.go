@@ -78,6 +78,10 @@ func (d *Dashboard) answered(rt apiRoute) http.Handler {
 		if err == nil {
 			err = rt.checkQuery(r)
 		}
+		if err == nil && rt.method == "POST" && r.Header.Values(onceHeader) != nil {
+			d.answerOnce(rt, w, r)
+			return
+		}
 		var answer any
 		if err == nil {
 			answer, err = rt.serve(w, r)

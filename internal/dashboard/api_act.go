@@ -180,7 +180,7 @@ func (d *Dashboard) apiStart(_ http.ResponseWriter, r *http.Request) (any, error
 	if err := d.startPlan(r.Context(), id, pace, by); err != nil {
 		return nil, err
 	}
-	return d.apiOperation(nil, r)
+	return d.apiPlanned(r, id)
 }
 
 // pace is how an operation goes; what is given up cannot fail again, so it only has a rate.
@@ -225,5 +225,11 @@ func (d *Dashboard) apiSteer(r *http.Request, verb relay.Verb) (any, error) {
 	if err := d.Planner.Steer(r.Context(), id, verb, by); err != nil {
 		return nil, err
 	}
-	return d.apiOperation(nil, r)
+	return d.apiPlanned(r, id)
+}
+
+// apiPlanned shows an operation as the act of this request left it.
+func (d *Dashboard) apiPlanned(r *http.Request, id relay.OperationID) (any, error) {
+	o, err := d.Planner.Planned(r.Context(), id)
+	return view.OfItem("Operation", view.OfOperation(o)), err
 }

@@ -21,6 +21,7 @@ type Options struct {
 	Inspector    relay.Inspector
 	Operator     relay.Operator // nil = nobody can act
 	Planner      relay.Planner  // nil = nobody can act on many messages at once
+	Once         relay.Once     // nil = requests that carry an Idempotency-Key are refused
 	Guide        Guide
 	Destinations []Destination // as configured
 	AllowedHosts []string      // names under which browsers may ask, besides localhost and loopback addresses
@@ -173,6 +174,10 @@ func (d *Dashboard) failureOf(r *http.Request, err error) *failure {
 		f = &failure{"busy", http.StatusConflict, "Busy", "Somebody else, or the relay, had this message in hand. Nothing was changed: go back and try again."}
 	case errors.As(err, &state):
 		f = &failure{"state-changed", http.StatusConflict, "Not in this state", "Nothing was changed: " + state.Text + "."}
+	case errors.Is(err, relay.ErrRunning):
+		f = &failure{"idempotency-running", http.StatusConflict, "Still running", "A request with this " + onceHeader + " is being worked at. Ask again in a second for its answer."}
+	case errors.Is(err, relay.ErrOtherRequest):
+		f = &failure{"idempotency-conflict", http.StatusUnprocessableEntity, "Key of another request", "Nothing was changed: this " + onceHeader + " was used for another request in the last 24 hours. Take a new one for a new request."}
 	case errors.Is(err, relay.ErrTooMany):
 		f = &failure{"too-many-items", http.StatusConflict, "Too many messages", "Nothing was changed: " + err.Error() + "."}
 	case errors.As(err, &config):

@@ -63,7 +63,7 @@ func newDesk(t *testing.T, change func(*Options)) *desk {
 		t.Fatal(err)
 	}
 	t.Cleanup(d.operator.Close)
-	o := Options{Outbox: "orders", TryAlert: func(context.Context) error { d.tried++; return d.alertErr }, Version: "test", Inspector: d.inspector, Operator: d.operator, Planner: d.operator, Token: testToken,
+	o := Options{Outbox: "orders", TryAlert: func(context.Context) error { d.tried++; return d.alertErr }, Version: "test", Inspector: d.inspector, Operator: d.operator, Planner: d.operator, Once: d.operator, Token: testToken,
 		Guide:        fixed{Answer{Verdict: "dead", Evidence: []string{"evidence"}, Next: []string{"waybill why"}}},
 		Doctor:       func(context.Context) ([]doctor.Finding, error) { return d.findings, nil },
 		Destinations: []Destination{{"kafka-a", "kafka"}}, Log: slog.New(slog.NewTextHandler(d.log, nil))}

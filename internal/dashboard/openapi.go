@@ -69,6 +69,8 @@ func (rt *apiRoute) parameters() (all []schema) {
 	if rt.role == operator && rt.method != "GET" {
 		all = append(all, schema{"name": actorHeader, "in": "header", "required": false, "description": "who acts, for the activity log; it names, it does not prove",
 			"schema": schema{"type": "string", "minLength": 1, "maxLength": 40}})
+		all = append(all, schema{"name": onceHeader, "in": "header", "required": false, "description": "a request that is sent again under the same key, by the same actor, within 24 hours does nothing and gets the first answer",
+			"schema": schema{"type": "string", "minLength": 1, "maxLength": maxOnceKey}})
 	}
 	return all
 }

@@ -17,24 +17,26 @@ type problem struct {
 
 // problemTypes are all types of problems, and what each means for a program.
 var problemTypes = map[string]string{
-	"invalid-filter":     "The filter cannot be read. Correct it; the same request fails again.",
-	"invalid-parameter":  "A parameter of the query is unknown, missing or out of its range.",
-	"invalid-body":       "The body is no JSON, too large, has a field that is unknown, or one out of its range.",
-	"reason-required":    "The act gives something up or breaks an order and needs a reason, which the activity log keeps.",
-	"confirm-required":   "The plan means many messages: confirm must be their number.",
-	"unauthenticated":    "The token is missing or wrong.",
-	"forbidden":          "The database's login lacks the right, or the request came from a page of another site.",
-	"read-only":          "Nobody can act here: it is configured so, or there is no token.",
-	"not-found":          "There is no such path, message, key, failure, destination or operation, or it is no longer there.",
-	"method-not-allowed": "The path is there, and does not take this method; the header Allow has those that it takes.",
-	"state-changed":      "It is in a state in which that cannot be done; somebody else may have acted. Nothing was changed: look again.",
-	"busy":               "Somebody else had it in hand. Nothing was changed: try again in a few seconds.",
-	"too-many-items":     "The filter means more messages than a plan may have, or too much is planned already.",
-	"host-not-allowed":   "The name in the header Host is not one of this listener's.",
-	"rate-limited":       "Too many requests at once: try again after the seconds of the header Retry-After.",
-	"timeout":            "It took too long, and nothing was changed.",
-	"configuration":      "Something must be changed before this can be answered; the detail says what.",
-	"database-down":      "The database did not answer. Of an act this means that perhaps it was done: look before repeating.",
+	"invalid-filter":       "The filter cannot be read. Correct it; the same request fails again.",
+	"invalid-parameter":    "A parameter of the query is unknown, missing or out of its range.",
+	"invalid-body":         "The body is no JSON, too large, has a field that is unknown, or one out of its range.",
+	"reason-required":      "The act gives something up or breaks an order and needs a reason, which the activity log keeps.",
+	"confirm-required":     "The plan means many messages: confirm must be their number.",
+	"unauthenticated":      "The token is missing or wrong.",
+	"forbidden":            "The database's login lacks the right, or the request came from a page of another site.",
+	"read-only":            "Nobody can act here: it is configured so, or there is no token.",
+	"not-found":            "There is no such path, message, key, failure, destination or operation, or it is no longer there.",
+	"method-not-allowed":   "The path is there, and does not take this method; the header Allow has those that it takes.",
+	"state-changed":        "It is in a state in which that cannot be done; somebody else may have acted. Nothing was changed: look again.",
+	"busy":                 "Somebody else had it in hand. Nothing was changed: try again in a few seconds.",
+	"idempotency-running":  "A request with the same Idempotency-Key has not ended yet: ask again after the seconds of the header Retry-After.",
+	"idempotency-conflict": "The Idempotency-Key was used for another request in the last 24 hours. Nothing was changed.",
+	"too-many-items":       "The filter means more messages than a plan may have, or too much is planned already.",
+	"host-not-allowed":     "The name in the header Host is not one of this listener's.",
+	"rate-limited":         "Too many requests at once: try again after the seconds of the header Retry-After.",
+	"timeout":              "It took too long, and nothing was changed.",
+	"configuration":        "Something must be changed before this can be answered; the detail says what.",
+	"database-down":        "The database did not answer. Of an act this means that perhaps it was done: look before repeating.",
 }
 
 // problemKind says what a type of problem means.
@@ -56,6 +58,9 @@ func problemURI(name string) string { return apiBase + "/problems/" + name }
 
 func writeProblem(w http.ResponseWriter, f *failure) {
 	w.Header().Set("Content-Type", "application/problem+json")
+	if f.Type == "idempotency-running" {
+		w.Header().Set("Retry-After", "1")
+	}
 	if f.Code == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="waybill"`)
 	}
