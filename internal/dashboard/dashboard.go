@@ -69,6 +69,8 @@ type Dashboard struct {
 	asks     []apiRoute
 	sessions sessions
 	state    snapshots
+	progress progress
+	streams  streams
 	checked  checkups
 	pages    map[string]*template.Template
 	slots    chan struct{} // one for each request that is answered at the same time
@@ -89,6 +91,7 @@ func New(o Options) *Dashboard {
 	d := &Dashboard{Options: o, hosts: newHostList(o.AllowedHosts), origins: http.NewCrossOriginProtection(), mux: http.NewServeMux(), pages: parsePages(),
 		api: http.NewServeMux(), slots: make(chan struct{}, maxRequests), planning: make(chan struct{}, 1)}
 	d.sessions.open, d.checked.asking = map[string]*session{}, make(chan struct{}, 1)
+	d.streams.each, d.streams.end = map[string]int{}, make(chan struct{})
 	d.routes = d.table()
 	for _, rt := range d.routes {
 		d.mux.Handle(rt.method+" "+rt.pattern, d.guarded(rt))
@@ -118,6 +121,10 @@ func (d *Dashboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	if r.Method == http.MethodGet && r.URL.Path == eventsPath { // it lasts, and has a bound of its own
+		d.mux.ServeHTTP(w, r)
+		return
+	}
 	select {
 	case d.slots <- struct{}{}:
 		defer func() { <-d.slots }()

@@ -32,7 +32,7 @@ func TestRouteMatrix_S2_S8(t *testing.T) {
 	want := map[string]string{ // who may: "look" = everybody, "act" = whoever has shown the token
 		"GET /{$}": "look", "GET /failures/{id}": "look", "GET /messages": "look", "GET /messages/{id}": "look", "GET /keys": "look", "GET /key": "look",
 		"GET /destinations": "look", "GET /doctor": "look", "GET /assets/{name}": "look", "GET /login": "look", "POST /login": "look",
-		"GET /operations": "look", "GET /operations/{id}": "look",
+		"GET /operations": "look", "GET /operations/{id}": "look", "GET /events": "look",
 		"GET /plans/{act}": "act", "POST /plans/{act}": "act", "POST /operations/{id}/{verb}": "act",
 		"GET /destinations/{verb}": "act", "POST /destinations/{verb}": "act", "GET /destinations/{name}/{verb}": "act", "POST /destinations/{name}/{verb}": "act",
 		"POST /logout": "act", "GET /activity": "act", "GET /messages/{id}/{act}": "act", "POST /messages/{id}/{act}": "act", "POST /doctor/alert": "act",

@@ -30,6 +30,9 @@ func Listen(address string, handler http.Handler, log *slog.Logger) (*httpserver
 
 func newServer(handler http.Handler, log *slog.Logger) *http.Server {
 	s := httpserver.Limited(handler, 20*time.Second)
+	if d, ok := handler.(*Dashboard); ok {
+		s.RegisterOnShutdown(d.EndStreams)
+	}
 	s.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelDebug)
 	return s
 }

@@ -35,6 +35,7 @@ func (d *Dashboard) table() []route {
 		{"GET", "/operations", viewer, d.operations},
 		{"GET", "/operations/{id}", viewer, d.operation},
 		{"GET", "/doctor", viewer, d.doctor},
+		{"GET", eventsPath, viewer, d.events},
 		{"GET", "/assets/{name}", viewer, d.asset},
 		{"GET", "/login", viewer, d.loginForm},
 		{"POST", "/login", viewer, d.login},

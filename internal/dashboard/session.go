@@ -57,6 +57,18 @@ func (l *sessions) of(r *http.Request, cookie string) *session {
 	return s
 }
 
+// lives says whether a session goes on. Unlike a request it does not keep it from ending.
+func (l *sessions) lives(s *session) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, open := range l.open {
+		if open == s {
+			return time.Since(s.seen) <= sessionIdle && time.Since(s.opened) <= sessionMost
+		}
+	}
+	return false
+}
+
 // start opens a session under a new id, never under one that came from outside. When there are too many, the one that was idle longest ends.
 func (l *sessions) start(name string) (id string) {
 	l.mu.Lock()

@@ -52,7 +52,7 @@ var accessHazards = []Hazard{
 		Tests: []string{"adapters/kafka.TestSecured", "internal/config.TestProblems", "internal/doctor.TestFacts", "internal/app.TestTLSFilesThatAreWrong"},
 		Open:  "no proxy strips TLS between relay and PostgreSQL in a test"},
 	{ID: "S11", What: "slow or huge requests, very many connections", Answer: "limits on everything",
-		Tests: []string{"internal/dashboard.TestLimits_S11", "internal/dashboard.TestConnectionsAreLimited_S11", "internal/dashboard.TestOnePlanAtATime_S11",
+		Tests: []string{"internal/dashboard.TestLimits_S11", "internal/dashboard.TestConnectionsAreLimited_S11", "internal/dashboard.TestOnePlanAtATime_S11", "internal/dashboard.TestEventsAreBounded_S11",
 			"internal/httpserver.TestNothingIsUnlimited"}, Open: "no test measures delivery beside thousands of connections"},
 	{ID: "S12", What: "forged log lines, formulas in exported cells, SQL in error pages", Answer: "structured logs, neutral cells, plain error pages",
 		Tests: []string{"internal/telemetry.TestNoForgedLogLines_S12", "cmd/waybill.TestCells", "internal/dashboard.TestOneReadingForAllViewers_K7"}},

@@ -22,25 +22,66 @@
     notice.textContent = why && ` Not read again while ${why}. `;
     return why !== "";
   }
-  let reading = false;
+  const silent = "This page could not be read again: the relay does not answer. What you see is old.";
+  const opened = Date.now();
+  let reading = false, stale = false, read = Date.now();
   async function refresh() {
     if (reading || busy()) return;
     reading = true;
+    stale = false;
+    read = Date.now();
     try {
       const answer = await fetch(location.pathname + location.search, { headers: { Accept: "text/html" } });
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
       const content = fresh.getElementById("main");
-      if (!content || busy()) return;
-      main.replaceChildren(...content.childNodes);
+      if (!content) return;
+      if (busy()) { stale = true; return; }
+      const said = main.querySelector(".notice"); // what was done stays to be read
+      if (said && Date.now() - opened < 10000 && !content.querySelector(".notice")) content.prepend(said);
+      if (content.innerHTML !== main.innerHTML) main.replaceChildren(...content.childNodes);
       const at = fresh.getElementById("live");
       if (at) live.replaceChildren(...at.childNodes);
+      if (!fresh.body.dataset.live) leave(); // it has come to its end
     } catch {
-      live.textContent = "This page could not be read again: the relay does not answer. What you see is old.";
+      live.textContent = silent;
     } finally {
       reading = false;
     }
   }
-  if (every && live) setInterval(refresh, every);
+  // The relay says when something has changed. Where it does not, the page is read again by the clock.
+  let source = null, ended = false;
+  function listen() {
+    if (ended || source || document.hidden || !window.EventSource) return;
+    const from = source = new EventSource(document.body.dataset.events);
+    let lost = false;
+    from.addEventListener("open", () => { if (lost) { lost = false; stale = true; } });
+    from.addEventListener("changed", () => { stale = true; refresh(); });
+    from.addEventListener("error", () => {
+      if (from.readyState === EventSource.CLOSED) { // refused: too many listen, or the relay is another one
+        if (source === from) source = null;
+        setTimeout(listen, 60000);
+        return;
+      }
+      lost = true;
+      live.textContent = silent;
+    });
+  }
+  function leave(forever = true) {
+    ended = ended || forever;
+    if (source) source.close();
+    source = null;
+  }
+  if (every && live) {
+    listen();
+    setInterval(() => { if (!ended && (stale || !source && Date.now() - read >= every)) refresh(); }, 1000);
+    document.addEventListener("visibilitychange", () => { // a tab that nobody sees takes no connection
+      if (document.hidden) { leave(false); return; }
+      stale = true;
+      listen();
+    });
+    addEventListener("pagehide", () => leave(false));
+    addEventListener("pageshow", (e) => { if (e.persisted) { stale = true; listen(); } });
+  }
 
   const pages = { o: "/", m: "/messages", k: "/keys", d: "/destinations", p: "/operations", y: "/activity", t: "/doctor" };
   let going = 0;
