@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -62,7 +64,7 @@ func TestScripts(t *testing.T) {
 					e.Setenv("KEY", "k\x1b[31m") // a key with a control character
 					return nil
 				},
-				Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "sql": runSQL, "normal": normal, "listen": listen, "fillcache": fillCache, "hook": hook, "rot": rot, "owner": owner},
+				Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "sql": runSQL, "normal": normal, "listen": listen, "fillcache": fillCache, "hook": hook, "rot": rot, "owner": owner, "demonstration": demonstration},
 			})
 		})
 	}
@@ -164,6 +166,29 @@ func fillCache(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	cancel()
 	ts.Check(<-ended)
+}
+
+// demonstration DIR LINE… answers orders in a folder with these lines, as one that runs does.
+func demonstration(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(os.MkdirAll(ts.MkAbs(args[0]), 0o700))
+	l, err := net.Listen("unix", filepath.Join(ts.MkAbs(args[0]), "control"))
+	ts.Check(err)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = bufio.NewReader(conn).ReadString('\n') // whatever is ordered
+			for _, line := range args[1:] {
+				fmt.Fprintln(conn, strings.Replace(line, " ", "\t", 1))
+			}
+			_ = conn.Close()
+		}
+	}()
+	ts.Defer(func() { _ = l.Close(); <-done })
 }
 
 // rot FILE OFFSET turns a bit of a file.

@@ -10,9 +10,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/waybillmq/waybill/internal/embedded"
+	"github.com/waybillmq/waybill/relay"
 )
 
 // ErrNoDemo means that no demonstration runs that could be told to break something.
@@ -21,7 +23,15 @@ var ErrNoDemo = errors.New("no demonstration with a bundled broker runs here: st
 // controlFile is the socket in the folder of a demonstration over which it is told to break something.
 const controlFile = "control"
 
-// DemoControl gives the newest running demonstration, or the one in dir, an order such as "break broker" or "fix", and copies what it says to out.
+// How the answer to an order ends: what stands behind the word is why it was not done.
+const (
+	orderDone    = "done"
+	orderRefused = "refused\t"
+	orderFailed  = "failed\t"
+)
+
+// DemoControl gives the newest running demonstration, or the one in dir, an order such as "break broker" or "fix", and copies what it says to out. *relay.StateError: it
+// cannot be done now, and nothing was.
 func DemoControl(ctx context.Context, dir, order string, out io.Writer) error {
 	conn, err := dialDemo(ctx, dir)
 	if err != nil {
@@ -32,10 +42,31 @@ func DemoControl(ctx context.Context, dir, order string, out io.Writer) error {
 	if _, err := fmt.Fprintln(conn, order); err != nil {
 		return fmt.Errorf("the demonstration does not answer: %w", err)
 	}
-	if _, err := io.Copy(out, conn); err != nil {
-		return fmt.Errorf("the demonstration has ended: %w", err)
+	return hearOut(conn, out)
+}
+
+// hearOut copies what a demonstration says until it has said how it ended.
+func hearOut(in io.Reader, out io.Writer) error {
+	lines := bufio.NewScanner(in)
+	for lines.Scan() {
+		line := lines.Text()
+		if line == orderDone {
+			return nil
+		}
+		if why, ok := strings.CutPrefix(line, orderRefused); ok {
+			return &relay.StateError{Text: why}
+		}
+		if why, ok := strings.CutPrefix(line, orderFailed); ok {
+			return errors.New(why)
+		}
+		fmt.Fprintln(out, line)
 	}
-	return nil
+	return errors.Join(errors.New("the demonstration has ended before it was done"), lines.Err())
+}
+
+// notNow refuses an order: what it is about is in a state in which that cannot be done.
+func notNow(format string, args ...any) error {
+	return &relay.StateError{Text: fmt.Sprintf(format, args...)}
 }
 
 func dialDemo(ctx context.Context, dir string) (net.Conn, error) {
@@ -102,6 +133,8 @@ func (d *demo) control(ctx context.Context, f *faults) (stop func()) {
 	}
 }
 
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
+
 // answer does what one connection asks for, and says what happened.
 func answer(ctx context.Context, f *faults, conn net.Conn) {
 	defer conn.Close()
@@ -112,7 +145,13 @@ func answer(ctx context.Context, f *faults, conn net.Conn) {
 		return
 	}
 	say := func(format string, args ...any) { fmt.Fprintf(conn, format+"\n", args...) }
-	if err := f.obey(ctx, order, say); err != nil {
-		say("  ! %v", err)
+	var refused *relay.StateError
+	switch err := f.obey(ctx, order, say); {
+	case err == nil:
+		say(orderDone)
+	case errors.As(err, &refused):
+		say("%s%s", orderRefused, oneLine(err))
+	default:
+		say("%s%s", orderFailed, oneLine(err))
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/waybillmq/waybill/internal/testservices"
+	"github.com/waybillmq/waybill/relay"
 )
 
 // A person stops the broker of a running demonstration, sees that messages wait, starts it again, and all of them are sent; the proof at the end counts them.
@@ -37,23 +39,28 @@ func TestDemoIsBrokenAndFixed(t *testing.T) {
 		}
 		return said.String()
 	}
-	within(t, 30*time.Second, "the demonstration runs", func() bool {
+	refused := func(what, why string) {
+		t.Helper()
 		var said bytes.Buffer
-		return DemoControl(t.Context(), dir, "fix", &said) == nil && strings.Contains(said.String(), "nothing is broken")
+		var state *relay.StateError
+		if err := DemoControl(t.Context(), dir, what, &said); !errors.As(err, &state) || !strings.Contains(err.Error(), why) || said.Len() > 0 {
+			t.Errorf("%s: %v, said %q; want it refused: %s", what, err, said.String(), why)
+		}
+	}
+	within(t, 30*time.Second, "the demonstration runs", func() bool {
+		err := DemoControl(t.Context(), dir, "fix", io.Discard)
+		return err != nil && strings.Contains(err.Error(), "nothing is broken")
 	})
 	if said := order("break"); !strings.Contains(said, "is stopped") {
 		t.Fatal(said)
 	}
-	if said := order("break"); !strings.Contains(said, "is stopped already") {
-		t.Error(said)
-	}
+	refused("break", "is stopped already")
 	lasts(t, 3*time.Second) // the outage
 	if said := order("fix"); !strings.Contains(said, "messages waited") || !strings.Contains(said, "all of them are sent") || strings.Contains(said, " 0 messages waited") {
 		t.Error(said)
 	}
-	if said := order("nonsense"); !strings.Contains(said, "knows only break and fix") {
-		t.Error(said)
-	}
+	refused("nonsense", "knows only break and fix")
+	refused("fix broker", "the broker runs")
 	outbox, err := pgx.Connect(ctx, databaseOf(t, dir))
 	if err != nil {
 		t.Fatal(err)
@@ -67,9 +74,7 @@ func TestDemoIsBrokenAndFixed(t *testing.T) {
 	if said := order("break message"); !strings.Contains(said, "takes messages of") {
 		t.Fatal(said)
 	}
-	if said := order("break message"); !strings.Contains(said, "low already") {
-		t.Error(said)
-	}
+	refused("break message", "low already")
 	within(t, 30*time.Second, "messages are dead, and others wait behind them", func() bool { return held("dead") > 2 && held("blocked") > 0 })
 	if _, err := outbox.Exec(ctx, `UPDATE outbox.limits SET max_bytes = 1 WHERE topic = $1`, demoTightTopic); err != nil { // as if ten minutes were over
 		t.Fatal(err)
@@ -94,15 +99,12 @@ func TestDemoIsBrokenAndFixed(t *testing.T) {
 	if said := order("break database"); !strings.Contains(said, "PostgreSQL is stopped") {
 		t.Fatal(said)
 	}
-	if said := order("break database"); !strings.Contains(said, "is stopped already") {
-		t.Error(said)
-	}
+	refused("break database", "is stopped already")
+	refused("fix broker", "the broker runs")
 	if said := order("fix database"); !strings.Contains(said, "runs again") || !strings.Contains(said, "everything that is committed is sent") {
 		t.Error(said)
 	}
-	if said := order("fix database"); !strings.Contains(said, "the database runs") {
-		t.Error(said)
-	}
+	refused("fix database", "the database runs")
 	if said := order("break database"); !strings.Contains(said, "PostgreSQL is stopped") { // and left so: the end starts it again, first of all
 		t.Error(said)
 	}
@@ -119,6 +121,22 @@ func TestDemoIsBrokenAndFixed(t *testing.T) {
 	}
 	if err := DemoControl(t.Context(), dir, "break", &bytes.Buffer{}); !errors.Is(err, ErrNoDemo) {
 		t.Errorf("when it has ended: %v", err)
+	}
+}
+
+// How an order ended is what it is told as: done, refused, failed; and an answer that is cut is none of these.
+func TestHowAnOrderEnds(t *testing.T) {
+	var state *relay.StateError
+	for in, ok := range map[string]func(error) bool{
+		"a\ndone\n":             func(err error) bool { return err == nil },
+		"a\nrefused\tit runs\n": func(err error) bool { return errors.As(err, &state) && err.Error() == "it runs" },
+		"a\nfailed\tit broke\n": func(err error) bool { return err != nil && !errors.As(err, &state) && err.Error() == "it broke" },
+		"a\n":                   func(err error) bool { return err != nil && strings.Contains(err.Error(), "has ended before") },
+	} {
+		var said bytes.Buffer
+		if err := hearOut(strings.NewReader(in), &said); !ok(err) || said.String() != "a\n" {
+			t.Errorf("%q: %v, said %q", in, err, said.String())
+		}
 	}
 }
 

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -12,7 +11,7 @@ import (
 // databaseStop bounds an orderly end of the private PostgreSQL.
 const databaseStop = 10 * time.Second
 
-var errDatabaseFirst = errors.New("the database is stopped: first waybill demo fix database")
+var errDatabaseFirst = notNow("the database is stopped: first waybill demo fix database")
 
 // databaseDown says whether the private PostgreSQL has ended, by whatever cause.
 func (f *faults) databaseDown() bool {
@@ -30,9 +29,9 @@ func (f *faults) databaseDown() bool {
 func (f *faults) breakDatabase(ctx context.Context, say sayer) error {
 	switch {
 	case f.demo.server == nil:
-		return errors.New("the database is the one that --database-url names: it is not the demonstration's to stop")
+		return notNow("the database is the one that --database-url names: it is not the demonstration's to stop")
 	case f.databaseDown():
-		return errors.New("the database is stopped already: waybill demo fix database starts it again")
+		return notNow("the database is stopped already: waybill demo fix database starts it again")
 	}
 	if err := f.demo.stopDatabase(ctx); err != nil {
 		return err
@@ -45,7 +44,7 @@ func (f *faults) breakDatabase(ctx context.Context, say sayer) error {
 // fixDatabase starts PostgreSQL again, and waits until the shop goes on and what is committed is sent.
 func (f *faults) fixDatabase(ctx context.Context, say sayer) error {
 	if !f.databaseDown() {
-		return errors.New("the database runs: waybill demo break database stops it")
+		return notNow("the database runs: waybill demo break database stops it")
 	}
 	if err := f.demo.restartDatabase(ctx); err != nil {
 		return err

@@ -86,7 +86,7 @@ func (f *faults) obey(ctx context.Context, order string, say sayer) error {
 		}
 		names = append(names, x.name)
 	}
-	return fmt.Errorf("it knows only break and fix, of %s", strings.Join(names, ", "))
+	return notNow("it knows only break and fix, of %s", strings.Join(names, ", "))
 }
 
 // fixAll fixes whatever is broken.
@@ -102,7 +102,7 @@ func (f *faults) fixAll(ctx context.Context, say sayer) error {
 		}
 	}
 	if !broken {
-		return errors.New("nothing is broken: waybill demo break stops the broker")
+		return notNow("nothing is broken: waybill demo break stops the broker")
 	}
 	return nil
 }
@@ -126,7 +126,7 @@ func (f *faults) mend(ctx context.Context) error {
 
 func (f *faults) breakBroker(_ context.Context, say sayer) error {
 	if f.broker.down() {
-		return errors.New("the broker is stopped already: waybill demo fix starts it again")
+		return notNow("the broker is stopped already: waybill demo fix starts it again")
 	}
 	if err := f.broker.halt(); err != nil {
 		return err
@@ -139,7 +139,7 @@ func (f *faults) breakBroker(_ context.Context, say sayer) error {
 // fixBroker starts the broker again and waits until what waited is sent.
 func (f *faults) fixBroker(ctx context.Context, say sayer) error {
 	if !f.broker.down() {
-		return errors.New("the broker runs: waybill demo break stops it")
+		return notNow("the broker runs: waybill demo break stops it")
 	}
 	if f.databaseDown() {
 		return errDatabaseFirst

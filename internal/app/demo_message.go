@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/waybillmq/waybill/adapters/postgres"
@@ -22,7 +21,7 @@ const demoTooLarge = "state:dead class:too_large"
 // breakMessage lets the broker refuse large orders. The outbox learns of a limit only every ten minutes, so outbox.publish still takes them.
 func (f *faults) breakMessage(_ context.Context, say sayer) error {
 	if f.broker.limited(demoTightTopic) {
-		return fmt.Errorf("the limit of topic %s is low already: waybill demo fix message restores it", demoTightTopic)
+		return notNow("the limit of topic %s is low already: waybill demo fix message restores it", demoTightTopic)
 	}
 	f.broker.limit(demoTightTopic, demoTightBatch)
 	t, _ := whicheverNode{f.broker}.Topic(demoTightTopic)
@@ -34,7 +33,7 @@ func (f *faults) breakMessage(_ context.Context, say sayer) error {
 // fixMessage restores the limit, and says how what died of it is sent.
 func (f *faults) fixMessage(ctx context.Context, say sayer) error {
 	if !f.broker.limited(demoTightTopic) {
-		return errors.New("the limit is as usual: waybill demo break message lowers it; waybill demo fix message --retry retries what died of it")
+		return notNow("the limit is as usual: waybill demo break message lowers it; waybill demo fix message --retry retries what died of it")
 	}
 	if f.databaseDown() {
 		return errDatabaseFirst
@@ -78,7 +77,7 @@ func (f *faults) retryMessages(ctx context.Context, say sayer) error {
 	case f.databaseDown():
 		return errDatabaseFirst
 	case f.broker.down():
-		return errors.New("the broker is stopped, nothing could be sent: first waybill demo fix broker")
+		return notNow("the broker is stopped, nothing could be sent: first waybill demo fix broker")
 	case f.broker.limited(demoTightTopic):
 		if err := f.fixMessage(ctx, say); err != nil {
 			return err
