@@ -21,7 +21,7 @@ type Record struct {
 	Body       []byte
 	Properties []relay.Header // in the order of the broker, which is not ours
 	At         time.Time      // when the broker stored it
-	Torn       bool           // its properties end in zeros: the broker died while it wrote them, so that it was never confirmed, and 4.9 recovers it as a message
+	Torn       bool           // its properties end in zeros. Unless a header does, the broker died while it wrote them: it was never confirmed, and 4.9 recovers it
 }
 
 // Property returns the first property of that name.

@@ -103,16 +103,21 @@ func byProgram(r *http.Request, reason string) (relay.Act, error) {
 	return relay.Act{Actor: "api:" + name, Via: "api", Reason: reason, Address: remote(r)}, nil
 }
 
-func (d *Dashboard) apiAct(r *http.Request, a act) (any, error) {
+// byReason is who acts, and why, as the body says.
+func byReason(r *http.Request, required bool) (relay.Act, error) {
 	var b reasonBody
 	if err := readBody(r, &b); err != nil {
-		return nil, err
+		return relay.Act{}, err
 	}
 	reason := strings.TrimSpace(b.Reason)
-	if kind, wrong := checkReason(reason, a.Reason); wrong != "" {
-		return nil, &failure{kind, http.StatusBadRequest, "Wrong reason", "Nothing was changed. " + wrong}
+	if kind, wrong := checkReason(reason, required); wrong != "" {
+		return relay.Act{}, &failure{kind, http.StatusBadRequest, "Wrong reason", "Nothing was changed. " + wrong}
 	}
-	by, err := byProgram(r, reason)
+	return byProgram(r, reason)
+}
+
+func (d *Dashboard) apiAct(r *http.Request, a act) (any, error) {
+	by, err := byReason(r, a.Reason)
 	if err != nil {
 		return nil, err
 	}
@@ -210,15 +215,7 @@ func (d *Dashboard) apiSteer(r *http.Request, verb relay.Verb) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	var b reasonBody
-	if err := readBody(r, &b); err != nil {
-		return nil, err
-	}
-	reason := strings.TrimSpace(b.Reason)
-	if kind, wrong := checkReason(reason, false); wrong != "" {
-		return nil, &failure{kind, http.StatusBadRequest, "Wrong reason", "Nothing was done. " + wrong}
-	}
-	by, err := byProgram(r, reason)
+	by, err := byReason(r, false)
 	if err != nil {
 		return nil, err
 	}

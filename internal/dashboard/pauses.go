@@ -165,15 +165,7 @@ func (d *Dashboard) apiPauses() (table []apiRoute) {
 }
 
 func (d *Dashboard) apiPause(r *http.Request, a pausing) (any, error) {
-	var b reasonBody
-	if err := readBody(r, &b); err != nil {
-		return nil, err
-	}
-	reason := strings.TrimSpace(b.Reason)
-	if kind, wrong := checkReason(reason, a.Reason); wrong != "" {
-		return nil, &failure{kind, http.StatusBadRequest, "Wrong reason", "Nothing was changed. " + wrong}
-	}
-	by, err := byProgram(r, reason)
+	by, err := byReason(r, a.Reason)
 	if err != nil {
 		return nil, err
 	}

@@ -33,8 +33,8 @@ func (h *Host) Deliver(msg Message) error {
 	return nil
 }
 
-// Transfer asks the leader of a group to hand the leadership to another node, which it does when that one has everything: within an election timeout, or not at
-// all. Elsewhere it does nothing.
+// Transfer asks the leader of a group, which must be one of this host's, to hand the leadership to another node, which it does when that one has everything: within an election timeout, or not at
+// all. Elsewhere it does nothing. It never blocks.
 func (h *Host) Transfer(group uint16, node uint64) {
 	h.groups[group].steps.put(&pb.Message{Type: pb.MsgTransferLeader.Enum(), From: new(node)})
 }
