@@ -106,6 +106,7 @@ var rights = []struct{ sql, may string }{
 	{"SELECT outbox.operation_step(1, 1, 10, 0)", "relay"},
 	{"SELECT outbox.operation_judge(1)", "relay"},
 	{"SELECT outbox.operation_end(1, 'done', NULL)", "relay"},
+	{"SELECT outbox.operation_interrupted()", "relay"},
 	{"SELECT outbox.operation_sweep('30 days', 10)", "relay"},
 	{"SELECT * FROM outbox.operation, outbox.operation_item", "relay viewer operator"},
 	{"UPDATE outbox.operation SET state = 'running'", ""},

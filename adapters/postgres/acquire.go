@@ -36,6 +36,7 @@ const (
 	sqlNoBrake     = `SELECT setval('outbox.ceiling', 9223372036854775807) WHERE $1::bigint = 0`
 	sqlBury        = `DELETE FROM outbox.alive`
 	sqlLive        = `INSERT INTO outbox.alive (epoch) VALUES ($1) RETURNING incarnation`
+	sqlInterrupted = `SELECT outbox.operation_interrupted()`
 	sqlUnsend      = `UPDATE outbox.message_held SET sending = false WHERE sending`
 	sqlReroute     = `UPDATE outbox.message_held SET destination = '' WHERE destination <> '' AND NOT destination = ANY ($1::text[])`
 	sqlGenerations = `SELECT from_id, outbox_id::text FROM outbox.generations ORDER BY from_id`
@@ -213,6 +214,7 @@ func (s *Store) settleIn(ctx context.Context, tx pgx.Tx, g *grant, configured []
 	b.Queue(`SELECT set_config('application_name', $1, false), set_config('statement_timeout', '10s', true)`, fmt.Sprintf("waybill/%d/lease", g.lease.Epoch))
 	b.Queue(s.sql(sqlBury))
 	b.Queue(s.sql(sqlLive), g.lease.Epoch).QueryRow(func(r pgx.Row) error { return r.Scan((*[16]byte)(&g.incarnation)) })
+	b.Queue(s.sql(sqlInterrupted))
 	b.Queue(s.sql(sqlUnsend))
 	b.Queue(s.sql(sqlReroute), configured)
 	b.Queue(s.sql(sqlArm), 0)

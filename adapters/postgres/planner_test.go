@@ -191,6 +191,60 @@ func TestOperationOutcomes(t *testing.T) {
 	}
 }
 
+// A relay dies while it sends what an operation retried. The next owner frees those messages with one try more, and no outcome: that is no failure, so the
+// operation goes on. A failure that follows is one.
+func TestCrashIsNoFailureOfAnOperation(t *testing.T) {
+	d := newDesk(t, 18)
+	s, ctx := d.store(t), t.Context()
+	d.exec(t, `INSERT INTO outbox.message_log (topic) SELECT 't' FROM generate_series(1, 3)`)
+	d.exec(t, `DELETE FROM outbox.message_pending`)
+	d.exec(t, `INSERT INTO outbox.message_held (id, state, topic, destination, attempts) SELECT id, 'dead', topic, 'a', 3 FROM outbox.message_log`)
+	o := d.plan(t, relay.PlanRetry, "state:dead")
+	if err := d.operator.Start(ctx, o.ID, relay.DefaultPace(), byAna); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := s.StepOperation(ctx, &o, relay.Move{Act: 3, Step: 1}); err != nil || n != 3 {
+		t.Fatalf("%d, %v", n, err)
+	}
+	owns := func(owner string) relay.Lease {
+		lease, err := s.Acquire(ctx, relay.Terms{Owner: owner, Lease: time.Minute, Configured: []string{"a"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return lease
+	}
+	takes := func(lease relay.Lease) []relay.HeldMessage {
+		taken, err := s.Held(ctx, lease, []string{"a"}, relay.HeldLimit{Rows: 10, InlineBytes: 100, Bytes: 1000})
+		if err != nil || len(taken.Messages) != 3 {
+			t.Fatalf("%d taken, %v", len(taken.Messages), err)
+		}
+		return taken.Messages
+	}
+	for life := range 3 {
+		lease := owns(fmt.Sprint("life ", life))
+		if n, err := s.JudgeOperation(ctx, o.ID); err != nil || n != 0 {
+			t.Fatalf("life %d: judged %d, %v: %v", life, n, err, d.outcomes(t, o.ID))
+		}
+		if taken := takes(lease); taken[0].Attempts != life+1 {
+			t.Fatalf("attempt %d in life %d", taken[0].Attempts, life)
+		}
+		d.exec(t, `UPDATE outbox.owner SET lease_until = '-infinity', released = true`) // it is gone, and nobody waits for it
+	}
+	lease := owns("last")
+	again := takes(lease)[0]
+	hold := relay.Hold{ID: again.ID, State: relay.Retrying, Due: true, Delay: time.Hour, Attempts: again.Attempts, Destination: "a",
+		Failure: &relay.Failure{Outcome: relay.Rejected, Class: relay.ClassInvalid, Code: "test/NO", Text: "no"}}
+	if _, err := s.Settle(ctx, lease, relay.Settlement{Hold: []relay.Hold{hold}}); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := s.JudgeOperation(ctx, o.ID); err != nil || n != 1 {
+		t.Errorf("judged %d, %v", n, err)
+	}
+	if got := d.outcomes(t, o.ID)[again.ID]; got != relay.OutcomeFailedAgain {
+		t.Errorf("the message that failed is %q", got)
+	}
+}
+
 // What cannot be done in a state says so and does nothing: S = start, P = pause, R = resume, X = stop.
 func TestOperationStates(t *testing.T) {
 	d := newDesk(t, 18)
