@@ -60,10 +60,11 @@ func (s *session) takeHeld(ctx context.Context, lease Lease, open []string) (tim
 	if len(taken.Messages) > 0 {
 		kp.Hit(kp.HeldTaken)
 	}
-	if odd := s.behindHead(taken.Messages); taken.Acted || len(odd) > 0 {
-		if taken.Acted {
-			odd = nil
-		}
+	odd := append(s.behindHead(taken.Messages), taken.Keys...)
+	if taken.Many {
+		odd = nil
+	}
+	if taken.Many || len(odd) > 0 {
 		// The messages are ours already: they are placed whatever the answer.
 		if err := s.askClosed(ctx, odd); err != nil {
 			s.r.failed("closed keys", err)
@@ -83,14 +84,20 @@ func (s *session) takeHeld(ctx context.Context, lease Lease, open []string) (tim
 	return heldEvery, nil
 }
 
-// closedEvery is how often the closed keys are asked for although nothing is known to have changed.
-const closedEvery = time.Minute
+// How often the closed keys are asked for although nothing is known to have changed: seldom enough that the question takes a small share of the time.
+const (
+	closedEvery = time.Minute
+	closedShare = 20 // of the time that the last answer took
+)
+
+// closedPage is how many closed keys one call asks for: reading goes on between two calls.
+const closedPage = 5000
 
 // reaskClosed asks for the closed keys after a reset, after a question that failed, and every now and then; for some only, when the last answer left them
 // open.
 func (s *session) reaskClosed(ctx context.Context) {
 	s.mu.Lock()
-	all, only := s.again || time.Since(s.askedAt) >= closedEvery, s.unsure
+	all, only := s.again || !time.Now().Before(s.askNext), s.unsure
 	s.again, s.unsure = false, nil
 	s.mu.Unlock()
 	switch {
@@ -166,20 +173,41 @@ func (s *session) loadClosed(ctx context.Context) error {
 
 // askClosed asks for the closed keys, all or only some. Only the held loop, and the start before it, ask.
 func (s *session) askClosed(ctx context.Context, only []Key) error {
+	began := time.Now()
 	s.mu.Lock()
-	asked, lease := s.flow.keys.asking(), s.lease
-	if len(only) == 0 {
-		s.askedAt = time.Now()
-	}
+	s.flow.keys.ask()
 	s.mu.Unlock()
-	call, cancel := context.WithTimeout(ctx, 10*time.Second)
-	heads, err := s.store.Closed(call, lease, only...)
-	cancel()
-	if err != nil {
-		return err
+	for q := (ClosedQuery{Limit: closedPage, Only: only}); ; {
+		s.r.beats.beat("held")
+		s.mu.Lock()
+		lease := s.lease
+		s.mu.Unlock()
+		call, cancel := context.WithTimeout(ctx, 10*time.Second)
+		page, err := s.store.Closed(call, lease, q)
+		cancel()
+		if err != nil {
+			return err
+		}
+		last := len(only) > 0 || len(page) < q.Limit
+		s.closedFound(page, only, last)
+		if last {
+			break
+		}
+		q.After = page[len(page)-1].Key
 	}
+	if len(only) == 0 {
+		s.askNext = time.Now().Add(max(closedEvery, closedShare*time.Since(began)))
+	}
+	return nil
+}
+
+// closedFound takes a page of the answer, and after the last one what no page named.
+func (s *session) closedFound(page []Head, only []Key, last bool) {
 	s.mu.Lock()
-	closed, release, again := s.flow.keys.heads(heads, asked, only)
+	closed, release, again := s.flow.keys.answer(page)
+	if last {
+		again = append(again, s.flow.keys.answered(only)...)
+	}
 	s.unsure = append(s.unsure, again...)
 	s.flow.shutFound(closed)
 	s.flow.out.release = append(s.flow.out.release, release...)
@@ -188,5 +216,4 @@ func (s *session) askClosed(ctx context.Context, only []Key) error {
 	if work {
 		poke(s.wakeOut)
 	}
-	return nil
 }

@@ -5,8 +5,10 @@ package relay
 // Pure; the engine's lock guards it.
 type keyset struct {
 	keys    map[Key]*closedKey
-	changes uint64 // counts changes, so that an answer of Store.Closed can be told from what happened since it was asked
+	changes uint64 // counts changes, so that an answer of Store.Closed can be told from what happened since it was asked for
 	opened  map[Key]uint64
+	asked   uint64 // changes when the question began that is being answered
+	number  uint64 // of that question
 }
 
 type closedKey struct {
@@ -18,6 +20,7 @@ type closedKey struct {
 	releasing bool // a release is on its way to the store
 	changed   uint64
 	rehead    uint64 // the last change after which the store may know another head
+	named     uint64 // number of the last question whose answer named it
 }
 
 // settledHead says that the store has heard of all that became of the key's heads here.
@@ -92,19 +95,21 @@ func (s *keyset) open(k Key) {
 	}
 }
 
-// asking begins a question to Store.Closed; heads is its answer.
-func (s *keyset) asking() uint64 {
-	s.opened = map[Key]uint64{}
-	return s.changes
+// ask begins a question to Store.Closed, whose answer comes in pages and ends with answered. One question at a time: another one takes its place.
+func (s *keyset) ask() {
+	s.opened, s.asked = map[Key]uint64{}, s.changes
+	s.number++
 }
 
-// heads takes the store's answer to a question asked at `asked`: all closed keys, or those of only. What changed since then is newer than the answer. It
-// returns keys that were open and are closed now; keys that must be released, because neither the store nor the engine has anything that would; and keys of
-// which the answer names another head, and may be older than what the engine knows: they must be asked for again.
-func (s *keyset) heads(answer []Head, asked uint64, only []Key) (closed, release, again []Key) {
-	named := make(map[Key]bool, len(answer))
-	for _, h := range answer {
-		named[h.Key] = true
+// answer takes a page of the answer. What changed since the question began is newer than it. It returns keys that were open and are closed now; keys that must
+// be released, because neither the store nor the engine has anything that would; and keys of which the answer names another head, and may be older than what
+// the engine knows: they must be asked for again.
+func (s *keyset) answer(page []Head) (closed, release, again []Key) {
+	for _, h := range page {
+		c := s.keys[h.Key]
+		if c != nil {
+			c.named = s.number
+		}
 		if _, since := s.opened[h.Key]; since {
 			continue
 		}
@@ -112,12 +117,12 @@ func (s *keyset) heads(answer []Head, asked uint64, only []Key) (closed, release
 		if h.State == Retrying || h.State == Dead {
 			head = h.ID
 		}
-		c := s.keys[h.Key]
 		switch {
 		case c == nil:
 			c = s.close(h.Key, head)
+			c.named = s.number
 			closed = append(closed, h.Key)
-		case c.rehead <= asked && c.settledHead():
+		case c.rehead <= s.asked && c.settledHead():
 			c.head = head
 		case c.head != head:
 			again = append(again, h.Key)
@@ -127,12 +132,17 @@ func (s *keyset) heads(answer []Head, asked uint64, only []Key) (closed, release
 			release = append(release, h.Key)
 		}
 	}
-	gone := func(k Key, c *closedKey) {
+	return closed, release, again
+}
+
+// answered ends a question about all keys, or those of only: what no page named has no head in the store. It returns keys that must be asked for again.
+func (s *keyset) answered(only []Key) (again []Key) {
+	unnamed := func(k Key, c *closedKey) {
 		switch {
-		case named[k]:
-		case c.changed <= asked && c.empty():
+		case c.named == s.number:
+		case c.changed <= s.asked && c.empty():
 			s.open(k)
-		case c.rehead <= asked && c.settledHead():
+		case c.rehead <= s.asked && c.settledHead():
 			c.head = 0
 		case c.head != 0:
 			again = append(again, k)
@@ -141,14 +151,14 @@ func (s *keyset) heads(answer []Head, asked uint64, only []Key) (closed, release
 	if len(only) > 0 {
 		for _, k := range only {
 			if c := s.keys[k]; c != nil {
-				gone(k, c)
+				unnamed(k, c)
 			}
 		}
 	} else {
 		for k, c := range s.keys {
-			gone(k, c)
+			unnamed(k, c)
 		}
 	}
 	s.opened = nil
-	return closed, release, again
+	return again
 }

@@ -34,7 +34,7 @@ type session struct {
 	flush     chan struct{} // closed when stopping: settle without waiting for more
 
 	again    bool       // the closed keys must be asked for; guarded by mu
-	askedAt  time.Time  // for all closed keys; guarded by mu
+	askNext  time.Time  // for all closed keys; the held loop's
 	unsure   []Key      // closed keys to be asked for again; guarded by mu
 	worked   int        // messages read since memory was given back; the reader's
 	fetching sync.Mutex // one Fetch at a time

@@ -43,10 +43,17 @@ type Store interface {
 	// must go first. What a call took whose answer was lost is given back by the next one.
 	Held(ctx context.Context, lease Lease, open []string, limit HeldLimit) (Taken, error)
 
-	// Closed returns each closed key with its head (the retrying message, else the lowest), in any order: at start, after a reset, after people's acts, or
-	// only the given keys when any are given. A key found without head and without anything due or in flight is released by it. After a crash it revives
-	// the outbox as Read from 0 does, which must still follow.
-	Closed(ctx context.Context, lease Lease, only ...Key) ([]Head, error)
+	// Closed returns closed keys with their heads (the retrying message, else the lowest), ordered by the bytes of topic and key: at start, after a reset,
+	// after people's acts, and every now and then. A key found without head and without anything due or in flight is released by it. After a crash it revives
+	// the outbox as Read from 0 does, which must still follow. Each call is one snapshot: what changes between two pages is in neither or in either.
+	Closed(ctx context.Context, lease Lease, q ClosedQuery) ([]Head, error)
+}
+
+// ClosedQuery says which closed keys are asked for: a page of all of them, or some by name.
+type ClosedQuery struct {
+	After Key   // the last key of the page before, zero = from the first one
+	Limit int   // of a page: fewer heads in the answer mean that there are no more behind them
+	Only  []Key // when there are any, these keys alone, whatever After and Limit say
 }
 
 // Terms are what a relay asks for when it acquires an outbox.
@@ -205,7 +212,9 @@ type HeldMessage struct {
 // Taken is the answer of Held.
 type Taken struct {
 	Messages []HeldMessage
-	Acted    bool          // a person has acted since the last call: ask Closed again
+	Acted    bool          // a person has acted since the last call: ask Closed for Keys, or for all when they are Many
+	Keys     []Key         // of the messages acted on
+	Many     bool          // they are too many to be named
 	NextDue  time.Duration // until the next one is due among the destinations asked for; negative = none known
 }
 

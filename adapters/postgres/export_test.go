@@ -38,4 +38,4 @@ func Connect(ctx context.Context, cfg Config, role string) (*pgx.Conn, error) {
 
 // HotStatements are the statements whose plans are tested.
 var HotStatements = map[string]string{"ids": sqlIDs, "dense": sqlDense, "sparse": sqlSparse, "claim": sqlClaim, "settle": sqlSettle, "take": sqlTake,
-	"settle_held": sqlSettleHeld}
+	"settle_held": sqlSettleHeld, "closed": sqlClosed, "touched": sqlTouched}

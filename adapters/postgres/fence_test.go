@@ -282,7 +282,7 @@ func TestStaleConnections(t *testing.T) {
 				_, err := o.Held(ctxOf(t), o.lease, []string{"k"}, relay.HeldLimit{Rows: 1, InlineBytes: 1, Bytes: 1})
 				return err
 			},
-			"closed": func() error { _, err := o.Closed(ctxOf(t), o.lease); return err },
+			"closed": func() error { _, err := o.Closed(ctxOf(t), o.lease, relay.ClosedQuery{Limit: 100_000}); return err },
 			"renew":  func() error { _, err := o.Renew(ctxOf(t), o.lease, relay.Progress{Pending: -1}); return err },
 			"arm":    func() error { return o.Arm(ctxOf(t), false) },
 		}

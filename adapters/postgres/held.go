@@ -76,30 +76,6 @@ const (
 	colTakenCount
 )
 
-const sqlHead = `SELECT h.topic, h.key, h.id, h.state, h.due_at IS NOT NULL OR h.sending AS due`
-
-// One row for each closed key, its lowest: a skip scan, so it costs keys, not rows. If that one is blocked and a later one is retrying, that is the head.
-const sqlClosed = `WITH RECURSIVE k AS (
-  (` + sqlHead + ` FROM outbox.message_held h WHERE h.key IS NOT NULL AND h.state <> 'scheduled' AND NOT h.passed
-     ORDER BY h.topic, h.key, h.id LIMIT 1)
-  UNION ALL
-  SELECT n.* FROM k CROSS JOIN LATERAL (` + sqlHead + ` FROM outbox.message_held h
-    WHERE h.key IS NOT NULL AND h.state <> 'scheduled' AND NOT h.passed AND (h.topic, h.key) > (k.topic, k.key) ORDER BY h.topic, h.key, h.id LIMIT 1) n)
-SELECT ` + sqlNamed + ` FROM k ` + sqlRetrying
-
-// The same for the given keys: $1 topics, $2 keys.
-const sqlClosedOnly = `SELECT ` + sqlNamed + ` FROM unnest($1::text[], $2::text[]) AS a(topic, key) CROSS JOIN LATERAL (` + sqlHead + ` FROM outbox.message_held h
-  WHERE h.topic = a.topic AND h.key = a.key AND h.key IS NOT NULL AND h.state <> 'scheduled' AND NOT h.passed ORDER BY h.topic, h.key, h.id LIMIT 1) k ` + sqlRetrying
-
-const sqlNamed = `k.topic, k.key, coalesce(r.id, k.id), coalesce(r.state, k.state), coalesce(r.due, k.due), ` + sqlOrphan
-
-const sqlRetrying = `LEFT JOIN LATERAL (SELECT h.id, h.state, h.due_at IS NOT NULL OR h.sending AS due FROM outbox.message_held h
-  WHERE k.state = 'blocked' AND h.topic = k.topic AND h.key = k.key AND h.key IS NOT NULL AND h.state = 'retrying' AND NOT h.passed LIMIT 1) r ON true`
-
-// A closed key without head and without anything due or in flight: an act and a take can cross. It would wait for ever.
-const sqlOrphan = `k.state = 'blocked' AND NOT k.due AND NOT EXISTS (SELECT FROM outbox.message_held h WHERE h.topic = k.topic AND h.key = k.key
-  AND h.key IS NOT NULL AND h.state <> 'scheduled' AND NOT h.passed AND (h.state <> 'blocked' OR h.due_at IS NOT NULL OR h.sending)) AS orphan`
-
 // pauseWhenStuck is the least NextDue when something is due and could not be taken: somebody holds it, or a lower message of its key must go first.
 const pauseWhenStuck = 100 * time.Millisecond
 
@@ -194,8 +170,10 @@ func (s *Store) Held(ctx context.Context, lease relay.Lease, open []string, limi
 			}
 		}
 		own.taken.due.looked(from, began, time.Now(), first, len(got.Messages) >= max(limit.Rows, frontRows))
-		got.Acted = l.lastAct > own.taken.lastAct
-		own.taken.lastAct = max(l.lastAct, own.taken.lastAct)
+		if got.Acted = l.lastAct > own.taken.lastAct; got.Acted {
+			got.Keys, got.Many = s.touched(ctx, c, own.taken.lastAct, l.lastAct)
+			own.taken.lastAct = l.lastAct
+		}
 		got.NextDue = -1
 		if l.due != nil {
 			got.NextDue = time.Duration(max(*l.due, 0)) * time.Microsecond
@@ -310,55 +288,4 @@ func (t *taken) read(rows pgx.Rows) (out []relay.HeldMessage, first int64, turne
 		}
 	}
 	return out, first, turned, rows.Err()
-}
-
-// Closed implements relay.Store.
-func (s *Store) Closed(ctx context.Context, lease relay.Lease, only ...relay.Key) ([]relay.Head, error) {
-	own, err := s.owner(lease)
-	if err != nil {
-		return nil, err
-	}
-	var heads []relay.Head
-	var orphans []relay.Key
-	err = own.read.session.use(ctx, again, func(ctx context.Context, c *pgx.Conn) error {
-		heads, orphans = nil, nil
-		in, err := s.alive(ctx, c, own) // no decision may rest on what a zombie sees, nor on rows that a crash brought back
-		if err != nil {
-			return err
-		}
-		own.read.reset = own.read.reset || in != own.read.incarnation
-		rows, err := s.closedRows(ctx, c, only)
-		if err != nil {
-			return err
-		}
-		var h relay.Head
-		var orphan bool
-		_, err = pgx.ForEachRow(rows, []any{&h.Key.Topic, &h.Key.Key, (*int64)(&h.ID), (*string)(&h.State), &h.Due, &orphan}, func() error {
-			if orphan {
-				h.Due = true // by the release below
-				orphans = append(orphans, h.Key)
-			}
-			heads = append(heads, h)
-			return nil
-		})
-		return err
-	})
-	if err == nil && len(orphans) > 0 {
-		_, err = s.Settle(ctx, lease, relay.Settlement{Release: orphans})
-	}
-	if err != nil {
-		return nil, explain("closed keys", err)
-	}
-	return heads, nil
-}
-
-func (s *Store) closedRows(ctx context.Context, c *pgx.Conn, only []relay.Key) (pgx.Rows, error) {
-	if len(only) == 0 {
-		return c.Query(ctx, s.sql(sqlClosed))
-	}
-	topics, keys := make([]string, len(only)), make([]string, len(only))
-	for i, k := range only {
-		topics[i], keys[i] = k.Topic, k.Key
-	}
-	return c.Query(ctx, s.sql(sqlClosedOnly), topics, keys)
 }

@@ -71,7 +71,7 @@ func TestReleaseInPages(t *testing.T) {
 		if !slices.Equal(got, rest) {
 			t.Errorf("%d came, want %d in id order", len(got), len(rest))
 		}
-		if heads, err := o.Closed(ctxOf(t), o.lease); err != nil || len(heads) != 0 {
+		if heads, err := o.Closed(ctxOf(t), o.lease, relay.ClosedQuery{Limit: 100_000}); err != nil || len(heads) != 0 {
 			t.Errorf("closed keys %v, %v", heads, err)
 		}
 	})
@@ -188,7 +188,7 @@ func TestManyHeldBesideFlow(t *testing.T) {
 		o.settle(relay.Settlement{Acked: []relay.Run{{Lo: all[0].ID, Hi: all[len(all)-1].ID}}, AckedHeld: ids(taken)})
 		flow := time.Since(began)
 		began = time.Now()
-		heads, err := o.Closed(ctxOf(t), o.lease)
+		heads, err := o.Closed(ctxOf(t), o.lease, relay.ClosedQuery{Limit: 100_000})
 		if err != nil || len(heads) != 5000 {
 			t.Errorf("%d closed keys, %v", len(heads), err)
 		}
@@ -207,5 +207,43 @@ func TestTwoHeadsRefused(t *testing.T) {
 	_, err := o.Settle(ctxOf(t), o.lease, relay.Settlement{Hold: []relay.Hold{{ID: rest[0], State: relay.Retrying, Due: true, Attempts: 1, Destination: "k"}}})
 	if _, refused := err.(*relay.RefusedError); !refused {
 		t.Errorf("a second head: %v, want a refusal", err)
+	}
+}
+
+// Acts on so many messages that naming their keys would take long are told as many.
+func TestManyActsAreNotNamed_D7(t *testing.T) {
+	d := newOutbox(t, 18)
+	d.exec(`INSERT INTO outbox.message_log (topic, key, payload) SELECT 't', 'dead-' || i, 'x' FROM generate_series(1, 5502) i`)
+	d.exec(`DELETE FROM outbox.message_pending`)
+	d.exec(`INSERT INTO outbox.message_held (id, state, topic, key, destination, attempts) SELECT id, 'dead', topic, key, 'k', 1 FROM outbox.message_log`)
+	o := d.own()
+	all := `SELECT outbox.discard(ARRAY(SELECT id FROM outbox.message_held ORDER BY id LIMIT 500), 'a', 'r')`
+	taken := func() relay.Taken {
+		got, err := o.Held(ctxOf(t), o.lease, []string{"k"}, relay.HeldLimit{Rows: 1, InlineBytes: 10, Bytes: 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	for range 10 {
+		d.exec(all)
+	}
+	if got := taken(); !got.Acted || got.Many || len(got.Keys) != 5000 {
+		t.Errorf("after acts on 5,000 messages: acted %v, many %v, %d keys", got.Acted, got.Many, len(got.Keys))
+	}
+	for range 2 { // 502 messages: 500 and 2
+		d.exec(all)
+	}
+	if got := taken(); !got.Acted || got.Many || len(got.Keys) != 502 {
+		t.Errorf("after acts on 502 messages: acted %v, many %v, %d keys", got.Acted, got.Many, len(got.Keys))
+	}
+	d.exec(`INSERT INTO outbox.activity (id, actor, via, action, requested, changed, ids, prev_hash, hash)
+		SELECT (SELECT max(id) FROM outbox.activity) + i, 'a', 'cli', 'discard', 500, 500, ARRAY(SELECT generate_series(1, 500)::bigint), '', '' FROM generate_series(1, 11) i`)
+	if got := taken(); !got.Acted || !got.Many || len(got.Keys) != 0 {
+		t.Errorf("after acts on 5,500 messages: acted %v, many %v, %d keys", got.Acted, got.Many, len(got.Keys))
+	}
+	d.exec(`INSERT INTO outbox.activity (id, actor, via, action, requested, changed, prev_hash, hash) SELECT max(id) + 1, 'a', 'cli', 'discard', 3, 3, '', '' FROM outbox.activity`)
+	if got := taken(); !got.Acted || !got.Many {
+		t.Errorf("after an act that names no message: %+v", got)
 	}
 }

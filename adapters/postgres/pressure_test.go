@@ -26,7 +26,7 @@ func TestRenewBesideBusyPools_C7(t *testing.T) {
 		var busy sync.WaitGroup
 		for _, call := range []func() error{
 			func() error { _, err := o.Fetch(ctx, o.lease, []relay.ID{last}); return err },
-			func() error { _, err := o.Closed(ctx, o.lease); return err },
+			func() error { _, err := o.Closed(ctx, o.lease, relay.ClosedQuery{Limit: 100}); return err },
 			func() error { _, err := o.Store.Read(ctx, o.lease, 0, someRows); return err },
 		} {
 			busy.Go(func() {

@@ -31,7 +31,7 @@ func TestReleaseOfALongQueue_D17_F8(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if heads, err := o.Closed(ctxOf(t), o.lease); err != nil || len(heads) != scaleDead+1 {
+		if heads, err := o.Closed(ctxOf(t), o.lease, relay.ClosedQuery{Limit: 100_000}); err != nil || len(heads) != scaleDead+1 {
 			t.Fatalf("%d closed keys, %v", len(heads), err)
 		}
 		conn := planner(t, d, "reader")
@@ -80,7 +80,7 @@ func TestReleaseOfALongQueue_D17_F8(t *testing.T) {
 		if grown := heapBytes() - memory; grown > 8<<20 {
 			t.Errorf("%d MiB more in memory after the release", grown>>20)
 		}
-		if heads, err := o.Closed(ctxOf(t), o.lease); err != nil || len(heads) != scaleDead {
+		if heads, err := o.Closed(ctxOf(t), o.lease, relay.ClosedQuery{Limit: 100_000}); err != nil || len(heads) != scaleDead {
 			t.Errorf("%d closed keys after the release, %v", len(heads), err)
 		}
 	})

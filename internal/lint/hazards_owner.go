@@ -58,7 +58,7 @@ var orderHazards = []Hazard{
 	{ID: "D6", What: "a key opens while older messages of it still wait", Answer: "it stays closed until the last of them has left",
 		Tests: []string{"internal/app.TestPeopleActOnTheDeadWhileTrafficRuns_D5_D6", "relay.TestBusyKeyGoesOnAfterADiscard", "relay.TestSimulationOfPeople"}},
 	{ID: "D7", What: "a person retries many messages at once", Answer: "a plan with exact counts, a pace, an automatic stop and a log; replaying what was sent is not offered",
-		Tests: []string{"adapters/postgres.TestPlanCounts", "adapters/postgres.TestOperationOutcomes", "internal/app.TestOperationStopsByItself",
+		Tests: []string{"adapters/postgres.TestManyActsAreNotNamed_D7", "relay.TestManyClosedKeysAreAskedForInPages_D7", "adapters/postgres.TestPlanCounts", "adapters/postgres.TestOperationOutcomes", "internal/app.TestOperationStopsByItself",
 			"internal/app.TestOperationSurvivesItsOwner", "internal/dashboard.TestPlanStartSteer"}},
 	{ID: "D8", What: "several batches of a lane at once, or a client that retries behind our back", Answer: "not configurable",
 		Tests: []string{"internal/config.TestNoKeyMakesADestinationWeaker_E3_D8", "adapters/kafka.TestLanesTravelTogether", "relay.TestSimulation"}},

@@ -58,7 +58,7 @@ type Database struct {
 	receipts  []StoredReceipt
 	receipted map[receiptKey]struct{}
 	attempts  []relay.Attempt
-	activity  int
+	acts      [][]relay.Key // of people: the keys of the messages that each touched
 	paused    map[string]relay.PausedDestination
 
 	owner       ownerRow

@@ -1,8 +1,10 @@
 package relaytest
 
 import (
+	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/waybillmq/waybill/relay"
@@ -52,8 +54,13 @@ func (s *Memory) Held(ctx context.Context, lease relay.Lease, open []string, lim
 			})
 		}
 		s.synced(lease)
-		taken.Acted = db.activity > s.activity
-		s.activity = db.activity
+		taken.Acted = len(db.acts) > s.acts
+		for _, keys := range db.acts[s.acts:] {
+			taken.Keys = append(taken.Keys, keys...)
+		}
+		if s.acts = len(db.acts); len(taken.Keys) > namedKeys {
+			taken.Keys, taken.Many = nil, true
+		}
 		taken.NextDue = -1
 		for _, h := range db.held {
 			if !h.DueAt.IsZero() && !h.Sending && slices.Contains(open, h.Destination) {
@@ -154,8 +161,11 @@ func (t *taking) mayGo(h *HeldRow) (goes, back bool) {
 	return stop == 0, true
 }
 
+// namedKeys is how many keys Held names after acts of people: so few that both ways are taken.
+const namedKeys = 2
+
 // Closed implements relay.Store.
-func (s *Memory) Closed(ctx context.Context, lease relay.Lease, only ...relay.Key) (heads []relay.Head, err error) {
+func (s *Memory) Closed(ctx context.Context, lease relay.Lease, q relay.ClosedQuery) (heads []relay.Head, err error) {
 	err = s.do(ctx, OpClosed, func(db *Database) error {
 		switch _, err := s.guard(lease); {
 		case err == relay.ErrReborn:
@@ -164,13 +174,19 @@ func (s *Memory) Closed(ctx context.Context, lease relay.Lease, only ...relay.Ke
 		case err != nil:
 			return err
 		}
-		keys := only
-		if len(only) == 0 {
+		keys := q.Only
+		if len(keys) == 0 {
 			for key := range db.keys {
-				keys = append(keys, key)
+				if compareKeys(key, q.After) > 0 {
+					keys = append(keys, key)
+				}
 			}
+			slices.SortFunc(keys, compareKeys)
 		}
 		for _, key := range keys {
+			if len(q.Only) == 0 && len(heads) == q.Limit {
+				break
+			}
 			if h := db.closedBy(key); h != nil {
 				heads = append(heads, relay.Head{Key: key, ID: h.ID, State: h.State, Due: !h.DueAt.IsZero() || h.Sending})
 			}
@@ -182,6 +198,10 @@ func (s *Memory) Closed(ctx context.Context, lease relay.Lease, only ...relay.Ke
 		return nil, err
 	}
 	return heads, nil
+}
+
+func compareKeys(a, b relay.Key) int {
+	return cmp.Or(strings.Compare(a.Topic, b.Topic), strings.Compare(a.Key, b.Key))
 }
 
 // closedBy returns the retrying row of a key, else the lowest that keeps it closed, nil when it is open. A key without a head and without anything due or in flight gets its turn.

@@ -28,7 +28,7 @@ type Memory struct {
 	seen     map[relay.ID]relay.Incarnation // read, in which server incarnation
 	claimed  map[relay.ID]bool              // claimed or taken by this process
 	unsynced []relay.Settlement             // acks that no synchronous commit has followed yet: settled again when the server is reborn
-	activity int                            // last act seen
+	acts     int                            // of people, that were seen
 	handed   map[relay.ID]bool              // being sent, and given to the caller
 }
 
@@ -153,7 +153,7 @@ func (s *Memory) Acquire(ctx context.Context, terms relay.Terms) (lease relay.Le
 		}
 		db.asleep = false
 		s.granted[o.epoch] = db.here
-		s.main, s.activity = reader{fresh: true}, db.activity
+		s.main, s.acts = reader{fresh: true}, len(db.acts)
 		db.flush()
 		s.unsynced = nil // of an ownership before this one
 		lease = relay.Lease{

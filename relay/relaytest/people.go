@@ -52,6 +52,7 @@ func (db *Database) act(ids []relay.ID, one func(id relay.ID, h *HeldRow) bool) 
 		}
 	}
 	defer db.mu.Unlock()
+	var keys []relay.Key
 	for _, id := range ids {
 		h := db.held[id]
 		if h != nil && h.Sending {
@@ -59,9 +60,12 @@ func (db *Database) act(ids []relay.ID, one func(id relay.ID, h *HeldRow) bool) 
 		}
 		if one(id, h) {
 			changed++
+			if m := db.log[id].m; m.Key != "" {
+				keys = append(keys, relay.Key{Topic: m.Topic, Key: m.Key})
+			}
 		}
 	}
-	db.activity++
+	db.acts = append(db.acts, keys)
 	db.flush()
 	db.notify()
 	return changed, nil
@@ -153,7 +157,7 @@ func (db *Database) Pause(destination, reason string) error {
 		db.paused = map[string]relay.PausedDestination{}
 	}
 	db.paused[destination] = relay.PausedDestination{Destination: destination, At: db.now(), Actor: "a", Reason: reason}
-	db.activity++
+	db.acts = append(db.acts, nil)
 	db.flush()
 	db.notify()
 	return nil
@@ -167,7 +171,7 @@ func (db *Database) Resume(destination string) error {
 		return ErrDown
 	}
 	delete(db.paused, destination)
-	db.activity++
+	db.acts = append(db.acts, nil)
 	db.flush()
 	db.notify()
 	return nil

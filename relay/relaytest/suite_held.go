@@ -192,6 +192,63 @@ var heldCases = map[string]func(*storeCase){
 		c.equal(c.closed(), want, "closed")
 		c.equal(c.closed(key("a")), want, "closed: asked for alone")
 	},
+	"closed keys come in pages, by the bytes of topic and key": func(c *storeCase) {
+		c.own()
+		tx := c.out.Begin()
+		var want []string
+		for _, k := range []relay.Key{{Topic: "T", Key: "z"}, {Topic: "t", Key: ""}, {Topic: "t", Key: "B"}, {Topic: "t", Key: "a"}, {Topic: "t", Key: "a b"}, {Topic: "t", Key: "b"}, {Topic: "t", Key: "é"}, {Topic: "u", Key: "a"}} {
+			tx.Write(relay.Message{Topic: k.Topic, Key: k.Key, Payload: []byte("x")})
+			if k.Key != "" {
+				want = append(want, k.Topic+"/"+k.Key)
+			}
+		}
+		behind := 150 // behind one of them
+		for range behind {
+			tx.Write(relay.Message{Topic: "t", Key: "a b", Payload: []byte("x")})
+		}
+		c.fatal(tx.Commit(), "commit")
+		var hold []relay.Hold
+		for i, id := range c.claimAll() {
+			if hold = append(hold, dead(id)); i >= len(want)+1 {
+				hold[i] = blocked(id)
+			}
+		}
+		c.settle(relay.Settlement{Hold: hold})
+		for _, limit := range []int{1, 2, 3, 7, 100} {
+			var got []string
+			for q := (relay.ClosedQuery{Limit: limit}); ; {
+				heads, err := c.store.Closed(c.ctx(), c.lease, q)
+				c.fatal(err, "closed")
+				for _, h := range heads {
+					got = append(got, h.Key.Topic+"/"+h.Key.Key)
+				}
+				if len(heads) < limit {
+					break
+				}
+				q.After = heads[limit-1].Key
+			}
+			c.equal(got, want, fmt.Sprintf("keys in pages of %d", limit))
+		}
+	},
+	"the keys that people acted on are named, once": func(c *storeCase) {
+		c.own()
+		c.send("a", "a", "b", "c", "")
+		ids := c.claimAll()
+		c.settle(relay.Settlement{Hold: []relay.Hold{dead(ids[0]), dead(ids[1]), dead(ids[2]), dead(ids[3]), dead(ids[4])}})
+		c.equal(c.take().Keys, []relay.Key(nil), "keys at first")
+		_, err := c.out.Discard(ids[0])
+		c.fatal(err, "discard")
+		taken := c.take()
+		c.equal([]any{taken.Acted, taken.Keys, taken.Many}, []any{true, []relay.Key{key("a")}, false}, "after a discard")
+		_, err = c.out.Skip(ids[2])
+		c.fatal(err, "skip")
+		_, err = c.out.Discard(ids[4])
+		c.fatal(err, "discard of one without a key")
+		taken = c.take()
+		c.equal([]any{taken.Acted, taken.Keys, taken.Many}, []any{true, []relay.Key{key("b")}, false}, "after a skip and a discard")
+		taken = c.take()
+		c.equal([]any{taken.Acted, taken.Keys, taken.Many}, []any{false, []relay.Key(nil), false}, "told once")
+	},
 	"messages without a key block nobody": func(c *storeCase) {
 		c.own()
 		c.send("", "", "")

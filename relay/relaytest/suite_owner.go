@@ -85,7 +85,7 @@ var ownerCases = map[string]func(*storeCase){
 		c.wants(err, relay.ErrFenced, "settle")
 		_, err = c.store.Held(c.ctx(), lease, []string{"k"}, relay.HeldLimit{Rows: 1, InlineBytes: 1, Bytes: 1})
 		c.wants(err, relay.ErrFenced, "held")
-		_, err = c.store.Closed(c.ctx(), lease)
+		_, err = c.store.Closed(c.ctx(), lease, relay.ClosedQuery{Limit: 10})
 		c.wants(err, relay.ErrFenced, "closed")
 		c.wants(c.store.Claim(c.ctx(), lease, ids[1], relay.Incarnation{1}), relay.ErrFenced, "claim")
 		_, err = c.store.Read(c.ctx(), lease, 0, relay.ReadLimit{Rows: 1, InlineBytes: 1, PageBytes: 1})
@@ -217,7 +217,7 @@ var crashCases = map[string]func(*storeCase){
 		c.out.(Crasher).Crash()
 		var heads []relay.Head
 		c.await("tells the closed keys", func() (ok bool) {
-			h, err := c.store.Closed(c.ctx(), c.lease)
+			h, err := c.store.Closed(c.ctx(), c.lease, relay.ClosedQuery{Limit: 10})
 			heads = h
 			return err == nil
 		})
