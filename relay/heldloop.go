@@ -123,7 +123,7 @@ func (s *session) openDestinations() (open []string, lease Lease, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	if !now.Before(s.until) || s.flow.full() {
+	if !now.Before(s.until) || s.flow.full(now) {
 		return nil, Lease{}, false
 	}
 	for _, d := range s.flow.dests {

@@ -72,10 +72,10 @@ func (s *session) awaitRoom(ctx context.Context, resets int) error {
 		if s.flow.ahead != ahead {
 			moved, ahead = now, s.flow.ahead
 		}
-		if s.flow.full() {
+		if s.flow.full(now) {
 			spill = s.flow.relieve(now.Sub(moved) >= slowAfter && len(s.flow.unplaced) == 0, now)
 		}
-		full := s.flow.full() && s.resets == resets
+		full := s.flow.full(now) && s.resets == resets
 		s.waiting = full
 		s.mu.Unlock()
 		if !full {

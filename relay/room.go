@@ -50,12 +50,39 @@ func (f *flow) fallBehind(l *lane, low ID) {
 }
 
 // full says that the reader is far enough ahead.
-func (f *flow) full() bool {
+func (f *flow) full(now time.Time) bool {
 	rows, bytes := f.ahead, f.aheadBytes
 	for _, p := range f.unplaced {
 		rows, bytes = rows+p.rows, bytes+p.bytes
 	}
+	if rows >= f.opt.Ahead || bytes >= f.opt.AheadBytes {
+		r, b := f.stuck(now)
+		rows, bytes = rows-min(r, f.opt.Ahead), bytes-min(b, f.opt.AheadBytes)
+	}
 	return rows >= f.opt.Ahead || bytes >= f.opt.AheadBytes || len(f.out.holds) > 2*f.opt.SettleMessages
+}
+
+// stuck is what lanes that cannot send have in their open batches, which can neither be dropped nor go into the cache: many lanes of one broker that is down
+// would keep all the room, and every other destination would wait. So as much again is read beside them, once.
+func (f *flow) stuck(now time.Time) (rows, bytes int) {
+	for _, d := range f.dests {
+		for _, l := range d.order {
+			if l.sendable(now) {
+				continue
+			}
+			for _, m := range l.open {
+				if m.held == nil {
+					rows, bytes = rows+1, bytes+m.Weight()
+				}
+			}
+		}
+	}
+	return rows, bytes
+}
+
+// sendable says that nothing but its turn keeps a lane from sending.
+func (l *lane) sendable(now time.Time) bool {
+	return l.dest.sendable(now) && l.fails <= 1 && !l.dest.topicPaused(l.id.Topic, now)
 }
 
 // crowdedAfter is how long what was read may wait in the longest queue while another lane has nothing to send: that lane gets more than it can carry, and the
@@ -69,7 +96,7 @@ func (f *flow) relieve(slow bool, now time.Time) (spill bool) {
 	before, idle := f.ahead, false
 	for _, d := range f.dests {
 		for _, l := range d.order {
-			if !d.sendable(now) || l.fails > 1 || d.topicPaused(l.id.Topic, now) {
+			if !l.sendable(now) {
 				if l.moving || f.spills(l, now) {
 					spill = true
 				} else {

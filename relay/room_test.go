@@ -45,8 +45,8 @@ func TestUnclaimedPagesTakeRoom(t *testing.T) {
 		for range c.pages {
 			f.unplaced = append(f.unplaced, newUnplaced(page))
 		}
-		if f.full() != c.full {
-			t.Errorf("%s: full %v", c.name, f.full())
+		if f.full(time.Now()) != c.full {
+			t.Errorf("%s: full %v", c.name, !c.full)
 		}
 	}
 }
