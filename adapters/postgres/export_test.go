@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/waybillmq/waybill/relay"
 )
 
 // SlowProbe lets time pass inside every probe of the owner's reader: between the look at the sequence and the list of ids of the same round trip. Call it
@@ -39,3 +41,12 @@ func Connect(ctx context.Context, cfg Config, role string) (*pgx.Conn, error) {
 // HotStatements are the statements whose plans are tested.
 var HotStatements = map[string]string{"ids": sqlIDs, "dense": sqlDense, "sparse": sqlSparse, "claim": sqlClaim, "settle": sqlSettle, "take": sqlTake,
 	"settle_held": sqlSettleHeld, "closed": sqlClosed, "touched": sqlTouched}
+
+// SearchStatement is the statement of a page of the dashboard, and its arguments; before 0 = from the newest message on.
+func SearchStatement(f relay.Filter, before relay.ID) (string, []any) {
+	if before == 0 {
+		before = 1<<63 - 1
+	}
+	q := newListQuery(f, before, nil)
+	return q.statement(relay.DefaultPage), q.args
+}

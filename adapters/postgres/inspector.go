@@ -67,6 +67,7 @@ func peoplePool(cfg Config, name, role string, most int32, settings map[string]s
 	pc.ConnConfig.ConnectTimeout = cfg.ConnectTimeout
 	p := pc.ConnConfig.RuntimeParams
 	p["application_name"], p["jit"], p["random_page_cost"] = "waybill/0/"+name, "off", "1.1"
+	p["plan_cache_mode"] = "force_custom_plan" // a plan made while nothing waited would read all that waits now, for each message that is looked at
 	ownLimits(p)
 	pc.ConnConfig.AfterConnect = noTransactionLimit
 	for k, v := range settings {

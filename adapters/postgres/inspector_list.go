@@ -18,8 +18,10 @@ const errorPreview = 200
 // listQuery builds the statement of one page. Values never enter the text, only args do.
 type listQuery struct {
 	args   []any
-	source string   // ids that come into question, newest first, below $1
-	wheres []string // on view message_status as s
+	source string   // what comes into question, newest first, below $1
+	early  []string // conditions on what source has of the log, as c
+	wheres []string // conditions on the state, as s
+	status string   // where s comes from
 	whole  bool     // source gives nothing but what matches
 }
 
@@ -29,18 +31,17 @@ func (q *listQuery) arg(v any) string {
 }
 
 const (
-	sourceLog       = `SELECT m.id FROM outbox.message_safe m WHERE m.id < $1 ORDER BY m.id DESC LIMIT $2`
 	sourcePending   = `SELECT u.id FROM ((SELECT p.id FROM outbox.message_pending p WHERE p.id < $1 ORDER BY p.id DESC LIMIT $2) UNION ALL (SELECT h.id FROM outbox.message_held h WHERE h.id < $1 AND h.state <> 'dead' ORDER BY h.id DESC LIMIT $2)) u ORDER BY u.id DESC LIMIT $2`
 	sourceDiscarded = `SELECT d.id FROM outbox.message_discarded d WHERE d.id < $1 ORDER BY d.id DESC LIMIT $2`
 )
 
 // newListQuery chooses where the ids come from. ids are those of an id: term, already resolved.
 func newListQuery(f relay.Filter, before relay.ID, ids []int64) *listQuery {
-	q := &listQuery{args: []any{before, 0}}
+	q := &listQuery{args: []any{before, 0}, status: statusView}
 	states, held, failure := wantedStates(f)
 	switch {
 	case ids != nil && !failure:
-		q.source = `SELECT i.id FROM unnest(` + q.arg(ids) + `::bigint[]) AS i(id) WHERE i.id < $1 ORDER BY i.id DESC LIMIT $2`
+		q.source = `SELECT i.id FROM unnest(` + q.arg(distinct(ids)) + `::bigint[]) AS i(id) WHERE i.id < $1 ORDER BY i.id DESC LIMIT $2`
 	case held:
 		q.fromHeld(f)
 		return q
@@ -49,9 +50,10 @@ func newListQuery(f relay.Filter, before relay.ID, ids []int64) *listQuery {
 	case len(states) == 1 && states[0] == relay.StateDiscarded:
 		q.source = sourceDiscarded
 	default:
-		q.source = sourceLog
+		q.fromLog(f)
+		return q
 	}
-	q.whole = len(f.Terms) == 0 || len(f.Terms) == 1 && q.source != sourceLog && ids == nil && !f.Terms[0].Not
+	q.whole = len(f.Terms) == 0 || len(f.Terms) == 1 && ids == nil && !f.Terms[0].Not
 	for _, t := range f.Terms {
 		if t.Name != "id" || t.Not {
 			q.wheres = append(q.wheres, q.where(t, "s."))
@@ -76,40 +78,6 @@ func wantedStates(f relay.Filter) (states []string, held, failure bool) {
 		failure = failure || t.Name == "failure"
 	}
 	return states, held || failure, failure
-}
-
-// fromHeld filters in message_held itself by what it has columns for.
-func (q *listQuery) fromHeld(f relay.Filter) {
-	conditions := []string{"h.id < $1"}
-	q.whole = true
-	for _, t := range f.Terms {
-		switch t.Name {
-		case "age", "since", "until", "id":
-			q.whole = false
-			q.wheres = append(q.wheres, q.where(t, "s."))
-		case "state":
-			conditions = append(conditions, q.heldState(t))
-		default:
-			conditions = append(conditions, q.where(t, "h."))
-		}
-	}
-	q.source = `SELECT h.id FROM outbox.message_held h WHERE ` + strings.Join(conditions, " AND ") + ` ORDER BY h.id DESC LIMIT $2`
-}
-
-func (q *listQuery) heldState(t relay.Term) string {
-	var states []string
-	pending := false
-	for _, s := range t.Values {
-		if isHeldState(s) {
-			states = append(states, s)
-		}
-		pending = pending || s == relay.StatePending
-	}
-	cond := "h.state = ANY (" + q.arg(states) + "::text[])"
-	if pending {
-		cond = "(" + cond + " OR h.state <> 'dead')"
-	}
-	return negate(cond, t.Not)
 }
 
 // where is one term as a condition.
@@ -169,21 +137,6 @@ func likePatterns(globs []string) []string {
 		out[i] = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`, `*`, `%`).Replace(g)
 	}
 	return out
-}
-
-// statement returns the text and sets how many ids are looked at. Its rows begin with how far the search went: lowest id and number of ids seen.
-func (q *listQuery) statement(limit int) string {
-	if q.args[1] = searchRows; q.whole {
-		q.args[1] = limit + 1
-	}
-	where := "true"
-	if len(q.wheres) > 0 {
-		where = strings.Join(q.wheres, " AND ")
-	}
-	return `WITH c AS MATERIALIZED (` + q.source + `)
-SELECT b.lo, b.n, r.* FROM (SELECT coalesce(min(id), 0) AS lo, count(*) AS n FROM c) b LEFT JOIN (
-  SELECT ` + rowColumns + `, left(coalesce(s.error, ''), ` + fmt.Sprint(errorPreview) + `)
-  FROM c JOIN outbox.message_status s ON s.id = c.id WHERE ` + where + ` ORDER BY s.id DESC LIMIT ` + q.arg(limit+1) + `) r ON true ORDER BY r.id DESC`
 }
 
 // Messages implements relay.Inspector.

@@ -83,11 +83,7 @@ func (o *Operator) planItems(ctx context.Context, q *listQuery, operation int64)
 // planned is the statement that hands what matches among the next ids to a plan. Only ids are compared and written: no message is locked.
 func (q *listQuery) planned(chunk int, operation int64) string {
 	q.args[1] = chunk
-	matches := `SELECT c.id FROM c`
-	if len(q.wheres) > 0 {
-		matches = `SELECT s.id FROM c JOIN outbox.message_status s ON s.id = c.id WHERE ` + strings.Join(q.wheres, " AND ")
-	}
-	return `WITH c AS MATERIALIZED (` + q.source + `) SELECT coalesce(min(c.id), 0), count(*), outbox.plan_items(` + q.arg(operation) + `, ARRAY(` + matches + `)) FROM c`
+	return `WITH c AS MATERIALIZED (` + q.source + `) SELECT coalesce(min(c.id), 0), count(*), outbox.plan_items(` + q.arg(operation) + `, ARRAY(` + q.matches() + `)) FROM c`
 }
 
 // slowly runs something that is no act on a message, and that may take longer.

@@ -35,7 +35,7 @@ var loadHazards = []Hazard{
 			"relay.TestDeadLaneStallsItselfOnly", "relay.TestFloodedLanesWaitAlone_D13_E22_K5"}},
 	{ID: "K6", What: "labels of metrics explode by key or topic", Answer: "topics are capped, keys are never labels", Tests: []string{"internal/telemetry.TestSeriesLimit", "internal/telemetry.TestPublished"}},
 	{ID: "K7", What: "the dashboard counts a large table", Answer: "one reading for all viewers, dear counts less often, bounded searches",
-		Tests: []string{"internal/dashboard.TestOneReadingForAllViewers_K7", "internal/dashboard.TestSlowCountsDoNotMakeTheRestOld_K7", "adapters/postgres.TestSearchIsBounded"}},
+		Tests: []string{"internal/dashboard.TestOneReadingForAllViewers_K7", "internal/dashboard.TestSlowCountsDoNotMakeTheRestOld_K7", "adapters/postgres.TestSearchIsBounded", "adapters/postgres.TestSearchPlans"}},
 	{ID: "K8", What: "large payloads times a large window", Answer: "a budget of bytes",
 		Tests: []string{"relay.TestUnclaimedPagesTakeRoom", "adapters/postgres.TestStore/a limit of rows for each destination, and of bytes",
 			"adapters/postgres.TestStore/a page is cut by bytes, never to nothing", "adapters/kafka.TestRequestIsBounded"}},

@@ -1,0 +1,136 @@
+package postgres
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/waybillmq/waybill/relay"
+)
+
+// A search looks at each id only as far as it must: first at what the log says, then at the state, and at the whole message only for what the page shows. OFFSET 0
+// keeps the planner from joining the ids with the whole log instead: without statistics it takes that for cheap.
+const (
+	statusView = `SELECT v.* FROM outbox.message_status v WHERE v.id = c.id OFFSET 0`
+	// statusProbes says of an id of the log what the view says, without looking the id up in every partition again.
+	statusProbes = `SELECT CASE WHEN h.state = 'dead' THEN 'dead' WHEN h.id IS NOT NULL OR p.id IS NOT NULL THEN 'pending' WHEN d.id IS NOT NULL THEN 'discarded' ELSE 'sent' END AS state,
+  CASE WHEN h.state <> 'dead' THEN h.state WHEN p.id IS NOT NULL AND c.deliver_after > now() THEN 'scheduled' END AS detail, h.destination, coalesce(h.class, d.class) AS class
+  FROM (VALUES (1)) x LEFT JOIN outbox.message_pending p ON p.id = c.id LEFT JOIN outbox.message_held h ON h.id = c.id LEFT JOIN outbox.message_discarded d ON d.id = c.id OFFSET 0`
+)
+
+// fromLog searches in the log itself, for what no other table can answer.
+func (q *listQuery) fromLog(f relay.Filter) {
+	q.whole, q.status = len(f.Terms) == 0, statusProbes
+	columns := []string{"m.id"}
+	add := func(column string) {
+		if !slices.Contains(columns, column) {
+			columns = append(columns, column)
+		}
+	}
+	for _, t := range f.Terms {
+		switch t.Name {
+		case "topic", "key":
+			add("m." + t.Name)
+			q.early = append(q.early, q.where(t, "c."))
+		case "age", "since", "until":
+			add("m.created_at")
+			q.early = append(q.early, q.where(t, "c."))
+		default:
+			if t.Name == "id" { // message ids are made by the view, one by one: too dear for ids that nobody will see
+				q.status = statusView
+			}
+			add("m.deliver_after")
+			q.wheres = append(q.wheres, q.where(t, "s."))
+		}
+	}
+	q.source = `SELECT ` + strings.Join(columns, ", ") + ` FROM outbox.message_safe m WHERE m.id < $1 ORDER BY m.id DESC LIMIT $2`
+}
+
+// fromHeld filters in message_held itself by what it has columns for, along the index of a failure or state that is asked for.
+func (q *listQuery) fromHeld(f relay.Filter) {
+	conditions := []string{"h.id < $1"}
+	q.whole = true
+	along := heldAlong(f)
+	for i, t := range f.Terms {
+		switch t.Name {
+		case "age", "since", "until", "id":
+			q.whole = false
+			q.wheres = append(q.wheres, q.where(t, "s."))
+		case "state":
+			if i != along {
+				conditions = append(conditions, q.heldState(t))
+			}
+		default:
+			if i != along {
+				conditions = append(conditions, q.where(t, "h."))
+			}
+		}
+	}
+	q.source = `SELECT h.id FROM outbox.message_held h WHERE ` + strings.Join(conditions, " AND ") + ` ORDER BY h.id DESC LIMIT $2`
+	if along < 0 {
+		return
+	}
+	column, values := "", ""
+	if t := f.Terms[along]; t.Name == "failure" {
+		column, values = "fingerprint", q.arg(distinct(failureIDs(t.Values)))+"::bigint[]"
+	} else {
+		column, values = "state", q.arg(distinct(t.Values))+"::text[]"
+	}
+	// Not `column = a.value`: with it the order by id alone would do, and the planner walks all ids that come before the first one of this value.
+	conditions[0] = "(h." + column + ", h.id) < (a.value, $1) AND h." + column + " >= a.value"
+	q.source = `SELECT o.id FROM unnest(` + values + `) AS a(value) CROSS JOIN LATERAL (SELECT h.id FROM outbox.message_held h WHERE ` + strings.Join(conditions, " AND ") +
+		` ORDER BY h.` + column + ` DESC, h.id DESC LIMIT $2) o ORDER BY o.id DESC LIMIT $2`
+}
+
+// heldAlong is the term whose index serves a search in message_held: the first failure, else the first state; -1 = there is none.
+func heldAlong(f relay.Filter) int {
+	if i := slices.IndexFunc(f.Terms, func(t relay.Term) bool { return t.Name == "failure" }); i >= 0 {
+		return i
+	}
+	return slices.IndexFunc(f.Terms, func(t relay.Term) bool { return t.Name == "state" && !t.Not })
+}
+
+func distinct[T int64 | string](values []T) []T {
+	return slices.Compact(slices.Sorted(slices.Values(values)))
+}
+
+func (q *listQuery) heldState(t relay.Term) string {
+	var states []string
+	pending := false
+	for _, s := range t.Values {
+		if isHeldState(s) {
+			states = append(states, s)
+		}
+		pending = pending || s == relay.StatePending
+	}
+	cond := "h.state = ANY (" + q.arg(states) + "::text[])"
+	if pending {
+		cond = "(" + cond + " OR h.state <> 'dead')"
+	}
+	return negate(cond, t.Not)
+}
+
+// matches gives the ids of c that match, newest first.
+func (q *listQuery) matches() string {
+	text := `SELECT c.id FROM c`
+	if len(q.early) > 0 {
+		text += ` WHERE ` + strings.Join(q.early, " AND ")
+	}
+	if len(q.wheres) > 0 {
+		text = `SELECT c.id FROM (` + strings.Replace(text, "c.id", "c.*", 1) + ` ORDER BY c.id DESC OFFSET 0) c CROSS JOIN LATERAL (` + q.status + `) s WHERE ` + strings.Join(q.wheres, " AND ")
+	}
+	return text + ` ORDER BY c.id DESC`
+}
+
+// statement returns the text and sets how many ids are looked at. Its rows begin with how far the search went: lowest id and number of ids seen, 0 when the page
+// is full.
+func (q *listQuery) statement(limit int) string {
+	if q.args[1] = searchRows; q.whole {
+		q.args[1] = limit + 1
+	}
+	most := q.arg(limit + 1)
+	return `WITH c AS MATERIALIZED (` + q.source + `), f AS MATERIALIZED (` + q.matches() + ` LIMIT ` + most + `)
+SELECT b.lo, b.n, r.* FROM (SELECT coalesce(min(c.id), 0) AS lo, count(*) AS n FROM c WHERE (SELECT count(*) FROM f) < ` + most + `) b LEFT JOIN (
+  SELECT o.* FROM f CROSS JOIN LATERAL (SELECT ` + rowColumns + `, left(coalesce(s.error, ''), ` + fmt.Sprint(errorPreview) + `)
+    FROM outbox.message_status s WHERE s.id = f.id OFFSET 0) o) r ON true ORDER BY r.id DESC`
+}

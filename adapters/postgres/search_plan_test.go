@@ -1,0 +1,123 @@
+package postgres_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/waybillmq/waybill/adapters/postgres"
+	"github.com/waybillmq/waybill/relay"
+)
+
+// searchWindow is how many messages a search looks at.
+const searchWindow = 10_000
+
+// searchCase is a page of the dashboard with what its plan may cost.
+type searchCase struct {
+	filter  string
+	before  relay.ID
+	rows    int64 // most rows read from message_log
+	buffers int64
+}
+
+// TestSearchPlans: what people ask costs the same however much was sent, whatever the statistics and the number of partitions are, with the server's default costs:
+// no sequential scan of the log, none of another table for each id, no merge or hash join, no row of the log beyond those that are searched.
+func TestSearchPlans(t *testing.T) {
+	onEach(t, func(t *testing.T, major int) {
+		for _, partitions := range []int{1, 64} {
+			t.Run(fmt.Sprint(partitions, " partitions"), func(t *testing.T) {
+				d := newOutbox(t, major)
+				splitLog(d, partitions)
+				for _, table := range []string{"message_log", "message_pending", "message_held", "message_discarded"} {
+					d.exec(`ANALYZE outbox.` + table)
+				}
+				fillForSearches(d)
+				for _, statistics := range []string{"of the empty tables", "none", "of all rows"} {
+					setStatistics(d, statistics)
+					for _, c := range searchCases() {
+						c.check(t, d, statistics, partitions)
+					}
+				}
+			})
+		}
+	})
+}
+
+// fillForSearches writes messages of which the newest ones are held, those before them pending, some discarded, and all others sent.
+func fillForSearches(d *database) {
+	d.exec(`SET session_replication_role = replica`)
+	d.exec(`INSERT INTO outbox.message_log (topic, key, payload) SELECT 't', 'k' || i, convert_to(repeat('x', 100), 'UTF8') FROM generate_series(1, $1) i`, planRows)
+	d.exec(`INSERT INTO outbox.message_pending SELECT generate_series($1::bigint - 199999, $1 - 100000)`, planRows)
+	d.exec(`INSERT INTO outbox.message_held (id, state, topic, key, destination, fingerprint) SELECT id, CASE WHEN id > $1 - 40000 THEN 'blocked' ELSE 'dead' END, topic, key, 'd',
+		CASE WHEN id <= $1 - 40000 THEN id % 20 END FROM outbox.message_log WHERE id > $1::bigint - 100000`, planRows)
+	d.exec(`INSERT INTO outbox.message_discarded (id, activity_id, attempts) SELECT generate_series(1, 100000), 1, 0`)
+	d.exec(`VACUUM outbox.message_held`)
+}
+
+func searchCases() []searchCase {
+	const page = relay.DefaultPage + 1
+	return []searchCase{
+		{"", 0, 2 * page, 2000},
+		{"", planRows / 2, 2 * page, 2000},
+		{"topic:t", 0, searchWindow + page, 3000},
+		{"key:k77", 0, searchWindow + page, 3000},
+		{"topic:t key:k77 state:sent", planRows / 2, searchWindow + page, 3000},
+		{"since:2020-01-01 -state:sent", planRows / 2, searchWindow + page, 10*searchWindow + 3000},
+		{"state:sent", 0, searchWindow + page, 10*searchWindow + 3000},
+		{"state:sent", planRows / 3, searchWindow + page, 3000},
+		{"state:discarded,scheduled", planRows / 2, searchWindow + page, 10*searchWindow + 3000},
+		{"-id:5", planRows / 2, searchWindow + 2*page, 3000},
+		{"state:pending", 0, 2 * page, 3000},
+		{"state:pending key:k77", 0, searchWindow + page, 15*searchWindow + 3000},
+		{"state:discarded topic:nothing", 0, searchWindow + page, 15*searchWindow + 3000},
+		{"state:dead", 0, page, 2000},
+		{"state:blocked,dead", 0, page, 2000},
+		{"failure:0000000000000007", 0, page, 2000},
+		{"failure:0000000000000007 age<1h", 0, searchWindow + page, 15 * searchWindow},
+	}
+}
+
+func (c *searchCase) check(t *testing.T, d *database, statistics string, partitions int) {
+	t.Helper()
+	f, err := relay.ParseFilter(c.filter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, args := postgres.SearchStatement(f, c.before)
+	plan := explainWith(t, d.conn, text, args...)
+	name := fmt.Sprintf("%q below %d, statistics %s", c.filter, c.before, statistics)
+	var wrong []string
+	var fromLog float64
+	plan.walk(func(n *node) {
+		log := strings.HasPrefix(n.Relation, "message_log")
+		// To read a narrow table once is a way to 10,000 rows of it; to read it for each id is not. The default partition is empty.
+		dear := n.Type == "Seq Scan" && strings.HasPrefix(n.Relation, "message_") && (log || n.Loops > 1) && !strings.HasSuffix(n.Relation, "_rest")
+		if n.Loops > 0 && (dear || n.Type == "Merge Join" || n.Type == "Hash Join") {
+			wrong = append(wrong, n.Type+" "+n.Relation)
+		}
+		if log {
+			fromLog += n.Rows * n.Loops
+		}
+	})
+	// The first rows of each partition are looked for at the beginning.
+	if most := float64(c.rows + int64(partitions)); len(wrong) > 0 || fromLog > most || plan.Hit+plan.Read > c.buffers {
+		t.Errorf("%s: %v, %.0f rows of the log (at most %.0f), %d buffers (at most %d)", name, wrong, fromLog, most, plan.Hit+plan.Read, c.buffers)
+	}
+}
+
+// explainWith runs a statement that only reads.
+func explainWith(t *testing.T, conn *pgx.Conn, text string, args ...any) node {
+	t.Helper()
+	var out string
+	if err := conn.QueryRow(ctxOf(t), `EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) `+text, append([]any{pgx.QueryExecModeDescribeExec}, args...)...).Scan(&out); err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	var plans []struct{ Plan node }
+	if err := json.Unmarshal([]byte(out), &plans); err != nil || len(plans) != 1 {
+		t.Fatalf("%v in %s", err, out)
+	}
+	return plans[0].Plan
+}
