@@ -137,17 +137,22 @@ func (i *Inspector) Version(ctx context.Context) (int, error) {
 const (
 	sqlOverview = `SELECT clock_timestamp(), o.epoch, coalesce(o.owner, ''), coalesce(o.address, ''), o.acquired_at,
   CASE WHEN isfinite(o.lease_until) THEN o.lease_until END, o.alive, o.released, o.quiet_until, o.low_water, o.read_up_to, o.claimed, o.last_id,
-  coalesce((SELECT min(id) FROM outbox.message_safe), 0) FROM outbox.overview o`
+  coalesce((SELECT m.id FROM outbox.message_safe m ORDER BY m.id LIMIT 1), 0) FROM outbox.overview o`
 	sqlPending = `SELECT count(*), (SELECT m.created_at FROM outbox.message_safe m WHERE m.id = (SELECT min(p.id) FROM outbox.message_pending p))
 FROM (SELECT FROM outbox.message_pending LIMIT $1) x`
 	sqlHeldCounts = `SELECT s.state, (SELECT count(*) FROM (SELECT FROM outbox.message_held h WHERE h.state = s.state LIMIT $1) x)
 FROM unnest(ARRAY['retrying', 'blocked', 'scheduled', 'dead']) AS s(state)`
+	// A skip scan in steps: a step counts the keys of the next few index entries, and begins behind the last one's key. It takes in more where each entry has a key of
+	// its own, and less where many wait behind one key. Both limits are needed: the constant keeps the planner on the index.
 	sqlClosedCount = `WITH RECURSIVE k AS (
-  (SELECT topic, key FROM outbox.message_held WHERE key IS NOT NULL AND state <> 'scheduled' AND NOT passed ORDER BY topic, key, id LIMIT 1)
+  SELECT ''::text COLLATE "C" AS topic, ''::text COLLATE "C" AS key, 0::bigint AS n, 1::bigint AS step
   UNION ALL
-  SELECT n.* FROM k CROSS JOIN LATERAL (SELECT h.topic, h.key FROM outbox.message_held h WHERE h.key IS NOT NULL AND h.state <> 'scheduled' AND NOT h.passed
-    AND (h.topic, h.key) > (k.topic, k.key) ORDER BY h.topic, h.key, h.id LIMIT 1) n)
-SELECT count(*) FROM (SELECT FROM k LIMIT $1) x`
+  SELECT c.topics[c.found], c.keys[c.found], k.n + c.found, least(2 * c.found, 256) FROM k CROSS JOIN LATERAL (
+    SELECT count(*) AS found, array_agg(g.topic) AS topics, array_agg(g.key) AS keys FROM (SELECT y.topic, y.key FROM (SELECT x.topic, x.key FROM (
+      SELECT h.topic, h.key FROM outbox.message_held h WHERE h.key IS NOT NULL AND h.state <> 'scheduled' AND NOT h.passed
+        AND (h.topic, h.key) > (k.topic, k.key) ORDER BY h.topic, h.key, h.id LIMIT 256) x LIMIT k.step) y GROUP BY y.topic, y.key ORDER BY y.topic, y.key) g) c
+  WHERE k.n < $1 AND c.found > 0)
+SELECT least(max(k.n), $1) FROM k`
 	sqlRelays = `SELECT instance, started_at, seen_at, version, coalesce(address, ''), checks FROM outbox.relay
 WHERE seen_at > clock_timestamp() - interval '15 s' ORDER BY instance LIMIT 200`
 )
