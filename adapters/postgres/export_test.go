@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/waybillmq/waybill/relay"
 )
@@ -50,3 +51,6 @@ func SearchStatement(f relay.Filter, before relay.ID) (string, []any) {
 	q := newListQuery(f, before, nil)
 	return q.statement(relay.DefaultPage), q.args
 }
+
+// Acquire is a connection as the pages have it.
+func (i *Inspector) Acquire(ctx context.Context) (*pgxpool.Conn, error) { return i.pool.Acquire(ctx) }

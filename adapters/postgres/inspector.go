@@ -36,8 +36,10 @@ func OpenInspector(cfg Config) (*Inspector, error) {
 	if cfg.StatementTimeout <= 0 {
 		cfg.StatementTimeout = inspectorTimeout
 	}
+	// Planned each time, at the sizes of the moment: a plan that was made while nothing waited takes any index for a short one, and reads all of it for each message.
 	pool, err := peoplePool(cfg, "inspector", "viewer", inspectorConnections, map[string]string{
-		"default_transaction_read_only": "on", "statement_timeout": millis(cfg.StatementTimeout), "idle_in_transaction_session_timeout": "10s"})
+		"default_transaction_read_only": "on", "statement_timeout": millis(cfg.StatementTimeout), "idle_in_transaction_session_timeout": "10s",
+		"plan_cache_mode": "force_custom_plan"})
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +69,6 @@ func peoplePool(cfg Config, name, role string, most int32, settings map[string]s
 	pc.ConnConfig.ConnectTimeout = cfg.ConnectTimeout
 	p := pc.ConnConfig.RuntimeParams
 	p["application_name"], p["jit"], p["random_page_cost"] = "waybill/0/"+name, "off", "1.1"
-	p["plan_cache_mode"] = "force_custom_plan" // a plan made while nothing waited would read all that waits now, for each message that is looked at
 	ownLimits(p)
 	pc.ConnConfig.AfterConnect = noTransactionLimit
 	for k, v := range settings {

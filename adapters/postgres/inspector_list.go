@@ -18,7 +18,7 @@ const errorPreview = 200
 // listQuery builds the statement of one page. Values never enter the text, only args do.
 type listQuery struct {
 	args   []any
-	source string   // what comes into question, newest first, below $1
+	source string   // what comes into question, newest first, below $1, at most @most
 	early  []string // conditions on what source has of the log, as c
 	wheres []string // conditions on the state, as s
 	status string   // where s comes from
@@ -31,17 +31,17 @@ func (q *listQuery) arg(v any) string {
 }
 
 const (
-	sourcePending   = `SELECT u.id FROM ((SELECT p.id FROM outbox.message_pending p WHERE p.id < $1 ORDER BY p.id DESC LIMIT $2) UNION ALL (SELECT h.id FROM outbox.message_held h WHERE h.id < $1 AND h.state <> 'dead' ORDER BY h.id DESC LIMIT $2)) u ORDER BY u.id DESC LIMIT $2`
-	sourceDiscarded = `SELECT d.id FROM outbox.message_discarded d WHERE d.id < $1 ORDER BY d.id DESC LIMIT $2`
+	sourcePending   = `SELECT u.id FROM ((SELECT p.id FROM outbox.message_pending p WHERE p.id < $1 ORDER BY p.id DESC LIMIT @most) UNION ALL (SELECT h.id FROM outbox.message_held h WHERE h.id < $1 AND h.state <> 'dead' ORDER BY h.id DESC LIMIT @most)) u ORDER BY u.id DESC LIMIT @most`
+	sourceDiscarded = `SELECT d.id FROM outbox.message_discarded d WHERE d.id < $1 ORDER BY d.id DESC LIMIT @most`
 )
 
 // newListQuery chooses where the ids come from. ids are those of an id: term, already resolved.
 func newListQuery(f relay.Filter, before relay.ID, ids []int64) *listQuery {
-	q := &listQuery{args: []any{before, 0}, status: statusView}
+	q := &listQuery{args: []any{before}, status: statusView}
 	states, held, failure := wantedStates(f)
 	switch {
 	case ids != nil && !failure:
-		q.source = `SELECT i.id FROM unnest(` + q.arg(distinct(ids)) + `::bigint[]) AS i(id) WHERE i.id < $1 ORDER BY i.id DESC LIMIT $2`
+		q.source = `SELECT i.id FROM unnest(` + q.arg(distinct(ids)) + `::bigint[]) AS i(id) WHERE i.id < $1 ORDER BY i.id DESC LIMIT @most`
 	case held:
 		q.fromHeld(f)
 		return q

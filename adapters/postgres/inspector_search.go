@@ -1,8 +1,8 @@
 package postgres
 
 import (
-	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/waybillmq/waybill/relay"
@@ -43,7 +43,7 @@ func (q *listQuery) fromLog(f relay.Filter) {
 			q.wheres = append(q.wheres, q.where(t, "s."))
 		}
 	}
-	q.source = `SELECT ` + strings.Join(columns, ", ") + ` FROM outbox.message_safe m WHERE m.id < $1 ORDER BY m.id DESC LIMIT $2`
+	q.source = `SELECT ` + strings.Join(columns, ", ") + ` FROM outbox.message_safe m WHERE m.id < $1 ORDER BY m.id DESC LIMIT @most`
 }
 
 // fromHeld filters in message_held itself by what it has columns for, along the index of a failure or state that is asked for.
@@ -66,7 +66,7 @@ func (q *listQuery) fromHeld(f relay.Filter) {
 			}
 		}
 	}
-	q.source = `SELECT h.id FROM outbox.message_held h WHERE ` + strings.Join(conditions, " AND ") + ` ORDER BY h.id DESC LIMIT $2`
+	q.source = `SELECT h.id FROM outbox.message_held h WHERE ` + strings.Join(conditions, " AND ") + ` ORDER BY h.id DESC LIMIT @most`
 	if along < 0 {
 		return
 	}
@@ -79,7 +79,7 @@ func (q *listQuery) fromHeld(f relay.Filter) {
 	// Not `column = a.value`: with it the order by id alone would do, and the planner walks all ids that come before the first one of this value.
 	conditions[0] = "(h." + column + ", h.id) < (a.value, $1) AND h." + column + " >= a.value"
 	q.source = `SELECT o.id FROM unnest(` + values + `) AS a(value) CROSS JOIN LATERAL (SELECT h.id FROM outbox.message_held h WHERE ` + strings.Join(conditions, " AND ") +
-		` ORDER BY h.` + column + ` DESC, h.id DESC LIMIT $2) o ORDER BY o.id DESC LIMIT $2`
+		` ORDER BY h.` + column + ` DESC, h.id DESC LIMIT @most) o ORDER BY o.id DESC LIMIT @most`
 }
 
 // heldAlong is the term whose index serves a search in message_held: the first failure, else the first state; -1 = there is none.
@@ -122,15 +122,19 @@ func (q *listQuery) matches() string {
 	return text + ` ORDER BY c.id DESC`
 }
 
-// statement returns the text and sets how many ids are looked at. Its rows begin with how far the search went: lowest id and number of ids seen, 0 when the page
-// is full.
+// bounded is the source with its limit. The limit stands in the text: a plan that knows it walks an index and stops.
+func (q *listQuery) bounded(most int) string {
+	return strings.ReplaceAll(q.source, "@most", strconv.Itoa(most))
+}
+
+// statement returns the text. Its rows begin with how far the search went: lowest id and number of ids seen, 0 when the page is full.
 func (q *listQuery) statement(limit int) string {
-	if q.args[1] = searchRows; q.whole {
-		q.args[1] = limit + 1
+	looked, most := searchRows, strconv.Itoa(limit+1)
+	if q.whole {
+		looked = limit + 1
 	}
-	most := q.arg(limit + 1)
-	return `WITH c AS MATERIALIZED (` + q.source + `), f AS MATERIALIZED (` + q.matches() + ` LIMIT ` + most + `)
+	return `WITH c AS MATERIALIZED (` + q.bounded(looked) + `), f AS MATERIALIZED (` + q.matches() + ` LIMIT ` + most + `)
 SELECT b.lo, b.n, r.* FROM (SELECT coalesce(min(c.id), 0) AS lo, count(*) AS n FROM c WHERE (SELECT count(*) FROM f) < ` + most + `) b LEFT JOIN (
-  SELECT o.* FROM f CROSS JOIN LATERAL (SELECT ` + rowColumns + `, left(coalesce(s.error, ''), ` + fmt.Sprint(errorPreview) + `)
+  SELECT o.* FROM f CROSS JOIN LATERAL (SELECT ` + rowColumns + `, left(coalesce(s.error, ''), ` + strconv.Itoa(errorPreview) + `)
     FROM outbox.message_status s WHERE s.id = f.id OFFSET 0) o) r ON true ORDER BY r.id DESC`
 }

@@ -82,8 +82,7 @@ func (o *Operator) planItems(ctx context.Context, q *listQuery, operation int64)
 
 // planned is the statement that hands what matches among the next ids to a plan. Only ids are compared and written: no message is locked.
 func (q *listQuery) planned(chunk int, operation int64) string {
-	q.args[1] = chunk
-	return `WITH c AS MATERIALIZED (` + q.source + `) SELECT coalesce(min(c.id), 0), count(*), outbox.plan_items(` + q.arg(operation) + `, ARRAY(` + q.matches() + `)) FROM c`
+	return `WITH c AS MATERIALIZED (` + q.bounded(chunk) + `) SELECT coalesce(min(c.id), 0), count(*), outbox.plan_items(` + q.arg(operation) + `, ARRAY(` + q.matches() + `)) FROM c`
 }
 
 // slowly runs something that is no act on a message, and that may take longer.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -38,12 +39,68 @@ func TestSearchPlans(t *testing.T) {
 				for _, statistics := range []string{"of the empty tables", "none", "of all rows"} {
 					setStatistics(d, statistics)
 					for _, c := range searchCases() {
-						c.check(t, d, statistics, partitions)
+						text, args := c.statement(t)
+						c.check(t, "statistics "+statistics, explainWith(t, d.conn, text, args...), partitions)
 					}
 				}
 			})
 		}
 	})
+}
+
+// TestSearchPlansOfALongLife: a connection of the dashboard plans each statement once, often while nothing waits. Those plans must hold when much does.
+func TestSearchPlansOfALongLife(t *testing.T) {
+	onEach(t, func(t *testing.T, major int) {
+		const partitions = 8
+		d := newOutbox(t, major)
+		splitLog(d, partitions)
+		for _, table := range []string{"message_log", "message_pending", "message_held", "message_discarded"} {
+			d.exec(`ANALYZE outbox.` + table)
+		}
+		inspector, err := postgres.OpenInspector(postgres.Config{URL: d.url})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(inspector.Close)
+		conn, err := inspector.Acquire(ctxOf(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(conn.Release)
+		execute := func(i int, c searchCase) node {
+			_, args := c.statement(t)
+			return explainWith(t, conn.Conn(), fmt.Sprintf(`EXECUTE search_%d(%s)`, i, literals(args)))
+		}
+		for i, c := range searchCases() {
+			text, _ := c.statement(t)
+			if _, err := conn.Conn().Prepare(ctxOf(t), fmt.Sprint("search_", i), text); err != nil {
+				t.Fatal(err)
+			}
+			execute(i, c)
+		}
+		fillForSearches(d)
+		for i, c := range searchCases() {
+			c.check(t, "planned when empty", execute(i, c), partitions)
+		}
+	})
+}
+
+// literals are arguments as EXECUTE takes them.
+func literals(args []any) string {
+	var all []string
+	for _, a := range args {
+		switch a := a.(type) {
+		case []string:
+			all = append(all, `'{"`+strings.Join(a, `","`)+`"}'`)
+		case []int64:
+			all = append(all, `'{`+strings.Trim(strings.ReplaceAll(fmt.Sprint(a), " ", ","), "[]")+`}'`)
+		case time.Time:
+			all = append(all, `'`+a.Format(time.RFC3339)+`'`)
+		default:
+			all = append(all, fmt.Sprintf("%d", a))
+		}
+	}
+	return strings.Join(all, ", ")
 }
 
 // fillForSearches writes messages of which the newest ones are held, those before them pending, some discarded, and all others sent.
@@ -54,7 +111,6 @@ func fillForSearches(d *database) {
 	d.exec(`INSERT INTO outbox.message_held (id, state, topic, key, destination, fingerprint) SELECT id, CASE WHEN id > $1 - 40000 THEN 'blocked' ELSE 'dead' END, topic, key, 'd',
 		CASE WHEN id <= $1 - 40000 THEN id % 20 END FROM outbox.message_log WHERE id > $1::bigint - 100000`, planRows)
 	d.exec(`INSERT INTO outbox.message_discarded (id, activity_id, attempts) SELECT generate_series(1, 100000), 1, 0`)
-	d.exec(`VACUUM outbox.message_held`)
 }
 
 func searchCases() []searchCase {
@@ -80,15 +136,18 @@ func searchCases() []searchCase {
 	}
 }
 
-func (c *searchCase) check(t *testing.T, d *database, statistics string, partitions int) {
+func (c *searchCase) statement(t *testing.T) (text string, args []any) {
 	t.Helper()
 	f, err := relay.ParseFilter(c.filter)
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, args := postgres.SearchStatement(f, c.before)
-	plan := explainWith(t, d.conn, text, args...)
-	name := fmt.Sprintf("%q below %d, statistics %s", c.filter, c.before, statistics)
+	return postgres.SearchStatement(f, c.before)
+}
+
+func (c *searchCase) check(t *testing.T, when string, plan node, partitions int) {
+	t.Helper()
+	name := fmt.Sprintf("%q below %d, %s", c.filter, c.before, when)
 	var wrong []string
 	var fromLog float64
 	plan.walk(func(n *node) {
