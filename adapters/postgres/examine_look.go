@@ -22,8 +22,8 @@ UNION ALL SELECT c.relname::text, r.rulename::text, true, r.is_instead, r.ev_ena
 FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class WHERE c.relnamespace = to_regnamespace($1) AND c.relkind IN ('r', 'p') ORDER BY 1, 2`
 	sqlIDFacts = `SELECT s.seqcache, s.seqincrement, s.seqcycle, coalesce((SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
   WHERE d.adrelid = 'outbox.message_log'::regclass AND a.attname = 'id'), '') FROM pg_sequence s WHERE s.seqrelid = 'outbox.message_id_seq'::regclass`
-	sqlPlace = `SELECT s.last_value, coalesce((SELECT max(m.id) FROM outbox.message_log m), 0), (SELECT count(*) FROM outbox.partitions p WHERE p.lo > s.last_value)::int,
-  coalesce((SELECT max(p.hi) FROM outbox.partitions p), 0), coalesce(r.lo, 0), coalesce(r.hi, 0) FROM outbox.message_id_seq s, outbox.rest_range() r`
+	sqlPlace = `SELECT s.last_value, coalesce((SELECT m.id FROM outbox.message_log m ORDER BY m.id DESC LIMIT 1), 0), p.ahead, coalesce(p.top, 0), coalesce(r.lo, 0), coalesce(r.hi, 0)
+FROM outbox.message_id_seq s CROSS JOIN LATERAL (SELECT (count(*) FILTER (WHERE p.lo > s.last_value))::int AS ahead, max(p.hi) AS top FROM outbox.partitions p) p, outbox.rest_range() r`
 	sqlIdentity = `SELECT h.system_identifier = g.system_identifier AND h.database_oid = g.database_oid, h.timeline = g.timeline
 FROM outbox.here() h, (SELECT * FROM outbox.generations ORDER BY from_id DESC LIMIT 1) g`
 	sqlOpen = `SELECT pid, '', coalesce(datname, ''), coalesce(usename, ''), coalesce(state, ''), (date_part('epoch', clock_timestamp() - xact_start) * 1000000)::bigint
