@@ -33,6 +33,9 @@ type Config struct {
 	// Default: 10 s. Too small: large pages fail under load; too large: a stuck statement is noticed late.
 	StatementTimeout time.Duration
 
+	// SchemaVersion is the lowest version of the schema that the relay works with: Open refuses an older one. 0 = any, and what is missing is met later.
+	SchemaVersion int
+
 	// MaxUnsent is the brake: publish fails with OB006 above so many ids after the low-water mark, also while no relay runs. 0 = no brake.
 	MaxUnsent int64
 }
@@ -88,7 +91,7 @@ func (m *moved) is() bool {
 
 var schemaName = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,62}$`)
 
-// Open checks cfg and that a PostgreSQL 15 or later with the outbox's schema answers there. A *relay.ConfigError names what a person must change; any other
+// Open checks cfg and that a PostgreSQL 15 or later with the outbox's schema, not older than the program's, answers there. A *relay.ConfigError names what a person must change; any other
 // error means that the server cannot be reached now. A standby is opened: Acquire refuses it.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := cfg.complete(); err != nil {
@@ -174,6 +177,26 @@ func (s *Store) checkServer(ctx context.Context) error {
 		return &relay.ConfigError{Class: relay.ClassInvalid, Text: fmt.Sprintf("PostgreSQL %d is too old for the outbox; it needs 15 to 18", version/10000)}
 	case !there:
 		return &relay.ConfigError{Class: relay.ClassInvalid, Text: fmt.Sprintf("schema %q has no outbox; run: waybill migrate up", s.cfg.Schema)}
+	}
+	return s.checkSchema(ctx)
+}
+
+// checkSchema refuses a schema that is older than the program, before the outbox is owned: an owner would meet what is missing in the middle of its work, and no
+// relay that could do it would get the lease meanwhile.
+func (s *Store) checkSchema(ctx context.Context) error {
+	if s.cfg.SchemaVersion == 0 {
+		return nil
+	}
+	var found int
+	err := s.lease.use(ctx, again, func(ctx context.Context, c *pgx.Conn) error {
+		return c.QueryRow(ctx, s.sql(`SELECT outbox.version()`)).Scan(&found)
+	})
+	if err != nil && sqlState(err) != stateNoFunction {
+		return err
+	}
+	if found < s.cfg.SchemaVersion {
+		return &relay.ConfigError{Class: relay.ClassInvalid, Text: fmt.Sprintf("schema %q is version %d, this program needs %d; run: waybill migrate up", s.cfg.Schema, found,
+			s.cfg.SchemaVersion)}
 	}
 	return nil
 }

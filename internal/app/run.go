@@ -14,6 +14,7 @@ import (
 	"github.com/waybillmq/waybill/internal/config"
 	"github.com/waybillmq/waybill/internal/httpserver"
 	"github.com/waybillmq/waybill/internal/telemetry"
+	"github.com/waybillmq/waybill/migrations"
 	"github.com/waybillmq/waybill/relay"
 )
 
@@ -26,7 +27,7 @@ type RunOptions struct {
 }
 
 // schemaEvery is how often a relay that lacks its schema looks again: a sidecar that exits would hold up its application.
-const schemaEvery = 30 * time.Second
+const schemaEvery = 10 * time.Second
 
 // Run works one outbox until ctx ends, then drains and releases it. Start order: log, metrics and health, dashboard, bundled broker, database, engine, chores; stop in
 // reverse. It returns an error only for what a person must change before it can start, or for a broken invariant; outages are waited for.
@@ -157,7 +158,7 @@ func storeConfig(c *config.Config) (postgres.Config, error) {
 	if err != nil {
 		return cfg, err
 	}
-	cfg.StatementTimeout = c.Database.Timeouts.Statement
+	cfg.StatementTimeout, cfg.SchemaVersion = c.Database.Timeouts.Statement, migrations.Version
 	if c.Database.DirectURL.IsSet() {
 		if cfg.DirectURL, err = c.Database.DirectURL.Reveal(); err != nil {
 			return cfg, &relay.ConfigError{Class: relay.ClassInvalid, Text: "database.direct_url: " + err.Error()}

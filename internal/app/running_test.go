@@ -11,6 +11,7 @@ import (
 // runningRelay is a relay in this process.
 type runningRelay struct {
 	stop func() error // drains and releases
+	log  *logBuffer
 }
 
 // start runs a relay as `waybill run` does; instance names it. It ends with the test at the latest.
@@ -20,7 +21,7 @@ func (r *rig) start(instance string) *runningRelay {
 	ctx, cancel := context.WithCancel(context.Background())
 	log, done := &logBuffer{}, make(chan error, 1)
 	go func() { done <- Run(ctx, RunOptions{Config: &c, LogTo: log, Version: "test", Broker: r.broker}) }()
-	rr := &runningRelay{stop: sync.OnceValue(func() error {
+	rr := &runningRelay{log: log, stop: sync.OnceValue(func() error {
 		cancel()
 		return <-done
 	})}
