@@ -29,7 +29,7 @@ var databaseHazards = []Hazard{
 		Tests: []string{"migrations.TestDropPartition", "migrations.TestDropPartitionLooksAgain", "migrations.TestShrinkPartition", "adapters/postgres.TestRetention",
 			"adapters/postgres.TestSelfCheck"}},
 	{ID: "F13", What: "retention is interrupted, or waits behind a long writer", Answer: "one transaction with a short lock limit",
-		Tests: []string{"migrations.TestDropPartition"}, Open: "it gives up beside a writer; no test kills it in the middle"},
+		Tests: []string{"migrations.TestDropPartition", "adapters/postgres.TestRetentionIsKilledAtEachStep_F13"}},
 	{ID: "F14", What: "an older or newer program on a schema", Answer: "it works both ways, or is refused clearly",
 		Tests: []string{"outbox.TestCheck", "outbox.TestPublishOnAnOlderSchema", "internal/doctor.TestFacts", "adapters/postgres.TestOlderSchemaIsRefused_F14",
 			"internal/app.TestProgramIsNewerThanTheSchema_F14", "internal/app.TestSchemaIsNewerThanTheProgram_F14"},
