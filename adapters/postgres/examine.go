@@ -32,6 +32,8 @@ type Examination struct {
 	Transactions Seen[[]Holder] // older than OldTransaction; those of other logins only where the login may see them
 	Prepared     Seen[[]Holder]
 	Slots        Seen[[]Slot]
+	Ages         Seen[[]AgeFacts]    // of each database of the server, the oldest first
+	Notify       Seen[float64]       // how full the server's queue of notifications is; 1 = full
 	Commit       Seen[[]RoleSetting] // synchronous_commit where a role or the database sets it
 	Rights       Seen[[]Right]
 	Public       Seen[[]string] // what everybody may: "EXECUTE on function publish(…)"
@@ -119,6 +121,12 @@ type Slot struct {
 	Retained int64 // bytes of WAL kept for it
 	Status   string
 	XminAge  int64 // transactions since the oldest that it protects; 0 = it protects none
+}
+
+// AgeFacts say how far a database is behind the newest transaction ids; at 2^31 the server refuses every write.
+type AgeFacts struct {
+	Database                 string
+	Transactions, Multixacts int64
 }
 
 // RoleSetting is a setting that a role or a database brings along.

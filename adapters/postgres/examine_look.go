@@ -33,6 +33,8 @@ FROM pg_stat_activity WHERE xact_start < clock_timestamp() - $1::bigint * interv
 FROM pg_prepared_xacts WHERE prepared < clock_timestamp() - $1::bigint * interval '1 microsecond' ORDER BY prepared LIMIT 20`
 	sqlSlots = `SELECT slot_name::text, active, CASE WHEN pg_is_in_recovery() THEN 0 ELSE coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::bigint END, coalesce(wal_status, ''),
   greatest(coalesce(age(xmin), 0), coalesce(age(catalog_xmin), 0))::bigint FROM pg_replication_slots ORDER BY 1 LIMIT 100`
+	sqlAges   = `SELECT datname::text, age(datfrozenxid)::bigint, mxid_age(datminmxid)::bigint FROM pg_database ORDER BY greatest(age(datfrozenxid), mxid_age(datminmxid)) DESC LIMIT 20`
+	sqlNotify = `SELECT pg_notification_queue_usage()`
 	sqlCommit = `SELECT coalesce(r.rolname, '')::text, coalesce(d.datname, '')::text, split_part(c, '=', 2) FROM pg_db_role_setting s CROSS JOIN LATERAL unnest(s.setconfig) AS c
 LEFT JOIN pg_roles r ON r.oid = s.setrole LEFT JOIN pg_database d ON d.oid = s.setdatabase
 WHERE c LIKE 'synchronous_commit=%' AND (s.setdatabase = 0 OR d.datname = current_database()) ORDER BY 1, 2`
@@ -58,6 +60,10 @@ func (e *examiner) look(ctx context.Context) {
 	seen(ctx, e, &x.Transactions, e.holders(sqlOpen, old))
 	seen(ctx, e, &x.Prepared, e.holders(sqlPrepared, old))
 	seen(ctx, e, &x.Slots, rows[Slot](e, sqlSlots))
+	seen(ctx, e, &x.Ages, rows[AgeFacts](e, sqlAges))
+	seen(ctx, e, &x.Notify, func(ctx context.Context) (full float64, err error) {
+		return full, e.conn.QueryRow(ctx, sqlNotify).Scan(&full)
+	})
 	seen(ctx, e, &x.Commit, rows[RoleSetting](e, sqlCommit))
 	if err := takeRole(ctx, e.conn, schema+"_relay"); err != nil {
 		x.Version.Err = personError("examine", schema, "relay", err)

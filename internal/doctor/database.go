@@ -41,6 +41,7 @@ func JudgeDatabase(x postgres.Examination, needs int) []Finding {
 	r.server(x)
 	r.way(x.Server)
 	r.holders(x)
+	r.limits(x)
 	if !r.schema(x, needs) {
 		return r.found
 	}

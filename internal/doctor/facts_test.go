@@ -57,6 +57,17 @@ func TestFacts(t *testing.T) {
 		"slot is lost": {func(x *postgres.Examination) {
 			x.Slots.V = []postgres.Slot{{Name: "s", Active: true, Status: "lost"}}
 		}, "database.slots", relay.LevelWarn, ""},
+		"old": {func(x *postgres.Examination) {
+			x.Ages.V = []postgres.AgeFacts{{Database: "shop", Transactions: ageWarn, Multixacts: 1}}
+		}, "database.age", relay.LevelWarn, "VACUUM (FREEZE)"},
+		"very old": {func(x *postgres.Examination) {
+			x.Ages.V = []postgres.AgeFacts{{Database: "shop", Transactions: ageFail, Multixacts: 1}}
+		}, "database.age", relay.LevelFail, "VACUUM (FREEZE)"},
+		"multixacts": {func(x *postgres.Examination) {
+			x.Ages.V = []postgres.AgeFacts{{Database: "shop", Transactions: 1, Multixacts: ageFail}}
+		}, "database.age", relay.LevelFail, "database.prepared"},
+		"queue fills":        {func(x *postgres.Examination) { x.Notify.V = 0.1 }, "database.notifications", relay.LevelWarn, "pg_stat_activity"},
+		"queue is half full": {func(x *postgres.Examination) { x.Notify.V = 0.5 }, "database.notifications", relay.LevelFail, "pg_stat_activity"},
 		"dead rows": {func(x *postgres.Examination) {
 			x.Tables.V = []postgres.TableFacts{{Name: "message_held", Persistence: "p", Live: 10, Dead: 100_021}}
 		}, "database.dead_rows", relay.LevelWarn, "VACUUM outbox.message_held"},
@@ -83,6 +94,7 @@ func TestFacts(t *testing.T) {
 	x := sound()
 	x.Slots.V = []postgres.Slot{{Name: "s", Active: true, Retained: slotBytes, XminAge: slotAge, Status: "reserved"}}
 	x.Server.Ahead, x.Version.V = clockOff, 8
+	x.Ages.V, x.Notify.V = []postgres.AgeFacts{{Database: "shop", Transactions: ageWarn - 1, Multixacts: ageWarn - 1}}, 0.099
 	x.Tables.V = []postgres.TableFacts{{Name: "message_held", Persistence: "p", Live: 10, Dead: 100_020}, {Name: "attempt", Persistence: "p", Dead: 1e9}}
 	for id, level := range levels(x) {
 		if before := levels(sound())[id]; level != before {
@@ -107,7 +119,7 @@ func TestUnseenIsNeverOK(t *testing.T) {
 	no := errors.New("permission denied")
 	x := sound()
 	x.Login.Err, x.Tables.Err, x.Hooks.Err, x.IDs.Err, x.Place.Err, x.Identity.Err, x.Transactions.Err, x.Prepared.Err = no, no, no, no, no, no, no, no
-	x.Slots.Err, x.Commit.Err, x.Rights.Err, x.Public.Err, x.Definers.Err = no, no, no, no, no
+	x.Slots.Err, x.Ages.Err, x.Notify.Err, x.Commit.Err, x.Rights.Err, x.Public.Err, x.Definers.Err = no, no, no, no, no, no, no
 	seen := []string{"database.reachable", "database.primary", "database.read_only", "database.version", "database.schema", "database.fsync", "database.pooler", "database.tls", "database.clock"}
 	for id, level := range levels(x) {
 		if want := slices.Contains(seen, id); want != (level == relay.LevelOK) || !want && level != relay.LevelUnseen {
