@@ -127,3 +127,33 @@ func TestTransactionIDComesBeforeID(t *testing.T) {
 		}
 	})
 }
+
+// A19: every key has the hash of every other one, which real keys hardly ever have. Writers wait for each other longer, and nothing else changes: inside a key the order of
+// ids is the order of commits, and batches that name keys the other way round end.
+func TestKeysThatShareAHash_A19(t *testing.T) {
+	eachOutbox(t, func(t *testing.T, url string, conn *pgx.Conn) {
+		do(t, conn, "CREATE OR REPLACE FUNCTION outbox.key_lock(topic text, key text) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN 7")
+		do(t, conn, "CREATE TABLE seen (key text, n int, id bigint); CREATE SEQUENCE turn")
+		var wg sync.WaitGroup
+		for w, keys := range []string{"{a,b}", "{b,a}", "{c,a}", "{a,c}"} {
+			c := connect(t, url)
+			wg.Go(func() {
+				for range 40 { // the turn is taken last, under the lock of the key
+					if code, message := try(t.Context(), c, fmt.Sprintf(`BEGIN; WITH p AS MATERIALIZED (SELECT outbox.publish('t', '{}', '%[1]c') AS m)
+						INSERT INTO seen SELECT '%[1]c', nextval('turn'), split_part(m, '-', 6)::bigint FROM p;
+						SELECT outbox.publish_batch('{t,t}', '{1,2}', '%[2]s'); COMMIT`, "abca"[w], keys)); code != "" {
+						t.Errorf("%s %s", code, message)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if n := ask[int](t, conn, "SELECT count(*)::int FROM (SELECT id < lag(id) OVER (ORDER BY n) AS back FROM seen) s WHERE back"); n != 0 {
+			t.Errorf("%d messages out of the order of their commits", n)
+		}
+		if n := ask[int](t, conn, "SELECT count(*)::int FROM seen"); n != 160 {
+			t.Errorf("%d turns", n)
+		}
+	})
+}

@@ -38,10 +38,12 @@ var visibilityHazards = []Hazard{
 		Tests: []string{"relay.TestCrashInsideABulkInsert_A15", "internal/checker.TestChaos/G1 F1 C2 C9 kills"}},
 	{ID: "A16", What: "two-phase commit", Answer: "sent when it is committed", Tests: []string{"adapters/postgres.TestPreparedAndForeignWriters_A5_A16"}},
 	{ID: "A17", What: "transaction ids wrap around; a dump is restored; a sequence is not copied", Answer: "no transaction id is stored; a copy is refused until it is adopted under a new id",
-		Tests: []string{"adapters/postgres.TestCopyIsRefused", "adapters/postgres.TestSequenceSetBack", "migrations.TestAdopt"}, Open: "no test runs near 2^32 transaction ids"},
+		Tests: []string{"adapters/postgres.TestCopyIsRefused", "adapters/postgres.TestSequenceSetBack", "migrations.TestAdopt",
+			"internal/app.TestTransactionIDsWrapAround_A17"}},
 	{ID: "A18", What: "two transactions lock two keys in opposite order", Answer: "the database ends one of them; a batch locks its keys in one order",
 		Tests: []string{"migrations.TestBatchesDoNotDeadlock", "migrations.TestOppositeOrderOfKeys_A18"}},
-	{ID: "A19", What: "two keys share the hash of their lock", Answer: "they wait for each other, and are never out of order", Open: "no two keys with one hash are at hand"},
+	{ID: "A19", What: "two keys share the hash of their lock", Answer: "they wait for each other, and are never out of order",
+		Tests: []string{"migrations.TestKeysThatShareAHash_A19"}},
 }
 
 var timeHazards = []Hazard{
