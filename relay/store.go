@@ -84,6 +84,7 @@ type Lease struct {
 	Takeover    bool          // the owner before did not release: ids up to Claimed may already lie at the broker
 	Claimed     ID            // highest id ever claimed
 	Generations []Generation  // ascending From; at least one
+	Began       string        // why the newest generation began with this lease; empty = it did not
 	System      int64         // which database server; a copy of its files has the same. 0 = the store has none
 }
 

@@ -14,7 +14,7 @@ import (
 // movedEpochs is how far the epoch jumps after a change of timeline: above whatever a lost tail of the old server granted.
 const movedEpochs = 1_000_000
 
-const sqlNewestGeneration = `SELECT system_identifier, timeline, database_oid FROM outbox.generations ORDER BY from_id DESC LIMIT 1`
+const sqlNewestGeneration = `SELECT system_identifier, timeline, database_oid, outbox_id::text FROM outbox.generations ORDER BY from_id DESC LIMIT 1`
 
 // The row lock makes every claim, take and settle of an older epoch wait here and then find nothing.
 const sqlAcquire = `UPDATE outbox.owner o SET epoch = o.epoch + 1, owner = $1, address = $2, released = false, acquired_at = clock_timestamp(),
@@ -86,6 +86,7 @@ func (s *Store) Acquire(ctx context.Context, terms relay.Terms) (relay.Lease, er
 	s.lease.compareWith(own)
 	s.mu.Lock()
 	s.owned = own
+	s.acquired(g)
 	s.mu.Unlock()
 	return g.lease, nil
 }
@@ -114,31 +115,31 @@ func (s *Store) newOwnership(g grant) *ownership {
 // refuse looks at the server before anything is written there.
 func (s *Store) refuse(ctx context.Context) error {
 	return s.lease.use(ctx, again, func(ctx context.Context, c *pgx.Conn) error {
-		_, _, err := s.identify(ctx, c)
+		_, _, _, err := s.identify(ctx, c)
 		return err
 	})
 }
 
-// identify returns where c leads to and where the newest generation began. A standby, a copy and a restored dump are refused.
-func (s *Store) identify(ctx context.Context, c *pgx.Conn) (now, began here, err error) {
+// identify returns where c leads to, and where the newest generation began and its uuid. A standby, a copy and a restored dump are refused.
+func (s *Store) identify(ctx context.Context, c *pgx.Conn) (now, began here, outbox string, err error) {
 	now, err = s.readHere(ctx, c)
 	if errors.Is(err, errStandby) {
-		return now, began, &relay.RefusedError{Text: "postgres: this server is a standby (it is in recovery): an outbox is relayed from its primary only, " +
+		return now, began, "", &relay.RefusedError{Text: "postgres: this server is a standby (it is in recovery): an outbox is relayed from its primary only, " +
 			"because a standby shows rows late, in another order, and takes no claim. Point database.url at the primary, or promote this server"}
 	}
 	if err != nil {
-		return now, began, err
+		return now, began, "", err
 	}
-	err = c.QueryRow(ctx, s.sql(sqlNewestGeneration)).Scan(&began.system, &began.timeline, &began.database)
+	err = c.QueryRow(ctx, s.sql(sqlNewestGeneration)).Scan(&began.system, &began.timeline, &began.database, &outbox)
 	if err != nil {
-		return now, began, err
+		return now, began, "", err
 	}
 	if now.system != began.system || now.database != began.database {
-		return now, began, &relay.RefusedError{Text: fmt.Sprintf("postgres: this outbox was written on another server or database (system identifier %d, database %d; "+
+		return now, began, "", &relay.RefusedError{Text: fmt.Sprintf("postgres: this outbox was written on another server or database (system identifier %d, database %d; "+
 			"here %d, %d): it is a copy or was moved, and relaying it here may publish everything a second time. If the original is gone, run: "+
 			"waybill adopt --moved. If this is a copy beside it, run: waybill adopt --copied", began.system, began.database, now.system, now.database)}
 	}
-	return now, began, nil
+	return now, began, outbox, nil
 }
 
 // acquire runs the transaction. The lease counts from before its first statement.
@@ -153,7 +154,7 @@ func (s *Store) acquire(ctx context.Context, c *pgx.Conn, terms relay.Terms) (g 
 			_ = tx.Rollback(ctx) // the connection is dropped when even this fails
 		}
 	}()
-	now, began, err := s.identify(ctx, c)
+	now, began, outbox, err := s.identify(ctx, c)
 	if err != nil {
 		return g, err
 	}
@@ -167,14 +168,23 @@ func (s *Store) acquire(ctx context.Context, c *pgx.Conn, terms relay.Terms) (g 
 	if err != nil {
 		return g, err
 	}
-	if now.timeline != began.timeline {
-		if err = s.newGeneration(ctx, tx, claimed+1, now, began); err != nil {
+	known := s.Claimed()
+	reason := ""
+	switch {
+	case now.timeline != began.timeline:
+		reason = fmt.Sprintf("timeline %d became %d: promotion or restore", began.timeline, now.timeline)
+	case known.behind(now.system, outbox, relay.Epoch(epoch), relay.ID(claimed)):
+		reason = known.why(claimed)
+	}
+	if reason != "" {
+		if err = s.newGeneration(ctx, tx, claimed+1, now, reason); err != nil {
 			return g, err
 		}
 		if err = tx.QueryRow(ctx, s.sql(sqlJumpEpoch), movedEpochs, claimed).Scan(&epoch); err != nil {
 			return g, err
 		}
 	}
+	l.Began = reason
 	l.Epoch, l.Claimed, l.System = relay.Epoch(epoch), relay.ID(claimed), now.system
 	l.Takeover = !released
 	if quiet > 0 { // it counts from the statement on, which may have waited for locks since Asked
@@ -191,7 +201,7 @@ func (s *Store) acquire(ctx context.Context, c *pgx.Conn, terms relay.Terms) (g 
 }
 
 // newGeneration makes ids from `from` on other messages than those that the lost tail of the old server may have published.
-func (s *Store) newGeneration(ctx context.Context, tx pgx.Tx, from int64, now, began here) error {
+func (s *Store) newGeneration(ctx context.Context, tx pgx.Tx, from int64, now here, reason string) error {
 	var there bool
 	if err := tx.QueryRow(ctx, s.sql(`SELECT EXISTS (SELECT FROM outbox.generations WHERE from_id = $1)`), from).Scan(&there); err != nil {
 		return err
@@ -200,7 +210,6 @@ func (s *Store) newGeneration(ctx context.Context, tx pgx.Tx, from int64, now, b
 	if there {
 		q = sqlSameGeneration
 	}
-	reason := fmt.Sprintf("timeline %d became %d: promotion or restore", began.timeline, now.timeline)
 	_, err := tx.Exec(ctx, s.sql(q), from, now.system, now.timeline, now.database, reason)
 	return err
 }

@@ -43,6 +43,7 @@ func (s *Store) Claim(ctx context.Context, lease relay.Lease, upTo relay.ID, in 
 		return err
 	})
 	if err == nil {
+		s.claimed(own, upTo)
 		own.marks.flushed(marks) // a flushed commit takes every commit before it to disk
 	}
 	return explain("claim", err)

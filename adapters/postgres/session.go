@@ -176,7 +176,11 @@ func (s *session) connect(ctx context.Context) error {
 // compare ends the lease session when the connection leads to another server history than the one that granted the lease.
 func (s *session) compare(ctx context.Context, conn *pgx.Conn) error {
 	h, err := s.store.readHere(ctx, conn)
-	if errors.Is(err, errStandby) || err == nil && h != s.own.here {
+	moved := errors.Is(err, errStandby) || err == nil && h != s.own.here
+	if err == nil && !moved {
+		moved, err = s.store.wentBack(ctx, conn, s.own)
+	}
+	if moved {
 		s.own.moved.set()
 		return relay.ErrMoved
 	}

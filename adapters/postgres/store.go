@@ -51,6 +51,7 @@ type Store struct {
 
 	mu     sync.Mutex
 	owned  *ownership // the last Acquire; nil before, and after Release
+	known  Remembered // what this process has claimed, or was told
 	closed bool
 	wakers sync.WaitGroup // the listening goroutines
 	stop   context.CancelFunc

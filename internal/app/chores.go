@@ -25,6 +25,7 @@ const (
 	checkEvery    = 10 * time.Minute
 	countEvery    = 15 * time.Second
 	examineEvery  = time.Minute
+	rememberEvery = 10 * time.Second
 	oldWriter     = time.Minute // a writer's transaction older than this is worth a line: it keeps holes open
 )
 
@@ -84,6 +85,9 @@ func startChores(e *engine, tel *telemetry.Telemetry, log *slog.Logger, version 
 		{"broker settings", checkEvery, true, c.brokers},
 		{"counts", countEvery, true, c.count},
 		{"set-up", examineEvery, true, c.examine},
+	}
+	if e.cache != nil {
+		jobs = append(jobs, chore{"remember", rememberEvery, true, func(context.Context) error { e.cache.note(e.store.Claimed()); return nil }})
 	}
 	if c.alerter != nil {
 		jobs = append(jobs, chore{"alerts", alertEvery, false, c.alerter.look})

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/waybillmq/waybill/adapters/postgres"
 	"github.com/waybillmq/waybill/internal/broker/vfs"
 	"github.com/waybillmq/waybill/internal/config"
 	"github.com/waybillmq/waybill/internal/spool"
@@ -41,6 +42,7 @@ func (d *degraded) begin(lease relay.Lease) (relay.Cache, error) {
 		}
 		if err == nil {
 			if _, err = d.spool.Begin(lease.Generations); err == nil {
+				d.remember(lease.Epoch, lease.Claimed)
 				return d.spool, nil
 			}
 			d.close()
@@ -69,6 +71,32 @@ func (d *degraded) open(lease relay.Lease) error {
 	return nil
 }
 
+// recall is what the process before knew of the outbox.
+func (d *degraded) recall() postgres.Remembered {
+	r, err := spool.Recall(d.cfg.FS, d.cfg.Dir)
+	if err != nil {
+		d.log.Warn("what the relay knew before its start cannot be read; a database that was put back to an older state will not be noticed", "dir", d.cfg.Dir, "err", err)
+	}
+	return postgres.Remembered{System: r.System, Outbox: r.Generation, Epoch: r.Epoch, Claimed: r.Claimed}
+}
+
+// remember notes what was claimed, for the next process. The caller holds mu.
+func (d *degraded) remember(epoch relay.Epoch, claimed relay.ID) {
+	if d.spool == nil {
+		return
+	}
+	if err := d.spool.Remember(epoch, claimed); err != nil && !errors.Is(err, relay.ErrCacheClosed) {
+		d.log.Warn("what was claimed cannot be remembered on this disk; it is tried again", "err", err)
+	}
+}
+
+// note is remember for a chore.
+func (d *degraded) note(known postgres.Remembered) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.remember(known.Epoch, known.Claimed)
+}
+
 // close ends the cache, if it is open. The caller holds mu.
 func (d *degraded) close() {
 	if d.spool == nil {
@@ -80,9 +108,10 @@ func (d *degraded) close() {
 	d.spool = nil
 }
 
-// end is close for the end of the process.
-func (d *degraded) end() {
+// end is close for the end of the process, with what it knew.
+func (d *degraded) end(known postgres.Remembered) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.remember(known.Epoch, known.Claimed)
 	d.close()
 }

@@ -81,7 +81,8 @@ func newEngine(c *config.Config, instance string, store *postgres.Store, events 
 // run works the outbox until ctx ends.
 func (e *engine) run(ctx context.Context) error {
 	if e.cache != nil {
-		defer e.cache.end()
+		e.store.Remember(e.cache.recall())
+		defer func() { e.cache.end(e.store.Claimed()) }()
 	}
 	return e.relay.Run(ctx)
 }

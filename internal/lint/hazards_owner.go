@@ -29,7 +29,7 @@ var ownerHazards = []Hazard{
 	{ID: "C12", What: "the epoch goes back after a restore; the database is promoted under a running owner; two primaries both grant", Answer: "another history ends the lease; the next epoch is a million higher",
 		Tests: []string{"internal/app.TestDatabaseIsPromotedUnderARunningOwner_C12_F1_R8", "internal/app.TestAsynchronousStandbyIsPromotedUnderARunningOwner_A11_C12_F1_R8",
 			"adapters/postgres.TestStore/R8 Z23 C12 a promotion ends the lease, and a new generation begins",
-			"adapters/postgres.TestTwoPromotionsBeforeAClaim"}, Open: "no test has two primaries that both live"},
+			"adapters/postgres.TestTwoPromotionsBeforeAClaim", "internal/app.TestSnapshotIsRestoredInItsPlace_F16_C12"}, Open: "no test has two primaries that both live"},
 	{ID: "C13", What: "a copy of the database, and a second fleet on it at the same broker", Answer: "refused until a person adopts it, under a new id",
 		Tests: []string{"adapters/postgres.TestCopyIsRefused", "migrations.TestAdopt"}},
 	{ID: "C14", What: "an owner without a way to its broker keeps the lease from a standby that has one", Absent: "an owner does not yet give the lease up for a better standby"},

@@ -141,11 +141,12 @@ func makeFolder(fsys vfs.FS, dir string) error {
 
 // opening is one Open.
 type opening struct {
-	cfg   Config
-	who   Owner
-	valid history
-	found Found
-	id    identity
+	cfg    Config
+	who    Owner
+	valid  history
+	found  Found
+	former uuid // generation that the folder was left with
+	id     identity
 }
 
 func (o *opening) open() (*Spool, error) {
@@ -183,7 +184,7 @@ func (o *opening) identify() error {
 	case err != nil:
 		return err
 	}
-	o.found.Epoch, o.found.Claimed = old.epoch, old.claimed
+	o.found.Epoch, o.found.Claimed, o.former = old.epoch, old.claimed, old.outbox
 	switch {
 	case old.system != o.who.System:
 		return o.setAside(fmt.Errorf("it is of the database server %d, this one is %d", old.system, o.who.System))
@@ -196,7 +197,7 @@ func (o *opening) identify() error {
 // begin writes the identity.
 func (o *opening) begin(log uuid) error {
 	o.id = identity{outbox: o.valid[len(o.valid)-1].uuid, log: log, system: o.who.System, epoch: max(o.found.Epoch, o.who.Epoch), claimed: max(o.found.Claimed, o.who.Claimed)}
-	if o.found.Aside != "" { // what another outbox claimed is not ours
+	if o.found.Aside != "" || o.former != o.id.outbox { // what another outbox claimed is not ours, and a new generation may draw ids anew
 		o.id.epoch, o.id.claimed = o.who.Epoch, o.who.Claimed
 	}
 	if err := o.cfg.FS.SyncDir(o.cfg.Dir); err != nil {

@@ -24,6 +24,7 @@ func TestGenerationsH8(t *testing.T) {
 	if dropped, err := o.Recheck(failedOver); dropped != 5 || err != nil {
 		t.Errorf("dropped %d, %v", dropped, err)
 	}
+	must(t, o.Remember(8, 5)) // less than was claimed in the generation before
 	check := func(o *opened) {
 		t.Helper()
 		got := o.drain(t, kafkaLane)
@@ -51,7 +52,7 @@ func TestGenerationsH8(t *testing.T) {
 	}
 	must(t, o.stop())
 	o = openSpool(t, cfg, Owner{System: owner.System, Generations: failedOver, Epoch: 8, Claimed: 5})
-	if o.found.Aside != "" || o.found.Claimed != 1000 || o.found.Epoch != 7 || o.found.Dropped == 0 {
+	if o.found.Aside != "" || o.found.Claimed != 5 || o.found.Epoch != 8 || o.found.Dropped == 0 {
 		t.Errorf("found: %+v", o.found)
 	}
 	check(o)
@@ -118,6 +119,29 @@ func TestRemember(t *testing.T) {
 	if o.found.Epoch != 9 || o.found.Claimed != 5000 {
 		t.Errorf("%+v", o.found)
 	}
+}
+
+// What a folder remembers is read without opening it, under the name of the generation that it counts for: a new one begins anew, also in a folder that was left by the
+// one before.
+func TestRecallF16(t *testing.T) {
+	cfg := testConfig(vfs.NewMemory())
+	recalls := func(when string, want Recalled) {
+		t.Helper()
+		if r, err := Recall(cfg.FS, cfg.Dir); err != nil || r != want {
+			t.Errorf("%s: %+v, %v, want %+v", when, r, err, want)
+		}
+	}
+	recalls("no folder", Recalled{})
+	o := openSpool(t, cfg, owner)
+	must(t, o.Remember(9, 5000))
+	recalls("in use", Recalled{owner.System, textA, 9, 5000})
+	must(t, o.stop())
+	later := Owner{System: owner.System, Generations: []relay.Generation{{From: 1, UUID: textA}, {From: 6, UUID: textB}}, Epoch: 1_000_009, Claimed: 5}
+	o = openSpool(t, cfg, later)
+	recalls("of a new generation", Recalled{owner.System, textB, 1_000_009, 5})
+	must(t, o.stop())
+	flip(t, cfg.FS, path.Join(cfg.Dir, "queue/identity"), 20)
+	recalls("damaged", Recalled{})
 }
 
 // A newer format is refused and left as it is. DC13

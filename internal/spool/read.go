@@ -185,7 +185,9 @@ func (s *Spool) Recheck(generations []relay.Generation) (dropped int, err error)
 		return 0, s.fail(errors.New("the database does not know the outbox that it is of"))
 	}
 	id := s.id
-	id.outbox = valid[len(valid)-1].uuid
+	if newest := valid[len(valid)-1].uuid; newest != id.outbox { // its ids may be drawn anew: what was claimed before is no measure
+		id.outbox, id.epoch, id.claimed = newest, 0, 0
+	}
 	if err := s.identify(id); errors.Is(err, relay.ErrCacheClosed) { // any other: the database will still know the older generation
 		return 0, err
 	}

@@ -75,6 +75,10 @@ func (t *Telemetry) Events() relay.Events {
 	return relay.Events{
 		Acquired: func(l relay.Lease) {
 			log.Info("owner of the outbox", "epoch", int64(l.Epoch), "takeover", l.Takeover, "quiet", l.Quiet.Round(time.Millisecond))
+			if l.Began != "" {
+				log.Warn("a new generation of message ids begins, so that no id that is drawn again stands for a message that was sent; what the database had not marked sent is sent again",
+					"id", int64(l.Generations[len(l.Generations)-1].From), "why", l.Began)
+			}
 		},
 		Lost:      t.lost,
 		Read:      func(n int, took time.Duration) { m.read.Add(float64(n)); query("read", took) },
