@@ -11,7 +11,7 @@ var processHazards = []Hazard{
 		Tests: []string{"relay.TestPanicEndsTheProcess_G3", "internal/app.TestPanicOfAChoreEndsTheProcess_G3"}},
 	{ID: "G4", What: "goroutines, files or timers leak", Answer: "none is left after a test", Tests: []string{"adapters/kafka.TestCloseInEveryState", "adapters/kafka.TestContractOnKafka/Close while batches run resolves every one of them"},
 		Open: "every package is checked at its end; no test runs for hours"},
-	{ID: "G5", What: "no file descriptors are left", Answer: "the lease keeps its connection; the doctor warns of a low limit", Tests: []string{"internal/doctor.TestRelayFacts"}, Open: "no test uses them up"},
+	{ID: "G5", What: "no file descriptors are left", Answer: "the lease keeps its connection; the doctor warns of a low limit", Tests: []string{"internal/doctor.TestRelayFacts", "internal/app.TestNoFileDescriptorsLeft_G5"}},
 	{ID: "G6", What: "alive without progress; a probe that lies", Answer: "live means that the loops move, ready that it owns or could", Tests: []string{"internal/telemetry.TestProbes"}},
 	{ID: "G7", What: "a wrong configuration", Answer: "all problems at once, and no start; changes need a restart, but for certificates and credentials, which are read again",
 		Tests: []string{"internal/config.TestAllProblemsAtOnce", "internal/config.TestProblems", "internal/config.FuzzParse", "relay.TestOptionsReportEveryProblem",
@@ -20,7 +20,7 @@ var processHazards = []Hazard{
 		Tests: []string{"internal/telemetry.TestBlockedPipe", "internal/telemetry.TestLogLimit"}},
 	{ID: "G9", What: "a client library hangs in Close; the program's file is replaced", Answer: "calls are given up after their time, sockets closed first",
 		Tests: []string{"adapters/internal/calls.TestCloseWaitsForCallsThenGivesThemUp", "adapters/kafka.TestCloseInEveryState",
-			"adapters/kafka.TestContractOnKafka/Close while batches run resolves every one of them"}, Open: "the file of a running program is not replaced"},
+			"adapters/kafka.TestContractOnKafka/Close while batches run resolves every one of them", "internal/app.TestProgramFileIsReplaced_G9"}},
 }
 
 var loadHazards = []Hazard{
