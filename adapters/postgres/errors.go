@@ -30,6 +30,8 @@ const (
 	stateNoDatabase      = "3D000"
 	stateDiskFull        = "53100"
 	stateTooManySessions = "53300"
+	stateDamagedPage     = "XX001"
+	stateDamagedIndex    = "XX002"
 )
 
 // oneHead is the unique index that proves that a key has one retrying head.
@@ -49,6 +51,8 @@ var hints = map[string]string{
 	stateBadLogin:        "the login is refused; correct database.url or the server's pg_hba.conf",
 	stateNoDatabase:      "the database does not exist; correct database.url",
 	stateDiskFull:        "the disk of the database is full; nothing is published until there is room",
+	stateDamagedPage:     "a page of a table is damaged; nothing is passed over. Do not set zero_damaged_pages, which loses its rows: restore them from a standby or a backup",
+	stateDamagedIndex:    "an index is damaged; nothing is passed over, and no row is lost by it: REINDEX INDEX it, then look for what damaged it",
 	stateTooManySessions: "the server has no free connection; raise max_connections or the login's CONNECTION LIMIT",
 }
 

@@ -27,3 +27,6 @@ func (s *PGServer) copyData(from, to string) error {
 	}
 	return nil
 }
+
+// DataFile is the path of a file of the data folder, as pg_relation_filepath names it.
+func (s *PGServer) DataFile(name string) string { return filepath.Join(s.dir, "data", name) }
