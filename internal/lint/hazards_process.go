@@ -25,10 +25,10 @@ var processHazards = []Hazard{
 
 var loadHazards = []Hazard{
 	{ID: "K1", What: "everybody sends at once when a broker returns", Answer: "one probe finds it; the rest follows",
-		Tests: []string{"relay.TestBreakerProbesInTurn"}, Open: "there is no slow start yet, and no test measures the first second"},
+		Tests: []string{"relay.TestBreakerProbesInTurn", "relay.TestBrokerIsLeftAloneAndReturns_K1_K3"}, Open: "there is no slow start yet: behind the probe every lane sends at once, one batch each"},
 	{ID: "K2", What: "the breaker flaps or lets a storm through", Answer: "one probe at a time, further and further apart",
 		Tests: []string{"relay.TestBreakerUnderRandomAnswers_K2", "relay.TestBreakerOpens", "relay.TestBreakerProbesInTurn"}},
-	{ID: "K3", What: "retries keep a broker down", Answer: "back-off with jitter, one probe for a destination", Tests: []string{"relay.TestBackoffSaturates"}, Open: "there is no budget of retries, and no test counts them"},
+	{ID: "K3", What: "retries keep a broker down", Answer: "back-off with jitter, one probe for a destination", Tests: []string{"relay.TestBackoffSaturates", "relay.TestBrokerIsLeftAloneAndReturns_K1_K3"}},
 	{ID: "K4", What: "a backlog of ten million rows", Answer: "constant memory at the stated rate", Open: "a figure of `waybill bench drain`, not a test"},
 	{ID: "K5", What: "a flood, a dead destination, a missing topic or messages without a route fill the reader", Answer: "what cannot go falls behind; the others are read on",
 		Tests: []string{"internal/app.TestMessageWithoutRouteHoldsNothingUp_K5", "internal/app.TestFourBrokersOneFrozen", "internal/app.TestBulkActNeverStallsDelivery",
