@@ -107,6 +107,7 @@ type Findings struct {
 	Cluster string         // id of the cluster that answered; empty = unknown
 	Items   []Finding      // in a stable order
 	Limits  map[string]int // most bytes of payload, key and headers that the destination takes, by target topic
+	Limit   int            // the same for every target that Limits does not name; 0 = unknown
 }
 
 // Position is where a message lies at the broker.

@@ -177,6 +177,22 @@ func (s *Store) LateRows(ctx context.Context, lowWater relay.ID) (late []relay.I
 	return late, explain("self-check", err)
 }
 
+// Limits are what SetLimits wrote for source, without the default.
+func (s *Store) Limits(ctx context.Context, source string) (map[string]int, error) {
+	limits := map[string]int{}
+	err := s.keep(ctx, func(ctx context.Context, c *pgx.Conn) error {
+		rows, err := c.Query(ctx, s.sql(`SELECT topic, max_bytes FROM outbox.limits WHERE source = $1 AND topic <> '*'`), source)
+		if err != nil {
+			return err
+		}
+		var topic string
+		var size int
+		_, err = pgx.ForEachRow(rows, []any{&topic, &size}, func() error { limits[topic] = size; return nil })
+		return err
+	})
+	return limits, explain("limits", err)
+}
+
 // SetLimits makes publish refuse what the brokers would refuse: most bytes of payload, key and headers by topic, "*" = every other topic. Topics that source
 // no longer names lose its limit; the default stays.
 func (s *Store) SetLimits(ctx context.Context, limits map[string]int, source string) error {

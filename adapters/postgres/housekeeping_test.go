@@ -136,6 +136,11 @@ func TestLimits(t *testing.T) {
 	if got, want := limits(), (map[string]int32{"*": was, "b": 300}); !maps.Equal(got, want) {
 		t.Errorf("limits %v, want %v", got, want)
 	}
+	for source, want := range map[string]map[string]int{"k": {"b": 300}, "another": {}} {
+		if got, err := s.Limits(ctxOf(t), source); err != nil || !maps.Equal(got, want) {
+			t.Errorf("limits of %s: %v, %v, want %v", source, got, err, want)
+		}
+	}
 	if err := d.try(`SELECT outbox.publish_bytes('b', decode(repeat('00', 301), 'hex'))`); err == nil {
 		t.Error("a payload above the limit was accepted")
 	}

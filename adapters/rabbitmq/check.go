@@ -17,7 +17,7 @@ import (
 const certificateDays = 30
 
 // Check asks whether the cluster is configured to keep what it confirms, and for the size limits. It uses a connection of its own and throw-away channels,
-// changes nothing, and works before Open too. An error means that no host let us in.
+// stores nothing, changes nothing, and works before Open too. An error means that no host let us in.
 func (p *Publisher) Check(ctx context.Context) (relay.Findings, error) {
 	ctx, done, err := p.calls.Enter(ctx)
 	if err != nil {
@@ -49,6 +49,7 @@ func (p *Publisher) Check(ctx context.Context) (relay.Findings, error) {
 	} else {
 		r.settings(ctx, exchanges, queues)
 	}
+	r.size(ctx, slices.Concat(exchanges, queues))
 	return r.found, ctx.Err()
 }
 
@@ -108,7 +109,6 @@ func (r *report) connection() {
 }
 
 func (r *report) exchange(name string) {
-	r.found.Limits[name] = r.p.cfg.MaxMessageBytes
 	err := throwAway(r.g.conn, func(ch *amqp.Channel) error {
 		return ch.ExchangeDeclarePassive(name, amqp.ExchangeTopic, true, false, false, false, nil)
 	})
@@ -120,7 +120,6 @@ func (r *report) exchange(name string) {
 }
 
 func (r *report) queue(name string) {
-	r.found.Limits[name] = r.p.cfg.MaxMessageBytes
 	err := throwAway(r.g.conn, func(ch *amqp.Channel) error {
 		_, err := ch.QueueDeclarePassive(name, true, false, false, false, nil)
 		return err

@@ -59,7 +59,8 @@ type Config struct {
 	// unconfirmed message for each key, other keys pipelined.
 	Pipelined func(target string) bool
 
-	// MaxMessageBytes is the largest payload that is sent: 1 KiB to 128 MiB. Default 8 MiB; a server takes 128 MiB before 4.0 and 16 MiB from then on.
+	// MaxMessageBytes is the largest payload that is sent: 1 KiB to 128 MiB. Default 8 MiB; a server takes 128 MiB before 4.0 and 16 MiB from then on, unless its
+	// max_message_size says otherwise. Check tries whether it takes that much.
 	MaxMessageBytes int
 
 	// Batch bounds one Publish of two messages or more.

@@ -40,6 +40,8 @@ type Publisher struct {
 	used    map[string]bool                 // targets that something was sent to; true = a queue, through the default exchange
 	queues  atomic.Pointer[map[string]bool] // exchanges whose only queue refuses when it is full, as the last Check saw them
 
+	taken atomic.Int64 // largest payload that the server was seen to take; 0 = not tried, or doubted since
+
 	connections, reopened, returned, refusals, unlistedErrors atomic.Uint64
 
 	missingAfter time.Duration // the constant, shorter in tests

@@ -67,7 +67,7 @@ func sizeLimits(t *testing.T, r *testservices.Rabbit) {
 		t.Error("a message that was rejected is stored")
 	}
 	want(t, publish(t, p, ids(topic, "", span(60, 90)...)), "acked 31") // no longer careful
-	if got := check(t, p).Limits[topic]; got != limit {
+	if got := check(t, p).Limits[topic]; got != serverLimit {
 		t.Errorf("limit %d", got)
 	}
 	// A header that RabbitMQ reads itself and cannot: one alone is rejected at once.

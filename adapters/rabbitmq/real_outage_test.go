@@ -20,7 +20,7 @@ func TestOneNode(t *testing.T) {
 		name string
 		run  func(*testing.T, *testservices.Rabbit)
 	}{
-		{"size limits", sizeLimits}, {"alarms", alarms}, {"paused", pausedBroker}, {"credentials", credentialsRevokedAndRenewed},
+		{"size limits", sizeLimits}, {"size is found", sizeIsFound}, {"alarms", alarms}, {"paused", pausedBroker}, {"credentials", credentialsRevokedAndRenewed},
 		{"100,000 while restarted", hundredThousandWhileRestarted}, {"stream restarted", streamRestarted}, {"another cluster", otherCluster},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.run(t, r) })

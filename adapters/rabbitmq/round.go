@@ -63,6 +63,8 @@ func (r *round) decide(i int, s signal, text string) {
 	case sigReturned:
 		p.returned.Add(1)
 		s = r.l.returnedAs(r.exchange)
+	case sigRefused:
+		p.taken.Store(0) // it may be the size: the next Check tries again
 	}
 	if _, listed := rules[s]; !listed {
 		p.unlistedErrors.Add(1)

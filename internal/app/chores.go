@@ -274,11 +274,3 @@ func (c *chores) count(ctx context.Context) error {
 	c.acted.Store(m.LastActivity)
 	return nil
 }
-
-func (c *chores) brokers(ctx context.Context) error {
-	limits, err := c.e.checkBrokers(ctx)
-	if err == nil && c.e.config.Relay.WriteLimits && len(limits) > 0 {
-		err = c.e.store.SetLimits(ctx, limits, "broker")
-	}
-	return err
-}

@@ -68,7 +68,7 @@ func (f *faults) restoreLimit(ctx context.Context) error {
 	for _, t := range (whicheverNode{f.broker}).Topics() {
 		limits[t.Name] = waybillbroker.Largest(t)
 	}
-	return store.SetLimits(ctx, limits, "broker")
+	return store.SetLimits(ctx, limits, limitSource)
 }
 
 // retryMessages restores the limit if nobody has, and retries what died of it as `waybill message retry --filter` does: a plan, then an operation, carefully.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"sync"
 	"time"
@@ -118,16 +119,12 @@ func (e *engine) opened(d *config.Destination, p relay.Publisher) error {
 	return nil
 }
 
-// checkBrokers asks every opened destination for its settings and keeps the answer. It returns the size limits by the application's topic name, for routes
-// that do not rename topics.
-func (e *engine) checkBrokers(ctx context.Context) (limits map[string]int, err error) {
+// checkBrokers asks every opened destination for its settings, keeps the answers and returns them. The error names those that did not answer.
+func (e *engine) checkBrokers(ctx context.Context) (map[string]relay.Findings, error) {
 	e.mu.Lock()
-	open := make(map[string]relay.Publisher, len(e.open))
-	for name, p := range e.open {
-		open[name] = p
-	}
+	open := maps.Clone(e.open)
 	e.mu.Unlock()
-	limits = map[string]int{}
+	answers := map[string]relay.Findings{}
 	var errs []error
 	for name, p := range open {
 		found, err := p.Check(ctx)
@@ -135,27 +132,12 @@ func (e *engine) checkBrokers(ctx context.Context) (limits map[string]int, err e
 			errs = append(errs, fmt.Errorf("check %s: %w", name, err))
 			continue
 		}
+		answers[name] = found
 		e.mu.Lock()
 		e.check[name] = found
 		e.mu.Unlock()
-		for topic, bytes := range found.Limits {
-			if at := e.routesHere(name, topic); at && (limits[topic] == 0 || bytes < limits[topic]) {
-				limits[topic] = bytes
-			}
-		}
 	}
-	return limits, errors.Join(errs...)
-}
-
-// routesHere says whether messages of an application's topic go to a destination under the same name.
-func (e *engine) routesHere(destination, topic string) bool {
-	router, err := relay.NewRouter(relayRoutes(e.config))
-	if err != nil {
-		return false
-	}
-	m := relay.Message{Topic: topic}
-	route := router.Find(&m)
-	return route != nil && route.Destination == destination && m.Target == topic
+	return answers, errors.Join(errs...)
 }
 
 func (e *engine) findings() map[string]relay.Findings {

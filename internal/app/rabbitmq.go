@@ -19,6 +19,7 @@ func describeRabbitMQ(c *config.Config, d *config.Destination, h hooks) relay.De
 	r.Declare, r.Channels, r.ManagementURL = from.Declare, from.Channels, from.ManagementURL
 	r.Window = from.Window.MaxMessages
 	r.Batch = rabbitmq.Batch{MaxMessages: from.Window.MaxMessages, MaxBytes: int(from.Window.MaxBytes)}
+	r.MaxMessageBytes = int(from.MaxMessageBytes)
 	if from.Order == "pipelined" {
 		r.Pipelined = func(string) bool { return true }
 	}

@@ -37,7 +37,7 @@ var brokerHazards = []Hazard{
 			"adapters/kafka.TestSecured", "adapters/kafka.TestContractOnKafka/E16 an unknown topic stores nothing and blames no message",
 			"adapters/rabbitmq.TestOneNode", "adapters/rocketmq.TestTopicDeleted", "adapters/rocketmq.TestAccounts", "adapters/rocketmq.TestUnsafeBrokerIsFound"}},
 	{ID: "E17", What: "a message is larger than the broker takes", Answer: "refused where it is written when the limit is known, else rejected alone",
-		Tests: []string{"internal/app.TestTooLargeIsRefusedWhenItIsWritten_E17", "internal/app.TestTooLargeForTheBrokerBlocksItsKeyUntilRetry_D3_D5_E17",
+		Tests: []string{"internal/app.TestTooLargeIsRefusedWhenItIsWritten_E17", "internal/app.TestTooLargeForRabbitMQIsRefusedWhenItIsWritten_E17", "internal/app.TestTooLargeForTheBrokerBlocksItsKeyUntilRetry_D3_D5_E17",
 			"adapters/kafka.TestSizeLimits", "adapters/kafka.TestLimitsCountCompressedBytes", "adapters/rabbitmq.TestOneNode", "adapters/rocketmq.TestSizeLimits",
 			"adapters/postgres.TestLimits"}},
 	{ID: "E18", What: "a broker becomes 50 times slower", Answer: "the lease is kept, nothing is charged, everything arrives", Tests: []string{"relay.TestSlowBrokerIsNoOutage_E18"}},

@@ -1,6 +1,10 @@
 package telemetry
 
-import "sync"
+import (
+	"maps"
+	"slices"
+	"sync"
+)
 
 // otherTopic is the label of every topic beyond the limit.
 const otherTopic = "__other__"
@@ -11,6 +15,13 @@ type topics struct {
 
 	mu   sync.RWMutex
 	seen map[string]struct{}
+}
+
+// Topics are the topics of messages that were sent, or were seen to fail, up to the limit of their series. In no order.
+func (t *Telemetry) Topics() []string {
+	t.topics.mu.RLock()
+	defer t.topics.mu.RUnlock()
+	return slices.Collect(maps.Keys(t.topics.seen))
 }
 
 func (t *topics) label(topic string) string {
