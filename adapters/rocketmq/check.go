@@ -3,6 +3,7 @@ package rocketmq
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -150,6 +151,11 @@ func (r *report) judge(id string, bad bool, level relay.Level, subject, text, fi
 // broker judges the settings of one master.
 func (r *report) broker(ctx context.Context, b brokerData) {
 	s, err := r.p.settings(ctx, b)
+	var refused *encryptedError
+	if errors.As(err, &refused) {
+		r.add("rocketmq.tls_only", relay.LevelFail, b.Name, refused.Error(), encryptedFix)
+		return
+	}
 	if err != nil {
 		r.add("rocketmq.settings", relay.LevelUnseen, b.Name, "the settings of the broker could not be read: "+reason(err), "give the access key the right to read them, or make the broker reachable")
 		return

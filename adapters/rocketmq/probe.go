@@ -69,6 +69,7 @@ type link struct {
 	p    *prober
 	as   credentials
 	next int32
+	told bool // something was answered
 }
 
 func (p *prober) dial(ctx context.Context, addr string) (*link, error) {
@@ -105,8 +106,12 @@ func (l *link) ask(ctx context.Context, code int, fields map[string]string, body
 	for {
 		raw, err := readFrame(l)
 		if err != nil {
+			if !l.told {
+				err = l.p.unheard(ctx, l.RemoteAddr().String(), err)
+			}
 			return nil, fmt.Errorf("ask %s: %w", l.RemoteAddr(), err)
 		}
+		l.told = true
 		answer, err := decode(raw)
 		if err != nil {
 			return nil, fmt.Errorf("ask %s: %w", l.RemoteAddr(), err)

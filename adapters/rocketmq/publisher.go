@@ -133,6 +133,9 @@ func (p *Publisher) Open(ctx context.Context, _ relay.Epoch) error {
 		return p.unavailable(err)
 	}
 	p.cluster.Store(&id)
+	if refused := p.encryptedMaster(ctx); refused != nil {
+		return refused
+	}
 	p.pin(found)
 	p.learnLimits(ctx)
 	p.freshen(ctx)
@@ -148,7 +151,10 @@ func (p *Publisher) Open(ctx context.Context, _ relay.Epoch) error {
 func (p *Publisher) unavailable(err error) error {
 	var no *answerError
 	var login *loginError
+	var refused *encryptedError
 	switch {
+	case errors.As(err, &refused):
+		return refused.asConfig()
 	case errors.As(err, &login):
 		return &relay.ConfigError{Class: relay.ClassAuth, Text: "rocketmq: the credentials cannot be read; check where they come from: " + login.err.Error()}
 	case errors.As(err, &no) && no.code == 3:

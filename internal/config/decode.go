@@ -223,7 +223,7 @@ func (d *decoder) unknown(key *yaml.Node, v reflect.Value, path string, keys []s
 		case len(kinds) > 0 && !known:
 			return
 		case len(kinds) > 0:
-			d.problem(key, path, "is a key of kind %s, not of %s", strings.Join(kinds, " and "), dest.Kind)
+			d.problem(key, path, "is a key of kind %s, not of %s%s", strings.Join(kinds, " and "), dest.Kind, missing[[2]string{dest.Kind, key.Value}])
 			return
 		}
 	}

@@ -63,6 +63,11 @@ func (d *Destination) Durability() string {
 	return ""
 }
 
+// missing says why a kind has not a key that others have, where a person would look for it.
+var missing = map[[2]string]string{
+	{KindRocketMQ, "tls"}: ": its client library has no TLS. Leave tls out, and keep name servers and brokers in a private network or behind tunnels",
+}
+
 // Batch bounds what is sent in one call.
 type Batch struct {
 	MaxMessages int  `key:"max_messages" min:"1" max:"10000" help:"messages of a batch"`

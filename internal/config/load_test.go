@@ -147,7 +147,7 @@ func TestProblems(t *testing.T) {
 		"bundled brokers": {strings.Replace(smallest, "kind: kafka", "kind: waybillbroker", 1) + "broker: { enabled: true }\n", "config.yaml:5:35: destinations.kafka-a.brokers: is a key of kind kafka, not of waybillbroker"},
 		"no hosts":        {kind("rabbitmq", ""), "destinations.kafka-a.hosts: is missing: host:port of the nodes"},
 		"no kind":         {strings.Replace(smallest, "kafka, brokers", "kafak, brokers", 1), `kind: "kafak" is none of kafka, rocketmq, rabbitmq, waybillbroker`},
-		"rocketmq tls":    {kind("rocketmq", `name_servers: ["n:1"], tls: { enabled: true }`), "tls: is a key of kind kafka and rabbitmq, not of rocketmq"},
+		"rocketmq tls":    {kind("rocketmq", `name_servers: ["n:1"], tls: { enabled: true }`), "tls: is a key of kind kafka and rabbitmq, not of rocketmq: its client library has no TLS. Leave tls out"},
 		"batch of halves": {kind("rocketmq", `name_servers: ["n:1"], transactional: true, batch: { max_messages: 50 }`), "batch.max_messages: is not used: transactional: true"},
 		"half a login":    {kind("rocketmq", `name_servers: ["n:1"], credentials: { access_key: { env: A } }`), "credentials.secret_key: is missing: access_key stands alone"},
 		"plain sasl":      {kind("kafka", `brokers: ["b:1"], sasl: { mechanism: plain, username: { env: U }, password: { env: P } }`), "sasl.mechanism: plain sends the password as it is"},

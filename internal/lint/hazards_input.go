@@ -50,7 +50,7 @@ var accessHazards = []Hazard{
 		Tests: []string{"internal/dashboard.TestHeadersOfEveryAnswer_S9", "internal/dashboard.TestNoOpenRedirect_S9"}},
 	{ID: "S10", What: "TLS is stripped; a password goes in plain text", Answer: "certificates are verified; plain SASL needs TLS; plain connections are warned of",
 		Tests: []string{"adapters/kafka.TestSecured", "internal/config.TestProblems", "internal/doctor.TestFacts", "internal/app.TestTLSFilesThatAreWrong",
-			"adapters/postgres.TestTLSIsStripped_S10"}},
+			"adapters/postgres.TestTLSIsStripped_S10", "adapters/rocketmq.TestServersThatTakeTLSOnly"}},
 	{ID: "S11", What: "slow or huge requests, very many connections", Answer: "limits on everything",
 		Tests: []string{"internal/dashboard.TestLimits_S11", "internal/dashboard.TestConnectionsAreLimited_S11", "internal/dashboard.TestOnePlanAtATime_S11", "internal/dashboard.TestEventsAreBounded_S11",
 			"internal/httpserver.TestNothingIsUnlimited"}, Open: "no test measures delivery beside thousands of connections"},

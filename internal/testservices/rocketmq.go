@@ -30,7 +30,9 @@ type Rocket struct {
 	second   bool
 	acl      bool
 	roomy    bool
-	host     string // advertised by the master
+	tlsOnly  bool
+	certs    *Certificates // nil without TLSOnly
+	host     string        // advertised by the master
 	ports    []*port
 	parts    map[Part]*rocketPart
 }
@@ -166,6 +168,11 @@ func (r *Rocket) layOut(space *space) error {
 		r.parts[part] = p
 	}
 	r.Broker = r.parts[Master].port.address()
+	if r.tlsOnly {
+		if err := r.writeTLS(); err != nil {
+			return err
+		}
+	}
 	return r.writeHomes()
 }
 

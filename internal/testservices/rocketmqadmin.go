@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -135,7 +134,7 @@ func (r *Rocket) exchange(addr string, code int, fields map[string]string, body 
 	if err != nil {
 		return 0, nil, err
 	}
-	conn, err := net.DialTimeout("tcp", addr, 5*time.Second)
+	conn, err := r.dial(addr)
 	if err != nil {
 		return 0, nil, err
 	}

@@ -211,6 +211,9 @@ func (r *Rocket) jvm(p *rocketPart) *exec.Cmd {
 	for _, pkg := range []string{"java.nio", "sun.nio.ch", "jdk.internal.ref", "java.lang", "java.util"} {
 		flags = append(flags, "--add-opens=java.base/"+pkg+"=ALL-UNNAMED")
 	}
+	if r.certs != nil {
+		flags = append(flags, "-Dtls.server.mode=enforcing", "-Dtls.config.file="+r.tlsFile(), "-Dio.netty.allocator.maxOrder=7") // chunks of 1 MiB, or TLS has no room
+	}
 	flags = append(flags, "-cp", filepath.Join(p.home(), "conf")+":"+r.tools.jars+"/*", main, "-c", p.conf())
 	cmd := exec.Command(r.tools.java, slices.Concat(limits, flags)...)
 	cmd.Dir = p.dir
