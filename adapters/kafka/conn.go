@@ -35,6 +35,8 @@ type dialer struct {
 	via func(addr string) string // where to connect instead, through a test's proxy; nil = there
 	pin func() string            // the only cluster to speak to; empty = any
 
+	names socket.Names
+
 	mu       sync.Mutex
 	closed   bool
 	open     map[*conn]struct{}
@@ -77,7 +79,7 @@ func (d *dialer) connect(ctx context.Context, network, addr string) (*conn, erro
 	if d.passOver(addr) {
 		return nil, &dialError{addr, errors.New("it did not answer a moment ago, another broker is asked")}
 	}
-	limits := socket.Limits{Connect: d.cfg.Timeouts.Connect, Write: d.cfg.WriteTimeout, User: d.cfg.TCPUserTimeout}
+	limits := socket.Limits{Connect: d.cfg.Timeouts.Connect, Write: d.cfg.WriteTimeout, User: d.cfg.TCPUserTimeout, Names: &d.names}
 	to := addr
 	if d.via != nil {
 		to = d.via(addr)
@@ -162,6 +164,9 @@ func (c *conn) Read(b []byte) (int, error) {
 	n, err := c.Socket.Read(b)
 	if hung := errors.Is(err, os.ErrDeadlineExceeded); hung || n > 0 && c.waited {
 		c.d.answered(c.addr, !hung)
+		if hung {
+			c.d.names.Silent(c.RemoteAddr())
+		}
 		c.waited = hung
 	}
 	return n, err

@@ -14,8 +14,8 @@ import (
 const flushBytes = 64 << 10 // of frames that wait for the one write that takes them all
 
 // dial connects to one host, with TLS when it is configured. The socket is what is closed to end everything; conn is what is spoken through.
-func (c *Config) dial(ctx context.Context, host, to string, trust func() bool) (*socket.Socket, net.Conn, error) {
-	s, err := socket.Limits{Connect: c.Timeouts.Connect, Write: c.WriteTimeout, User: c.TCPUserTimeout}.Dial(ctx, "tcp", to)
+func (c *Config) dial(ctx context.Context, host, to string, names *socket.Names, trust func() bool) (*socket.Socket, net.Conn, error) {
+	s, err := socket.Limits{Connect: c.Timeouts.Connect, Write: c.WriteTimeout, User: c.TCPUserTimeout, Names: names}.Dial(ctx, "tcp", to)
 	if err != nil {
 		return nil, nil, err
 	}

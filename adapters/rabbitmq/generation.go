@@ -126,7 +126,7 @@ func (p *Publisher) connectTo(ctx context.Context, host string, trust func() boo
 	if p.via != nil {
 		to = p.via(host)
 	}
-	raw, conn, err := p.cfg.dial(ctx, host, to, trust)
+	raw, conn, err := p.cfg.dial(ctx, host, to, &p.names, trust)
 	if err != nil {
 		return nil, err
 	}
@@ -140,6 +140,9 @@ func (p *Publisher) connectTo(ctx context.Context, host string, trust func() boo
 	g.conn, err = amqp.Open(b, amqp.Config{SASL: []amqp.Authentication{&login{amqp.PlainAuth{Username: user, Password: password}, properties}}, Vhost: p.cfg.Vhost,
 		FrameSize: frameMax, Heartbeat: p.cfg.Heartbeat, Properties: properties, Locale: "en_US"})
 	if err != nil {
+		if ctx.Err() != nil {
+			p.names.Silent(raw.RemoteAddr())
+		}
 		_ = b.Close()
 		<-b.ended
 		return nil, refused(err)

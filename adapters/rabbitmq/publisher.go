@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/waybillmq/waybill/adapters/internal/calls"
+	"github.com/waybillmq/waybill/adapters/internal/socket"
 	"github.com/waybillmq/waybill/relay"
 )
 
@@ -23,6 +24,7 @@ type Publisher struct {
 	cfg Config
 	via func(host string) string // where to connect instead, through a test's proxy; nil = there
 
+	names socket.Names
 	calls *calls.Calls
 	tasks sync.WaitGroup
 

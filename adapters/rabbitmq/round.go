@@ -187,6 +187,7 @@ func (r *round) await(on bool, since time.Time, changed <-chan struct{}) (over s
 	if len(r.open) == 0 {
 		return ""
 	}
+	r.l.p.names.Silent(r.l.ch.gen.socket.RemoteAddr())
 	r.l.ch.gen.end()
 	r.giveUp(sigTimeout)
 	r.l.ch = nil

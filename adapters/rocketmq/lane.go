@@ -190,10 +190,13 @@ func (l *lane) send(ctx context.Context) (answer, bool) {
 	}
 	f := cl.launch(l.at.Topic, l.queue, l.part, append([]relay.ID(nil), l.ids...), finish, func() { l.p.giveBack(cl) })
 	if !l.p.wait(ctx, f.done) {
-		l.flight = f
-		if f.state.CompareAndSwap(flightWaits, flightOff) {
-			return answer{sig: sigLate}, true // the library was still looking for the route
+		if f.state.CompareAndSwap(flightWaits, flightOff) { // the library was still looking for the route: it will not leave any more
+			if ctx.Err() == nil {
+				l.p.act(cl, suspect) // over a connection to a name server that is dead, perhaps: the library waits for one for 45 s
+			}
+			return answer{sig: sigLate}, true
 		}
+		l.flight = f
 		l.p.act(cl, rules[sigTimeout].do)
 		return answer{}, false
 	}

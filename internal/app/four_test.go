@@ -1,15 +1,11 @@
 package app
 
 import (
-	"context"
 	"path/filepath"
 	"slices"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
-	"github.com/waybillmq/waybill/internal/audit"
 	"github.com/waybillmq/waybill/internal/config"
 	"github.com/waybillmq/waybill/internal/testservices"
 )
@@ -96,34 +92,9 @@ func TestFourBrokersOneFrozen(t *testing.T) {
 	}
 	l.stop()
 	r.drained()
-	r.stopAll()
-
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	conn, err := pgx.Connect(ctx, r.url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(ctx)
-	produced, err := readProduced(ctx, conn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sent, err := readSent(ctx, conn)
-	if err != nil {
-		t.Fatal(err)
-	}
+	produced, sent := r.written()
 	for _, b := range brokers {
-		stored, err := b.at.read(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		rows := slices.DeleteFunc(slices.Clone(produced), func(p audit.Produced) bool { return p.Topic != b.topic })
-		got := audit.Compare(rows, sent, stored)
-		t.Logf("%s: written %d, stored %d, duplicates %d", b.topic, got.Written, got.Stored, got.Duplicates)
-		if !got.Clean() || got.Written != got.Stored || got.Duplicates > b.copies {
-			t.Errorf("%s: at most %d duplicates are explained: %+v", b.topic, b.copies, got)
-		}
+		r.verdictAt(b.at, b.topic, b.copies, produced, sent)
 	}
 }
 

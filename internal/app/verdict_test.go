@@ -14,22 +14,9 @@ import (
 // the broker's copy went with its topic.
 func (r *rig) verdict(duplicates int, gone ...func(id int64) bool) audit.Result {
 	r.t.Helper()
-	r.stopAll()
+	produced, sent := r.written()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	conn, err := pgx.Connect(ctx, r.url)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	defer conn.Close(ctx)
-	produced, err := readProduced(ctx, conn)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	sent, err := readSent(ctx, conn)
-	if err != nil {
-		r.t.Fatal(err)
-	}
 	if len(gone) > 0 {
 		kept := produced[:0]
 		for _, p := range produced {
@@ -50,6 +37,43 @@ func (r *rig) verdict(duplicates int, gone ...func(id int64) bool) audit.Result 
 	}
 	r.t.Logf("written %d, sent %d, stored %d, waiting %d, discarded %d, duplicates %d", res.Written, res.Sent, res.Stored, res.Pending, res.Discarded, res.Duplicates)
 	return res
+}
+
+// written stops the relays and returns what was written, and what is marked sent.
+func (r *rig) written() (produced []audit.Produced, sent map[int64]audit.Place) {
+	r.t.Helper()
+	r.stopAll()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, r.url)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	if produced, err = readProduced(ctx, conn); err != nil {
+		r.t.Fatal(err)
+	}
+	if sent, err = readSent(ctx, conn); err != nil {
+		r.t.Fatal(err)
+	}
+	return produced, sent
+}
+
+// verdictAt compares the messages of one topic, as written returned them, with what its broker has.
+func (r *rig) verdictAt(at demoBroker, topic string, duplicates int, produced []audit.Produced, sent map[int64]audit.Place) {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	stored, err := at.read(ctx)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	rows := slices.DeleteFunc(slices.Clone(produced), func(p audit.Produced) bool { return p.Topic != topic })
+	got := audit.Compare(rows, sent, stored)
+	r.t.Logf("%s: written %d, stored %d, duplicates %d", topic, got.Written, got.Stored, got.Duplicates)
+	if !got.Clean() || got.Written != got.Stored || got.Duplicates > duplicates {
+		r.t.Errorf("%s: at most %d duplicates are explained: %+v", topic, duplicates, got)
+	}
 }
 
 func (r *rig) stored(ctx context.Context, topic string) (all []audit.Stored) {

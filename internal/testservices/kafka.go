@@ -1,12 +1,15 @@
 package testservices
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -25,6 +28,7 @@ type Cluster struct {
 	archive string // of classes; empty = none
 	dump    string // where the nodes write one when they stop; empty = nowhere
 	roomy   bool
+	host    string    // that clients are told; empty = 127.0.0.1
 	secure  *Security // nil = only the plain listener
 	nodes   []*node
 }
@@ -72,6 +76,21 @@ type ClusterOption func(*Cluster)
 
 // Roomy gives a node a heap of 4 GiB and all compilers: for figures. A small heap stops the broker for 20 to 70 ms every few seconds to collect garbage.
 func Roomy() ClusterOption { return func(c *Cluster) { c.roomy = true } }
+
+// AdvertiseAt changes the host under which the nodes tell clients to find them: another loopback address, where a test puts proxies.
+func AdvertiseAt(host string) ClusterOption { return func(c *Cluster) { c.host = host } }
+
+// Advertised are the addresses that clients are told, node 1 first; without AdvertiseAt they are Brokers.
+func (c *Cluster) Advertised() (addrs []string) {
+	for _, n := range c.nodes {
+		addrs = append(addrs, c.advertised(n))
+	}
+	return addrs
+}
+
+func (c *Cluster) advertised(n *node) string {
+	return net.JoinHostPort(cmp.Or(c.host, "127.0.0.1"), strconv.Itoa(n.client.number))
+}
 
 // NewKafka is KafkaCluster outside of tests: whoever calls it also calls Close.
 func NewKafka(ctx context.Context, nodes int, opts ...ClusterOption) (*Cluster, error) {

@@ -159,7 +159,7 @@ func (c *Cluster) writeProperties(n *node) error {
 		return err
 	}
 	replicas := len(c.nodes)
-	err = propertiesTemplate.Execute(file, map[string]any{"Node": n.number, "Voters": strings.Join(voters, ","), "Client": n.client.address(),
+	err = propertiesTemplate.Execute(file, map[string]any{"Node": n.number, "Voters": strings.Join(voters, ","), "Client": n.client.address(), "Advertised": c.advertised(n),
 		"Controller": n.controller.address(), "Data": filepath.Join(n.dir, "data"), "Replicas": replicas, "InSync": (replicas + 1) / 2})
 	if c.secure != nil && err == nil {
 		var more string

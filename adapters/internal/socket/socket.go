@@ -23,16 +23,27 @@ type Limits struct {
 	Connect time.Duration
 	Write   time.Duration // W of the lease arithmetic: how long one write may block
 	User    time.Duration // U: how long the kernel keeps bytes that nobody acknowledged. Linux only
+	Names   *Names        // of the publisher; nil = nothing is known of addresses
 }
 
-// Dial connects.
+// Dial connects, to whichever address of the host takes a connection first; those that were silent lately are tried last.
 func (l Limits) Dial(ctx context.Context, network, addr string) (*Socket, error) {
-	d := net.Dialer{Timeout: l.Connect, KeepAlive: keepAlive, Control: userTimeout(l.User)}
-	conn, err := d.DialContext(ctx, network, addr)
-	if err != nil {
-		return nil, err
+	ctx, cancel := context.WithTimeout(ctx, l.Connect)
+	defer cancel()
+	var errs []error
+	order := l.Names.order(ctx, addr)
+	for i, to := range order {
+		d := net.Dialer{KeepAlive: keepAlive, Control: userTimeout(l.User), Resolver: l.Names.resolver()}
+		if end, ok := ctx.Deadline(); ok {
+			d.Timeout = time.Until(end) / time.Duration(len(order)-i)
+		}
+		conn, err := d.DialContext(ctx, network, to)
+		if err == nil {
+			return &Socket{Conn: conn, limit: l.Write}, nil
+		}
+		errs = append(errs, err)
 	}
-	return &Socket{Conn: conn, limit: l.Write}, nil
+	return nil, errors.Join(errs...)
 }
 
 // Socket is a connection whose reads and writes are bounded. Who uses it may set deadlines of its own, or none at all; the earlier one counts.

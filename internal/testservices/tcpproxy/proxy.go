@@ -25,12 +25,13 @@ type Proxy struct {
 	tasks    sync.WaitGroup
 
 	mu     sync.Mutex
-	free   *sync.Cond // signalled when held, cuts or closed change
+	free   *sync.Cond // signalled when held, dead or closed change
 	links  map[*link]struct{}
 	cuts   [2]*cut
 	loss   *loss
 	watch  *watch
 	held   [2]bool
+	dead   bool // see Swallow
 	closed bool
 }
 
@@ -57,6 +58,8 @@ type watch struct {
 type link struct {
 	client, server net.Conn
 	doomed         *loss // guarded by the proxy's mu: no answer passes any more
+	dead           bool  // likewise: nothing passes any more, not even its end
+	over           int   // likewise: directions that have ended, of a dead one
 }
 
 func (l *link) close() {
@@ -127,6 +130,25 @@ func (p *Proxy) hold(d Direction, on bool) {
 	p.free.Broadcast()
 }
 
+// Swallow makes every connection a dead one, those that there are and those that are made until Heal: what either side says is taken and goes nowhere, and nobody
+// learns of the other's end. They stay dead after Heal, as those do that a firewall has forgotten; new ones work again then.
+func (p *Proxy) Swallow() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dead = true
+	for l := range p.links {
+		l.dead = true
+	}
+	p.free.Broadcast()
+}
+
+// Heal ends Swallow for connections that are made from now on.
+func (p *Proxy) Heal() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dead = false
+}
+
 // Drop resets all connections.
 func (p *Proxy) Drop() {
 	p.mu.Lock()
@@ -169,6 +191,7 @@ func (p *Proxy) accept() {
 			l.close()
 			return
 		}
+		l.dead = p.dead
 		p.links[l] = struct{}{}
 		p.tasks.Add(2)
 		p.mu.Unlock()
@@ -179,12 +202,7 @@ func (p *Proxy) accept() {
 
 func (p *Proxy) forward(l *link, d Direction, from, to net.Conn) {
 	defer p.tasks.Done()
-	defer func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		delete(p.links, l)
-		l.close()
-	}()
+	defer p.part(l, from)
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buf)
@@ -193,7 +211,10 @@ func (p *Proxy) forward(l *link, d Direction, from, to net.Conn) {
 				end(l, lost)
 				return
 			}
-			pass, cut := p.pass(d, n)
+			pass, cut := p.pass(l, d, n)
+			if pass == 0 && cut == nil {
+				continue // swallowed
+			}
 			if _, werr := to.Write(buf[:pass]); werr != nil {
 				return
 			}
@@ -206,6 +227,18 @@ func (p *Proxy) forward(l *link, d Direction, from, to net.Conn) {
 			return
 		}
 	}
+}
+
+// part ends a link when one of its sides has ended; of a dead one it ends that side alone.
+func (p *Proxy) part(l *link, from net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if l.over++; l.dead && l.over < 2 && !p.closed {
+		_ = from.Close()
+		return
+	}
+	delete(p.links, l)
+	l.close()
 }
 
 // end ends a connection without a reset, which could overtake, and destroy, the bytes that have passed.
@@ -240,11 +273,14 @@ func (p *Proxy) lost(l *link, d Direction, n int) chan struct{} {
 }
 
 // pass says how many of n bytes may pass, waits while the direction is held, and returns the cut that is due after them.
-func (p *Proxy) pass(d Direction, n int) (int, *cut) {
+func (p *Proxy) pass(l *link, d Direction, n int) (int, *cut) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for p.held[d] && !p.closed {
+	for p.held[d] && !p.closed && !l.dead {
 		p.free.Wait()
+	}
+	if l.dead {
+		return 0, nil
 	}
 	if w := p.watch; w != nil && d == Request && n >= w.size {
 		p.watch = nil

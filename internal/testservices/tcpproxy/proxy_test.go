@@ -2,6 +2,7 @@ package tcpproxy
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -155,5 +156,60 @@ func TestLoseAsksForTheSize(t *testing.T) {
 		if n := seen(); n != want {
 			t.Errorf("direction %d: the server saw %d bytes, want %d", d, n, want)
 		}
+	}
+}
+
+// TestSwallow: a dead connection takes everything, gives nothing, and hides the end of the other side; those made before Heal stay dead, those after it work.
+func TestSwallow(t *testing.T) {
+	p, before, seen := start(t)
+	b := make([]byte, 5)
+	if _, err := before.Write([]byte("alive")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(before, b); err != nil {
+		t.Fatal(err)
+	}
+	p.Swallow()
+	during, err := net.Dial("tcp", p.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer during.Close()
+	for _, c := range []net.Conn{before, during} {
+		for range 100 {
+			if _, err := c.Write(make([]byte, 10_000)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	p.mu.Lock()
+	for l := range p.links {
+		_ = l.server.Close() // as if the server had ended it
+	}
+	p.mu.Unlock()
+	p.Heal()
+	for _, c := range []net.Conn{before, during} {
+		if _, err := c.Write([]byte("late")); err != nil {
+			t.Fatal(err)
+		}
+		_ = c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+		var slow net.Error
+		if n, err := c.Read(b); n != 0 || !errors.As(err, &slow) || !slow.Timeout() {
+			t.Errorf("%d bytes, %v", n, err)
+		}
+	}
+	if n := seen(); n != 5 {
+		t.Errorf("the server saw %d bytes", n)
+	}
+	after, err := net.Dial("tcp", p.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer after.Close()
+	if _, err := after.Write([]byte("alive")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(after, b); err != nil || string(b) != "alive" {
+		t.Errorf("%q, %v", b, err)
 	}
 }
