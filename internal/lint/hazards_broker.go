@@ -48,7 +48,7 @@ var brokerHazards = []Hazard{
 			"adapters/kafka.TestNamesThatMove_E20", "adapters/rabbitmq.TestNamesThatMove_E20", "adapters/internal/socket.TestEveryAddressIsTried"}},
 	{ID: "E21", What: "brokers restart one after the other, or their disk is full", Answer: "nothing lost; unavailable meanwhile",
 		Tests: []string{"adapters/kafka.TestHundredThousandThroughRestarts", "adapters/kafka.TestThreeNodes", "adapters/rabbitmq.TestOneNode", "adapters/rabbitmq.TestLeaderKilled",
-			"adapters/rocketmq.TestKilledAndRestarted", "adapters/rocketmq.TestManyMessagesWhileTheBrokerRestarts",
+			"adapters/rocketmq.TestKilledAndRestarted", "adapters/rocketmq.TestManyMessagesWhileTheBrokerRestarts", "adapters/kafka.TestDiskFull", "adapters/rocketmq.TestDiskFull",
 			"internal/app.TestOutageCostsNoAttemptAndLeavesTheOtherDestinationAlone_D4_E21"}},
 	{ID: "E22", What: "one partition is slow, silent or without a leader", Answer: "it stops itself alone",
 		Tests: []string{"relay.TestDeadLaneStallsItselfOnly", "relay.TestLanesThatABrokerRefusesLeaveTheOthersAlone", "relay.TestBreakerOpens", "adapters/kafka.TestSlowLaneTravelsAlone",

@@ -28,6 +28,7 @@ type Cluster struct {
 	archive string // of classes; empty = none
 	dump    string // where the nodes write one when they stop; empty = nowhere
 	roomy   bool
+	data    string    // folder of the first node's data; empty = its own
 	host    string    // that clients are told; empty = 127.0.0.1
 	secure  *Security // nil = only the plain listener
 	nodes   []*node
@@ -76,6 +77,9 @@ type ClusterOption func(*Cluster)
 
 // Roomy gives a node a heap of 4 GiB and all compilers: for figures. A small heap stops the broker for 20 to 70 ms every few seconds to collect garbage.
 func Roomy() ClusterOption { return func(c *Cluster) { c.roomy = true } }
+
+// DataOn puts the data of a cluster of one node into a folder that stays when the cluster is closed.
+func DataOn(dir string) ClusterOption { return func(c *Cluster) { c.data = dir } }
 
 // AdvertiseAt changes the host under which the nodes tell clients to find them: another loopback address, where a test puts proxies.
 func AdvertiseAt(host string) ClusterOption { return func(c *Cluster) { c.host = host } }

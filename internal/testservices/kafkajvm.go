@@ -1,6 +1,7 @@
 package testservices
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	_ "embed"
@@ -160,7 +161,7 @@ func (c *Cluster) writeProperties(n *node) error {
 	}
 	replicas := len(c.nodes)
 	err = propertiesTemplate.Execute(file, map[string]any{"Node": n.number, "Voters": strings.Join(voters, ","), "Client": n.client.address(), "Advertised": c.advertised(n),
-		"Controller": n.controller.address(), "Data": filepath.Join(n.dir, "data"), "Replicas": replicas, "InSync": (replicas + 1) / 2})
+		"Controller": n.controller.address(), "Data": cmp.Or(c.data, filepath.Join(n.dir, "data")), "Replicas": replicas, "InSync": (replicas + 1) / 2})
 	if c.secure != nil && err == nil {
 		var more string
 		if more, err = c.secure.properties(n); err == nil {

@@ -76,6 +76,7 @@ func sweep(base string) {
 		if err != nil {
 			continue // its process lives
 		}
+		unmountBelow(run)
 		os.RemoveAll(run) // best effort: what stays is swept by the next process
 		lock.Close()
 	}
