@@ -18,11 +18,11 @@ func TestManyMessagesWhileTheBrokerRestarts(t *testing.T) {
 	for i := range restarts {
 		f.more(batches / (restarts + 1))
 		eventually(t, "a batch in flight", func() bool { return f.busy.Load() > 0 })
-		end := r.Kill
 		if i%3 == 2 {
-			end = r.Stop
+			must(t, r.Stop(testservices.Master))
+		} else {
+			f.kill(r)
 		}
-		must(t, end(testservices.Master))
 		must(t, r.Start(testservices.Master))
 	}
 	f.more(max(1, batches-f.acks.Load()))

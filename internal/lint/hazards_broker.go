@@ -52,6 +52,7 @@ var brokerHazards = []Hazard{
 			"internal/app.TestOutageCostsNoAttemptAndLeavesTheOtherDestinationAlone_D4_E21"}},
 	{ID: "E22", What: "one partition is slow, silent or without a leader", Answer: "it stops itself alone",
 		Tests: []string{"relay.TestDeadLaneStallsItselfOnly", "relay.TestLanesThatABrokerRefusesLeaveTheOthersAlone", "relay.TestBreakerOpens", "adapters/kafka.TestSlowLaneTravelsAlone",
+			"adapters/rocketmq.TestTwoMasters",
 			"internal/app.TestPausedLeaderStopsItsOwnPartitionsOnly_E5_E22", "relay.TestFloodedLanesWaitAlone_D13_E22_K5", "relay.TestStuckBatchesLeaveRoomForOthers_E22"}},
 	{ID: "E23", What: "a broker answers with hostile bytes", Answer: "decoders have limits",
 		Tests: []string{"adapters/rocketmq.FuzzDecode", "adapters/rocketmq.FuzzDecodeStored", "adapters/rocketmq.TestFramesAreBounded", "adapters/internal/record.FuzzDecode"},

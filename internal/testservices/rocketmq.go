@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// Rocket is RocketMQ: one or two name servers, a master that flushes each message to its disk, and perhaps a slave, without which the master confirms
-// nothing then. Topics are not created automatically. Its methods may be called from any goroutine, but two that start, end, pause or resume the same part
+// Rocket is RocketMQ: one or two name servers, one or two masters that flush each message to their disks, and perhaps a slave of the first, without which that one
+// confirms nothing then. Topics are not created automatically. Its methods may be called from any goroutine, but two that start, end, pause or resume the same part
 // not at the same time.
 type Rocket struct {
 	// NameServers are host:port; they stay the same over restarts, as does Broker.
@@ -28,6 +28,7 @@ type Rocket struct {
 	settings map[string]string // of the brokers, over what rocketmq.conf says
 	slave    bool
 	second   bool
+	twins    bool
 	acl      bool
 	roomy    bool
 	tlsOnly  bool
@@ -40,16 +41,17 @@ type Rocket struct {
 // Part of a RocketMQ.
 type Part string
 
-// The parts. A Rocket has a slave or a second name server only when an option asked for it.
+// The parts. A Rocket has a slave, a second name server or a second master only when an option asked for it.
 const (
 	NameServer  Part = "name server"
 	NameServer2 Part = "second name server"
 	Master      Part = "master"
 	Slave       Part = "slave"
+	Master2     Part = "second master" // the broker b2; its address is not changed by AdvertisedHost
 )
 
 // order in which the parts are started; they are stopped in the other direction.
-var rocketOrder = []Part{NameServer, NameServer2, Master, Slave}
+var rocketOrder = []Part{NameServer, NameServer2, Master, Slave, Master2}
 
 // rocketPart is one JVM.
 type rocketPart struct {
@@ -59,6 +61,9 @@ type rocketPart struct {
 	ha   *port // brokers
 }
 
+// broker says whether it keeps messages.
+func (p *rocketPart) broker() bool { return p.part == Master || p.part == Slave || p.part == Master2 }
+
 // RocketOption changes how a RocketMQ runs.
 type RocketOption func(*Rocket)
 
@@ -67,6 +72,9 @@ func WithSlave() RocketOption { return func(r *Rocket) { r.slave = true } }
 
 // WithSecondNameServer adds a name server.
 func WithSecondNameServer() RocketOption { return func(r *Rocket) { r.second = true } }
+
+// WithSecondMaster adds a master; topics have queues on both.
+func WithSecondMaster() RocketOption { return func(r *Rocket) { r.twins = true } }
 
 // WithACL makes the master ask for signed requests; SetAccounts says whose. Admin may do everything from the start.
 func WithACL() RocketOption { return func(r *Rocket) { r.acl = true } }
@@ -144,12 +152,12 @@ func NewRocketMQ(ctx context.Context, opts ...RocketOption) (*Rocket, error) {
 // layOut makes the folders and chooses the ports.
 func (r *Rocket) layOut(space *space) error {
 	for _, part := range rocketOrder {
-		if part == Slave && !r.slave || part == NameServer2 && !r.second {
+		if part == Slave && !r.slave || part == NameServer2 && !r.second || part == Master2 && !r.twins {
 			continue
 		}
 		p := &rocketPart{part: part, daemon: daemon{name: "rocketmq " + string(part), dir: filepath.Join(r.dir, strings.ReplaceAll(string(part), " ", "-"))}}
 		var errs [2]error
-		if broker := part == Master || part == Slave; broker {
+		if p.broker() {
 			var ports [3]*port
 			ports, errs[0] = space.brokerPorts()
 			p.port, p.ha = ports[0], ports[2]

@@ -58,16 +58,19 @@ const (
 	rocketUnknownTopic = 17
 )
 
-// CreateTopic makes a topic with that many queues on the master, or changes their number, and returns when every name server that is up knows it.
+// CreateTopic makes a topic with that many queues on each master, or changes their number, and returns when every name server that is up knows it.
 func (r *Rocket) CreateTopic(name string, queues int) error {
 	n := strconv.Itoa(queues)
-	_, err := r.ask(r.Broker, rocketCreateTopic, map[string]string{"topic": name, "defaultTopic": "TBW102", "readQueueNums": n, "writeQueueNums": n, "perm": "6",
-		"topicFilterType": "SINGLE_TAG", "topicSysFlag": "0", "order": "false"}, nil)
-	if err != nil {
-		return fmt.Errorf("create topic %s: %w", name, err)
+	masters := r.pick([]Part{Master, Master2})
+	for _, p := range masters {
+		_, err := r.ask(p.port.address(), rocketCreateTopic, map[string]string{"topic": name, "defaultTopic": "TBW102", "readQueueNums": n, "writeQueueNums": n, "perm": "6",
+			"topicFilterType": "SINGLE_TAG", "topicSysFlag": "0", "order": "false"}, nil)
+		if err != nil {
+			return fmt.Errorf("create topic %s on the %s: %w", name, p.part, err)
+		}
 	}
 	return r.untilRoute(name, func(code int, body []byte) bool {
-		return code == 0 && strings.Contains(string(body), `"writeQueueNums":`+n)
+		return code == 0 && strings.Count(string(body), `"writeQueueNums":`+n) == len(masters)
 	})
 }
 

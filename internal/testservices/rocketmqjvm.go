@@ -111,7 +111,7 @@ func (r *Rocket) writeHomes() error {
 		for _, name := range []string{"logback_namesrv.xml", "logback_broker.xml"} {
 			errs = append(errs, os.WriteFile(filepath.Join(conf, name), rocketLogback, 0o644))
 		}
-		if p.part == Master || p.part == Slave {
+		if p.broker() {
 			errs = append(errs, r.writeBroker(p))
 		} else {
 			text := fmt.Sprintf("listenPort=%d\nbindAddress=127.0.0.1\nkvConfigPath=%s\n", p.port.number, filepath.Join(p.dir, "kv.json"))
@@ -139,6 +139,9 @@ func (r *Rocket) writeBroker(p *rocketPart) error {
 		values["ID"], values["Role"], values["Advertised"] = 1, "SLAVE", "127.0.0.1"
 		values["Master"] = r.parts[Master].ha.address()
 		delete(values["Settings"].(map[string]string), "brokerRole")
+	}
+	if p.part == Master2 {
+		values["Name"], values["Advertised"], values["Role"] = "b2", "127.0.0.1", "ASYNC_MASTER"
 	}
 	if r.roomy {
 		settings := values["Settings"].(map[string]string)
