@@ -53,7 +53,7 @@ func TestSecured(t *testing.T) {
 	c := testservices.KafkaCluster(t, 1, testservices.Secure())
 	for name, part := range map[string]func(*testing.T, *testservices.Cluster){
 		"contract": contractWithLogin, "not let in": notLetIn, "password changed": passwordChanged, "sessions end": sessionsEnd,
-		"rights revoked": rightsRevoked, "certificates end": certificatesEnd, "another cluster": anotherCluster,
+		"rights revoked": rightsRevoked, "transactional id refused": transactionalIDRefused, "certificates end": certificatesEnd, "another cluster": anotherCluster,
 	} {
 		t.Run(name, func(t *testing.T) { part(t, c) })
 	}

@@ -34,7 +34,7 @@ var brokerHazards = []Hazard{
 	{ID: "E15", What: "RocketMQ: versions that lose messages in controller mode", Answer: "a lowest version", Open: "the pages name none, and no check reads the version"},
 	{ID: "E16", What: "a topic is missing or made by itself; login or rights refused; a certificate ends", Answer: "that topic or destination pauses and says what to change; nothing is charged",
 		Tests: []string{"internal/app.TestDeletedTopicPausesAloneAndHeals_E16", "adapters/kafka.TestTopicDeleted", "adapters/kafka.TestUnknownTopic", "adapters/kafka.TestOpenRefused",
-			"adapters/kafka.TestSecured", "adapters/kafka.TestContractOnKafka/E16 an unknown topic stores nothing and blames no message",
+			"adapters/kafka.TestSecured", "adapters/kafka.TestForeignCodes", "adapters/kafka.TestContractOnKafka/E16 an unknown topic stores nothing and blames no message",
 			"adapters/rabbitmq.TestOneNode", "adapters/rocketmq.TestTopicDeleted", "adapters/rocketmq.TestAccounts", "adapters/rocketmq.TestUnsafeBrokerIsFound"}},
 	{ID: "E17", What: "a message is larger than the broker takes", Answer: "refused where it is written when the limit is known, else rejected alone",
 		Tests: []string{"internal/app.TestTooLargeIsRefusedWhenItIsWritten_E17", "internal/app.TestTooLargeForRabbitMQIsRefusedWhenItIsWritten_E17", "internal/app.TestTooLargeForTheBrokerBlocksItsKeyUntilRetry_D3_D5_E17",
