@@ -42,7 +42,7 @@ type Publisher struct {
 	used    map[string]bool                 // targets that something was sent to; true = a queue, through the default exchange
 	queues  atomic.Pointer[map[string]bool] // exchanges whose only queue refuses when it is full, as the last Check saw them
 
-	taken atomic.Int64 // largest payload that the server was seen to take; 0 = not tried, or doubted since
+	taken atomic.Int64 // largest payload that the server was seen to take; 0 = not tried, or doubted since; or tooSlow
 
 	connections, reopened, returned, refusals, unlistedErrors atomic.Uint64
 

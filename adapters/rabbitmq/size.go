@@ -15,25 +15,38 @@ import (
 // sizeWait bounds the whole search for the server's limit.
 const sizeWait = 5 * time.Second
 
+// tooSlow stands for a largest payload that was not found in time: a link that is slow is not filled again and again.
+const tooSlow = -1
+
 var (
 	errAlarm    = errors.New("the server has an alarm and takes no messages")
 	errNoAnswer = errors.New("the connection ended before the answer")
+	errSlow     = fmt.Errorf("there was no answer within %v, and it is not tried again before a message is refused", sizeWait)
 )
 
 // size says what the server does with a payload of MaxMessageBytes, and sets the limit of every target. No protocol and no page of the management plugin tells
 // max_message_size, so payloads are tried. It may cost the connection, so it comes last.
 func (r *report) size(ctx context.Context, targets []string) {
+	whole := ctx
 	ctx, cancel := context.WithTimeout(ctx, sizeWait)
 	defer cancel()
 	stop := context.AfterFunc(ctx, r.g.end)
 	defer stop()
 	want := r.p.cfg.MaxMessageBytes
 	most, err := want, error(nil)
-	if known := int(r.p.taken.Load()); known != want {
+	switch known := int(r.p.taken.Load()); known {
+	case want:
+	case tooSlow:
+		err = errSlow
+	default:
 		payload := make([]byte, want)
 		most, err = largest(known, want, func(n int) (bool, error) { return r.g.takes(ctx, payload[:n]) })
-		if err == nil {
+		switch {
+		case err == nil:
 			r.p.taken.Store(int64(most))
+		case ctx.Err() != nil && whole.Err() == nil:
+			r.p.taken.Store(tooSlow)
+			err = errSlow
 		}
 	}
 	switch {
@@ -62,7 +75,7 @@ func (g *generation) takes(ctx context.Context, payload []byte) (yes bool, err e
 		}
 		confirm, err := ch.PublishWithDeferredConfirm("", "waybill.size."+rand.Text(), false, false, amqp.Publishing{Body: payload})
 		if err != nil {
-			return err
+			return whyClosed(ctx, closed)
 		}
 		on, _, changed := g.alarm()
 		for !on {
@@ -71,14 +84,7 @@ func (g *generation) takes(ctx context.Context, payload []byte) (yes bool, err e
 				if yes = confirm.Acked(); yes {
 					return nil
 				}
-				select { // it was told before the confirm was given up
-				case e, ok := <-closed:
-					if ok && e != nil {
-						return e
-					}
-				default:
-				}
-				return errNoAnswer
+				return whyClosed(ctx, closed)
 			case <-changed:
 				on, _, changed = g.alarm()
 			case <-ctx.Done():
@@ -93,6 +99,19 @@ func (g *generation) takes(ctx context.Context, payload []byte) (yes bool, err e
 		return false, nil
 	}
 	return yes, err
+}
+
+// whyClosed waits for the reason why a channel is of no use any more: the server may give it while the payload is still being written.
+func whyClosed(ctx context.Context, closed <-chan *amqp.Error) error {
+	select {
+	case e, ok := <-closed:
+		if ok && e != nil {
+			return e
+		}
+		return errNoAnswer
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // largest finds the largest n from 0 to most that takes allows; what it allows is never above what it refuses. It asks for 0 first, which tells a refusal for

@@ -4,9 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/waybillmq/waybill/internal/testservices"
+	"github.com/waybillmq/waybill/internal/testservices/tcpproxy"
 	"github.com/waybillmq/waybill/relay"
 )
 
@@ -51,6 +54,30 @@ func TestLargestWithoutAnswer(t *testing.T) {
 	}
 	if got, err := largest(0, most, func(int) (bool, error) { return false, nil }); err == nil || got != most {
 		t.Errorf("%d, %v", got, err)
+	}
+}
+
+// TestSizeOverASlowLink: a payload that takes too long is given up, said to be so, and not sent again by the next Check.
+func TestSizeOverASlowLink(t *testing.T) {
+	r := testservices.RabbitMQ(t)
+	b := newBroker(t, r.Addrs)
+	p := b.via(nil)
+	t.Cleanup(func() { _ = p.Close(within(t, patience)) })
+	large := b.proxy.Passed(10_000)
+	var held sync.WaitGroup
+	held.Go(func() { <-large; b.proxy.Hold(tcpproxy.Request) })
+	for _, most := range []time.Duration{sizeWait + 3*time.Second, sizeWait - time.Second} {
+		begun := time.Now()
+		f := check(t, p)
+		if took := time.Since(begun); took > most {
+			t.Errorf("it took %v", took)
+		}
+		wantLevel(t, f, "rabbitmq.max_message_size", r.Addrs[0], relay.LevelUnseen)
+		if f.Limit != p.cfg.MaxMessageBytes || !strings.Contains(f.Items[len(f.Items)-1].Text, errSlow.Error()) {
+			t.Errorf("limit %d, %+v", f.Limit, f.Items)
+		}
+		held.Wait()
+		b.proxy.Release(tcpproxy.Request)
 	}
 }
 
