@@ -18,7 +18,8 @@ type Disk struct {
 	ballast string
 }
 
-// SmallDisk mounts a file system in memory, and unmounts it at the end of the test: give it out before the server that lies on it is started. It needs root.
+// SmallDisk mounts a file system in memory, and unmounts it at the end of the test: give it out before the server that lies on it is started. It needs
+// root, in a container CAP_SYS_ADMIN.
 func SmallDisk(tb testing.TB, bytes int64) *Disk {
 	tb.Helper()
 	space, err := processSpace()
@@ -30,7 +31,7 @@ func SmallDisk(tb testing.TB, bytes int64) *Disk {
 		err = syscall.Mount("waybill-test", dir, "tmpfs", syscall.MS_NOSUID|syscall.MS_NODEV, fmt.Sprintf("size=%d,mode=0755", bytes))
 	}
 	if err != nil {
-		tb.Fatalf("mount a file system of %d bytes: %v; run this test as root", bytes, err)
+		tb.Fatalf("mount a file system of %d bytes: %v; run this test as root, in a container with the capability SYS_ADMIN", bytes, err)
 	}
 	tb.Cleanup(func() {
 		if err := errors.Join(syscall.Unmount(dir, syscall.MNT_DETACH), os.Remove(dir)); err != nil {
