@@ -10,13 +10,12 @@ import (
 	"github.com/waybillmq/waybill/relay"
 )
 
-// TestDiskFull (E21): the disk of the only master is nearly full. It looks now and then (by default every 10 s), and refuses then; that is unknown, blames no message, and ends by itself when
+// TestDiskFull (E21): the disk of the only master is nearly full. It looks every 10 s, and refuses then; that is unknown, blames no message, and ends by itself when
 // there is room again.
 func TestDiskFull(t *testing.T) {
 	disk := testservices.SmallDisk(t, 128<<20)
 	store := disk.Dir + "/store"
-	r := testservices.RocketMQCluster(t, testservices.BrokerSetting("storePathRootDir", store), testservices.BrokerSetting("storePathCommitLog", store+"/commitlog"),
-		testservices.BrokerSetting("cleanResourceInterval", "1000"))
+	r := testservices.RocketMQCluster(t, testservices.BrokerSetting("storePathRootDir", store), testservices.BrokerSetting("storePathCommitLog", store+"/commitlog"))
 	topic := topicName(t)
 	must(t, r.CreateTopic(topic, 1))
 	p := open(t, r.NameServers, func(c *Config) { c.Topics = []string{topic} })
