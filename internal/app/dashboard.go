@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/url"
 	"slices"
@@ -32,7 +33,9 @@ func startDashboard(c *config.Config, log *slog.Logger, version string) (stop fu
 	for i := range c.Destinations {
 		o.Destinations = append(o.Destinations, dashboard.Destination{Name: c.Destinations[i].Name, Kind: c.Destinations[i].Kind})
 	}
-	if o.Token, o.NoToken = dashboardToken(c); o.Token == "" {
+	o.Token, o.NoToken = dashboardToken(c)
+	o.Logins, o.NoLogins = dashboardLogins(c, log)
+	if o.Token == "" && o.Logins == nil {
 		log.Warn("nobody can act on the dashboard, which can only be looked at", "cause", o.NoToken)
 	}
 	server, err := dashboard.Listen(listen, dashboard.New(o), log)
@@ -58,6 +61,41 @@ func dashboardToken(c *config.Config) (token, cause string) {
 		return "", err.Error()
 	}
 	return token, ""
+}
+
+// dashboardLogins returns those who have names; nil = nobody is meant to have one. What cannot be read lets nobody in, and keeps no relay from its work.
+func dashboardLogins(c *config.Config, log *slog.Logger) (*dashboard.Logins, string) {
+	if !c.Dashboard.Auth.Named() {
+		return nil, ""
+	}
+	logins, err := readLogins(c.Dashboard)
+	if err != nil {
+		log.Error("nobody can sign in to the dashboard with a name", "cause", err)
+		logins, _ = dashboard.NewLogins(nil, nil, nil) // fails for a bad token only
+		return logins, err.Error()
+	}
+	if names := logins.Unproved(); names != nil {
+		log.Warn("names of dashboard.roles are not in dashboard.auth", "names", names)
+	}
+	return logins, ""
+}
+
+func readLogins(c config.Dashboard) (*dashboard.Logins, error) {
+	var users map[string][]byte
+	var err error
+	if c.Auth.Basic.File != "" {
+		if users, err = dashboard.Users(c.Auth.Basic.File); err != nil {
+			return nil, err
+		}
+	}
+	tokens := map[string]string{}
+	for name, secret := range c.Auth.Tokens {
+		if tokens[name], err = secret.Reveal(); err != nil {
+			return nil, fmt.Errorf("dashboard.auth.tokens.%s: %w", name, err)
+		}
+	}
+	return dashboard.NewLogins(users, tokens, map[dashboard.Role][]string{dashboard.RoleViewer: c.Roles.Viewer.Names, dashboard.RoleOperator: c.Roles.Operator.Names,
+		dashboard.RoleAdmin: c.Roles.Admin.Names, dashboard.RolePayload: c.Roles.Payload.Names})
 }
 
 // guide gives the dashboard the answers of `waybill why`.

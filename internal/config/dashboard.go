@@ -13,12 +13,15 @@ type Dashboard struct {
 	AllowedHosts []string       `key:"allowed_hosts" restart:"true" help:"host names under which browsers may ask for it, besides localhost and the loopback addresses; for a proxy on this machine. All others get 421"`
 	PublicURL    string         `key:"public_url" null:"true" form:"origin" restart:"true" help:"address under which people reach the pages, such as a proxy's: links in alerts begin with it, and its host is allowed. null: http:// and the listen address"`
 	ReadOnly     bool           `key:"read_only" restart:"true" help:"nobody can act here, whatever token they have"`
-	TokenFile    OrNone[string] `key:"token_file" form:"file" restart:"true" help:"file with the token that acts need, readable for its owner alone; made at the first start. none: nobody can act"`
+	TokenFile    OrNone[string] `key:"token_file" form:"file" restart:"true" help:"file with the token that acts need, readable for its owner alone; made at the first start. none: nobody has it"`
+	Auth         Auth           `key:"auth" restart:"true" help:"who has a name of his own; with one or more names nobody looks without signing in"`
+	Roles        Roles          `key:"roles" restart:"true" help:"what those names may; whoever is in no role may nothing"`
 }
 
 // DefaultDashboard returns the defaults of the dashboard.
 func DefaultDashboard() Dashboard {
-	return Dashboard{Listen: Some("127.0.0.1:8088"), AllowedHosts: []string{}, TokenFile: Some("/var/lib/waybill/dashboard.token")}
+	return Dashboard{Listen: Some("127.0.0.1:8088"), AllowedHosts: []string{}, TokenFile: Some("/var/lib/waybill/dashboard.token"),
+		Auth: DefaultAuth(), Roles: DefaultRoles()}
 }
 
 // checkLoopback says what is wrong with the address of a listener that asks nobody who he is.
@@ -36,6 +39,7 @@ func checkLoopback(s string) string {
 
 // validateDashboard checks the names of hosts: a port or a pattern in one would silently match nothing.
 func (d *decoder) validateDashboard() {
+	d.validateAccess()
 	for i, h := range d.root.Dashboard.AllowedHosts {
 		if h == "" || strings.ContainsAny(h, "*:/ ") {
 			d.at("dashboard.allowed_hosts["+strconv.Itoa(i)+"]", "%q is no host name: write it without scheme, port and *", h)

@@ -165,6 +165,10 @@ func TestProblems(t *testing.T) {
 		"dashboard name":  {with("dashboard: { listen: \"ops.example:8088\" }\n"), `"ops.example:8088" is not a loopback address`},
 		"dashboard port":  {with("dashboard: { listen: \"127.0.0.1\" }\n"), `"127.0.0.1" is no address: write host:port`},
 		"allowed host":    {with("dashboard: { allowed_hosts: [ops.example, \"*.example\"] }\n"), `dashboard.allowed_hosts[1]: "*.example" is no host name`},
+		"person":          {with("dashboard: { auth: { tokens: { \"two words\": { env: A } } } }\n"), `"two words" is no name here: 1 to 40 letters`},
+		"nobody's role":   {with("dashboard: { auth: { tokens: { deploy: { env: A } } }, roles: { operator: { names: [deply] } } }\n"), `dashboard.roles.operator.names[0]: there is no "deply" in dashboard.auth, did you mean "deploy"?`},
+		"role of nobody":  {with("dashboard: { roles: { viewer: { names: [\"a b\"] } } }\n"), `dashboard.roles.viewer.names[0]: "a b" is no name here`},
+		"empty topic":     {with("dashboard: { roles: { payload: { topics: [\"\"] } } }\n"), "dashboard.roles.payload.topics[0]: is empty"},
 		"no token file":   {with("dashboard: { token_file: \"\" }\n"), "dashboard.token_file: is empty: name a file"},
 		"two routes":      {with("  - { name: all, to: { destination: kafka-a } }\n"), `routes[1].name: "all" is the name of another route`},
 	} {

@@ -158,7 +158,7 @@ func (d *Dashboard) act(w http.ResponseWriter, r *http.Request, s *session) erro
 	case r.PostFormValue("seen") != seen(&m):
 		return d.showAct(w, s, http.StatusConflict, m, a, reason, "Nothing was changed: the message is "+label(m.MessageRow)+" now, which it was not when you looked. If you still want it, confirm again.")
 	}
-	got, err := d.carryOut(r.Context(), a, m.ID, byPerson(r, s, reason))
+	got, err := d.carryOut(r.Context(), a, m.ID, d.byPerson(r, s, reason))
 	if err != nil {
 		return err
 	}
@@ -186,12 +186,4 @@ func whyUnchanged(got relay.Acted) string {
 		return "it is in another state"
 	}
 	return "it is no longer held"
-}
-
-// actor is who acts, for the activity log.
-func actor(s *session) string {
-	if s.name == "" {
-		return "ui:token"
-	}
-	return "ui:" + s.name
 }

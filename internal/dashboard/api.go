@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strings"
@@ -41,8 +42,8 @@ type apiParam struct {
 
 func (d *Dashboard) apiTable() []apiRoute {
 	return append(slices.Concat(d.apiReads(), d.apiActs(), d.apiPauses()),
-		apiRoute{method: "GET", pattern: "/openapi.json", role: viewer, summary: "This document", code: http.StatusOK, serve: d.apiDocument},
-		apiRoute{method: "GET", pattern: "/problems/{type}", role: viewer, summary: "What a type of problem means", code: http.StatusOK, kind: "Problem", shape: problemKind{},
+		apiRoute{method: "GET", pattern: "/openapi.json", role: anybody, summary: "This document", code: http.StatusOK, serve: d.apiDocument},
+		apiRoute{method: "GET", pattern: "/problems/{type}", role: anybody, summary: "What a type of problem means", code: http.StatusOK, kind: "Problem", shape: problemKind{},
 			serve: d.apiProblem})
 }
 
@@ -74,7 +75,8 @@ func (d *Dashboard) serveAPI(w http.ResponseWriter, r *http.Request) {
 // answered puts the role of a route, and the parameters that it knows, before its handler.
 func (d *Dashboard) answered(rt apiRoute) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		err := d.refusedAPI(rt, r)
+		who, err := d.refusedAPI(rt, r)
+		r = r.WithContext(context.WithValue(r.Context(), askerKey{}, who))
 		if err == nil {
 			err = rt.checkQuery(r)
 		}
@@ -96,32 +98,61 @@ func (d *Dashboard) answered(rt apiRoute) http.Handler {
 	})
 }
 
-// refusedAPI asks for the token itself, never for a session: browsers send a cookie along with what another page makes them ask.
-func (d *Dashboard) refusedAPI(rt apiRoute, r *http.Request) error {
+// refusedAPI asks for proof with each request, never for a session: browsers send a cookie along with what another page makes them ask. It says who asks.
+func (d *Dashboard) refusedAPI(rt apiRoute, r *http.Request) (p person, err error) {
 	switch {
-	case rt.role == viewer:
-		return nil
-	case rt.role != operator:
-		return &failure{"forbidden", http.StatusForbidden, "Closed", "Nobody may do this."}
+	case rt.role == closed:
+		return p, &failure{"forbidden", http.StatusForbidden, "Closed", "Nobody may do this."}
+	case d.lets(p, rt.role):
+		return p, nil
 	case d.ReadOnly && rt.method != "GET":
-		return &failure{"read-only", http.StatusForbidden, "Read only", "Nothing was changed: dashboard.read_only is set here."}
-	case d.Token == "":
-		return &failure{"read-only", http.StatusForbidden, "No token", "This needs the token, and there is none: " + d.NoToken + "."}
-	case !d.bearer(r):
-		if r.Header.Get("Authorization") != "" {
-			d.Log.Warn("a request to the API was refused: wrong token", "address", remote(r))
-		}
-		return &failure{"unauthenticated", http.StatusUnauthorized, "Token needed",
-			"Send the token of dashboard.token_file, in a header: Authorization: Bearer wbt_…"}
-	case rt.method != "GET" && (!d.mayAct() || d.Planner == nil):
-		return &failure{"read-only", http.StatusForbidden, "Read only", "Nobody can act here."}
+		return p, &failure{"read-only", http.StatusForbidden, "Read only", "Nothing was changed: dashboard.read_only is set here."}
+	case d.Token == "" && d.Logins == nil:
+		return p, &failure{"read-only", http.StatusForbidden, "No token", "This needs the token, and there is none: " + d.NoToken + "."}
 	}
-	return nil
+	if p, err = d.identify(r); err != nil {
+		return p, err
+	}
+	switch {
+	case !d.lets(p, rt.role):
+		return p, lacks(p, rt.role)
+	case rt.method != "GET" && (!d.mayAct() || d.Planner == nil):
+		return p, &failure{"read-only", http.StatusForbidden, "Read only", "Nobody can act here."}
+	}
+	return p, nil
 }
 
-func (d *Dashboard) bearer(r *http.Request) bool {
-	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
-	return ok && strings.EqualFold(scheme, "Bearer") && same(strings.TrimSpace(token), d.Token)
+// identify finds out who asks: a token as a Bearer, or a name and its password.
+func (d *Dashboard) identify(r *http.Request) (person, error) {
+	given := r.Header.Get("Authorization")
+	if name, password, ok := r.BasicAuth(); ok && d.Logins != nil {
+		p, err := d.Logins.byPassword(r.Context(), name, password, remote(r))
+		if err == nil {
+			return p, nil
+		}
+		d.Log.Warn("a request to the API was refused", "cause", err.Type, "address", remote(r))
+		return p, err
+	}
+	scheme, token, _ := strings.Cut(given, " ")
+	if p, ok := d.byToken(strings.TrimSpace(token)); ok && strings.EqualFold(scheme, "Bearer") {
+		return p, nil
+	}
+	if given != "" {
+		d.Log.Warn("a request to the API was refused: wrong token", "address", remote(r))
+	}
+	text := "Send the token of dashboard.token_file, in a header: Authorization: Bearer wbt_…"
+	if d.Logins != nil {
+		text += " Or your own: a name and its password as Basic, a token of dashboard.auth.tokens as a Bearer."
+	}
+	return person{}, &failure{"unauthenticated", http.StatusUnauthorized, "Token needed", text}
+}
+
+type askerKey struct{}
+
+// asker is who asks the API.
+func asker(r *http.Request) person {
+	p, _ := r.Context().Value(askerKey{}).(person)
+	return p
 }
 
 // checkQuery refuses parameters that the route does not know: one that is written wrong would change what is asked without a word.

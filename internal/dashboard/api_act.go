@@ -91,20 +91,23 @@ func wrongBody(text string) error {
 	return &failure{"invalid-body", http.StatusBadRequest, "Wrong body", "Nothing was done: the body cannot be taken: " + text + "."}
 }
 
-// byProgram is who acts through the API.
-func byProgram(r *http.Request, reason string) (relay.Act, error) {
-	name := r.Header.Get(actorHeader)
+// byProgram is who acts through the API. Only the holder of the token may say a name: all others have one.
+func (d *Dashboard) byProgram(r *http.Request, reason string) (relay.Act, error) {
+	p, said := asker(r), r.Header.Get(actorHeader)
 	switch {
-	case name == "":
-		name = "token"
-	case !personName.MatchString(name):
+	case said == "":
+	case !personName.MatchString(said):
 		return relay.Act{}, wrongParameter("the header " + actorHeader + " has 1 to 40 letters, digits and . _ @ -")
+	case !p.token:
+		return relay.Act{}, wrongParameter("the header " + actorHeader + " is for the token of dashboard.token_file: " + p.name + " has a name")
+	default:
+		p.name = said
 	}
-	return relay.Act{Actor: "api:" + name, Via: "api", Reason: reason, Address: remote(r)}, nil
+	return relay.Act{Actor: d.actor(p, "api"), Via: "api", Reason: reason, Address: remote(r)}, nil
 }
 
 // byReason is who acts, and why, as the body says.
-func byReason(r *http.Request, required bool) (relay.Act, error) {
+func (d *Dashboard) byReason(r *http.Request, required bool) (relay.Act, error) {
 	var b reasonBody
 	if err := readBody(r, &b); err != nil {
 		return relay.Act{}, err
@@ -113,11 +116,11 @@ func byReason(r *http.Request, required bool) (relay.Act, error) {
 	if kind, wrong := checkReason(reason, required); wrong != "" {
 		return relay.Act{}, &failure{kind, http.StatusBadRequest, "Wrong reason", "Nothing was changed. " + wrong}
 	}
-	return byProgram(r, reason)
+	return d.byProgram(r, reason)
 }
 
 func (d *Dashboard) apiAct(r *http.Request, a act) (any, error) {
-	by, err := byReason(r, a.Reason)
+	by, err := d.byReason(r, a.Reason)
 	if err != nil {
 		return nil, err
 	}
@@ -145,7 +148,7 @@ func (d *Dashboard) apiPlan(w http.ResponseWriter, r *http.Request) (any, error)
 	if p.Wrong != "" {
 		return nil, &failure{"invalid-filter", http.StatusBadRequest, "Wrong filter", "Nothing was done: " + p.Wrong}
 	}
-	by, err := byProgram(r, "")
+	by, err := d.byProgram(r, "")
 	if err != nil {
 		return nil, err
 	}
@@ -178,7 +181,7 @@ func (d *Dashboard) apiStart(_ http.ResponseWriter, r *http.Request) (any, error
 	if kind, wrong := startLacks(&o, reason, b.Confirm); wrong != "" {
 		return nil, &failure{kind, http.StatusBadRequest, "Not yet", "Nothing was started. " + wrong}
 	}
-	by, err := byProgram(r, reason)
+	by, err := d.byProgram(r, reason)
 	if err != nil {
 		return nil, err
 	}
@@ -215,7 +218,7 @@ func (d *Dashboard) apiSteer(r *http.Request, verb relay.Verb) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	by, err := byReason(r, false)
+	by, err := d.byReason(r, false)
 	if err != nil {
 		return nil, err
 	}

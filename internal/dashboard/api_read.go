@@ -30,7 +30,7 @@ func (d *Dashboard) apiReads() []apiRoute {
 		return rt
 	}
 	activity := list("/activity", "What people did, newest first", "ActivityList", view.Activity{}, d.apiActivity, pageBefore, pageSize)
-	activity.role = operator
+	activity.role = admin
 	return []apiRoute{
 		item("/overview", "The whole outbox: headline, numbers, relays, destinations; at most some seconds old", "Status", view.Status{}, d.apiOverview),
 		item("/why", "Why does nothing move? The worst problem of the outbox", "Why", view.Why{}, d.apiWhy),

@@ -25,9 +25,11 @@ type Options struct {
 	Guide        Guide
 	Destinations []Destination // as configured
 	AllowedHosts []string      // names under which browsers may ask, besides localhost and loopback addresses
-	ReadOnly     bool          // nobody can act, whatever token they have
-	Token        string        // opens a session that may act; empty = nobody can act
+	ReadOnly     bool          // nobody can act, whoever they are
+	Token        string        // opens a session that may act; empty = there is none
 	NoToken      string        // for people: why there is no token
+	Logins       *Logins       // people and programs with names; nil = there are none, and whoever reaches the listener may look
+	NoLogins     string        // for people: why nobody of Logins can sign in; empty = they can
 	Log          *slog.Logger
 
 	// Doctor looks at everything, the gravest finding first. It is asked at most every 10 s for all viewers together.
@@ -104,7 +106,9 @@ func New(o Options) *Dashboard {
 }
 
 // mayAct says whether anybody can act here at all.
-func (d *Dashboard) mayAct() bool { return d.Token != "" && !d.ReadOnly && d.Operator != nil }
+func (d *Dashboard) mayAct() bool {
+	return (d.Token != "" || d.Logins.has(operator)) && !d.ReadOnly && d.Operator != nil
+}
 
 // mayPlan says whether anybody can act on many messages at once.
 func (d *Dashboard) mayPlan() bool { return d.mayAct() && d.Planner != nil }

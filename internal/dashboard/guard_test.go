@@ -24,61 +24,64 @@ func pathOf(rt route, act string) string {
 
 var methods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"}
 
-// S2, S8: every route of the table that the mux is made of × every role × every method. The expected answer follows from the role of the route alone, so a
-// route whose role lets in more than this list says fails, and one without a role is closed.
+// S2, S8: every route of the table that the mux is made of × everybody × every method, where people have names and where they have none. The expected answer follows from
+// the line of the route here alone, so a route that lets in more than this list says fails, and one without a role is closed.
 func TestRouteMatrix_S2_S8(t *testing.T) {
-	d := newDesk(t, nil)
-	d.fill("t")
-	want := map[string]string{ // who may: "look" = everybody, "act" = whoever has shown the token
+	want := map[string]string{ // what askers need
 		"GET /{$}": "look", "GET /failures/{id}": "look", "GET /messages": "look", "GET /messages/{id}": "look", "GET /keys": "look", "GET /key": "look",
-		"GET /destinations": "look", "GET /doctor": "look", "GET /assets/{name}": "look", "GET /login": "look", "POST /login": "look",
+		"GET /destinations": "look", "GET /doctor": "look", "GET /assets/{name}": "anybody", "GET /login": "anybody", "POST /login": "anybody",
 		"GET /operations": "look", "GET /operations/{id}": "look", "GET /events": "look",
 		"GET /plans/{act}": "act", "POST /plans/{act}": "act", "POST /operations/{id}/{verb}": "act",
 		"GET /destinations/{verb}": "act", "POST /destinations/{verb}": "act", "GET /destinations/{name}/{verb}": "act", "POST /destinations/{name}/{verb}": "act",
-		"POST /logout": "act", "GET /activity": "act", "GET /messages/{id}/{act}": "act", "POST /messages/{id}/{act}": "act", "POST /doctor/alert": "act",
+		"POST /logout": "signed", "GET /activity": "log", "GET /messages/{id}/{act}": "act", "POST /messages/{id}/{act}": "act", "POST /doctor/alert": "act",
 	}
-	byPattern := map[string]map[string]string{}
-	for _, rt := range d.routes {
-		who, known := want[rt.method+" "+rt.pattern]
-		if !known {
-			t.Errorf("%s %s has no line in this test: say who may use it", rt.method, rt.pattern)
+	plain, named := newDesk(t, nil), newDesk(t, withNames(t))
+	for _, a := range askers {
+		d := plain
+		if a.names {
+			d = named
 		}
-		if byPattern[rt.pattern] == nil {
-			byPattern[rt.pattern] = map[string]string{}
+		if d.findings == nil {
+			d.fill("t")
 		}
-		byPattern[rt.pattern][rt.method] = who
-		if rt.method == "GET" {
-			byPattern[rt.pattern]["HEAD"] = who
+		byPattern := map[string]map[string]string{}
+		for _, rt := range d.routes {
+			who, known := want[rt.method+" "+rt.pattern]
+			if !known {
+				t.Errorf("%s %s has no line in this test: say who may use it", rt.method, rt.pattern)
+			}
+			if byPattern[rt.pattern] == nil {
+				byPattern[rt.pattern] = map[string]string{}
+			}
+			byPattern[rt.pattern][rt.method] = who
+			if rt.method == "GET" {
+				byPattern[rt.pattern]["HEAD"] = who
+			}
 		}
-	}
-	if len(want) != len(d.routes) {
-		t.Errorf("%d routes, %d lines here", len(d.routes), len(want))
-	}
-	for _, rt := range d.routes {
-		for _, method := range methods {
-			for _, signed := range []bool{false, true} {
-				b := d.browser()
-				if signed {
-					b.signIn()
-				}
+		if len(want) != len(d.routes) {
+			t.Errorf("%d routes, %d lines here", len(d.routes), len(want))
+		}
+		b := d.as(a.name)
+		for _, rt := range d.routes {
+			for _, method := range methods {
 				res := b.do(method, pathOf(rt, "retry"), strings.NewReader(""), nil)
-				name := fmt.Sprintf("%s %s signed in %t: %d", method, rt.pattern, signed, res.Code)
-				who := byPattern[rt.pattern][method]
+				name := fmt.Sprintf("%s %s by %q, names %t: %d", method, rt.pattern, a.name, a.names, res.Code)
+				need := byPattern[rt.pattern][method]
 				switch {
-				case who == "":
+				case need == "":
 					if res.Code != http.StatusMethodNotAllowed {
 						t.Errorf("%s, want 405", name)
 					}
-				case who == "act" && !signed && method == "POST":
-					if res.Code != http.StatusForbidden {
-						t.Errorf("%s, want 403", name)
-					}
-				case who == "act" && !signed:
+				case !may(a.may, need) && a.name == "" && method != "POST":
 					if res.Code != http.StatusSeeOther || !strings.HasPrefix(res.Header().Get("Location"), "/login?") {
 						t.Errorf("%s, want the login", name)
 					}
-				case method == "POST": // signed in or the login itself, without the form's token
-					if res.Code != http.StatusForbidden {
+				case !may(a.may, need):
+					if res.Code != http.StatusForbidden || a.name != "" && method != "HEAD" && !strings.Contains(res.Body.String(), "Not in this role") {
+						t.Errorf("%s, want 403: the role", name)
+					}
+				case method == "POST": // it may, or it is the login itself, without the form's token
+					if res.Code != http.StatusForbidden || rt.pattern != "/login" && !strings.Contains(res.Body.String(), "Not from our form") {
 						t.Errorf("%s, want 403: no form", name)
 					}
 				case res.Code != http.StatusOK:
@@ -87,11 +90,12 @@ func TestRouteMatrix_S2_S8(t *testing.T) {
 			}
 		}
 	}
+	d := plain
 	if res := d.browser().signIn().do("GET", "/nothing", nil, nil); res.Code != http.StatusNotFound {
 		t.Errorf("no route: %d", res.Code)
 	}
 	for _, rt := range []route{{method: "GET", pattern: "/x"}, {method: "POST", pattern: "/x"}} {
-		if err := d.refused(rt, httptest.NewRequest(rt.method, "/x", nil), &session{form: "f"}); err == nil {
+		if err := d.refused(rt, httptest.NewRequest(rt.method, "/x", nil), &session{form: "f", person: holder("")}); err == nil {
 			t.Errorf("a route without a role lets in a session by %s", rt.method)
 		}
 	}
@@ -287,7 +291,7 @@ func TestSecretsAreComparedInConstantTime_S16(t *testing.T) {
 	}
 	set := token.NewFileSet()
 	found := false
-	for _, name := range []string{"token.go", "session.go", "routes.go", "api.go"} {
+	for _, name := range []string{"token.go", "session.go", "routes.go", "api.go", "logins.go"} {
 		f, err := parser.ParseFile(set, name, nil, 0)
 		if err != nil {
 			t.Fatal(err)

@@ -44,7 +44,7 @@ func (d *Dashboard) once(rt apiRoute, r *http.Request) (relay.Answered, error) {
 	if d.Once == nil {
 		return relay.Answered{}, wrongParameter("the header " + onceHeader + " is not kept here: leave it out")
 	}
-	by, err := byProgram(r, "")
+	by, err := d.byProgram(r, "")
 	if err != nil {
 		return relay.Answered{}, err
 	}

@@ -13,11 +13,12 @@ import (
 var inPath = regexp.MustCompile(`\{(\w+)\}`)
 
 func (d *Dashboard) apiDocument(http.ResponseWriter, *http.Request) (any, error) {
-	return document(d.asks), nil
+	return document(d.asks, d.Logins != nil), nil
 }
 
-// document describes a table of routes as OpenAPI 3.1 has it. Answers may gain fields, so only what a request carries is closed to others.
-func document(table []apiRoute) schema {
+// document describes a table of routes as OpenAPI 3.1 has it; locked = who looks must say who he is. Answers may gain fields, so only what a request carries is closed to
+// others.
+func document(table []apiRoute, locked bool) schema {
 	shapes := shapes{}
 	paths := schema{}
 	problem := schema{"description": "A problem (RFC 9457)", "content": schema{"application/problem+json": schema{"schema": shapes.of(reflect.TypeFor[problem](), false)}}}
@@ -27,8 +28,12 @@ func document(table []apiRoute) schema {
 		if params := rt.parameters(); params != nil {
 			o["parameters"] = params
 		}
-		if rt.role == operator {
+		if rt.secured(locked) {
 			o["security"] = []schema{{"token": []string{}}}
+			if locked {
+				o["security"] = []schema{{"token": []string{}}, {"password": []string{}}}
+			}
+			o["description"] = "Role " + string(roleNames[rt.role])
 		}
 		if rt.body != nil {
 			o["requestBody"] = schema{"required": true, "content": schema{"application/json": schema{"schema": shapes.of(reflect.TypeOf(rt.body), true)}}}
@@ -43,10 +48,24 @@ func document(table []apiRoute) schema {
 		"openapi": "3.1.0",
 		"info": schema{"title": "Waybill", "version": "1",
 			"description": "Looking at an outbox and acting on its messages. 64-bit numbers are text, times RFC 3339 in UTC, and what is not known is left out. Answers may gain fields."},
-		"paths": paths,
-		"components": schema{"schemas": shapes, "securitySchemes": schema{"token": schema{"type": "http", "scheme": "bearer",
-			"description": "The token of dashboard.token_file. Looking needs none, but for the activity log."}}},
+		"paths":      paths,
+		"components": schema{"schemas": shapes, "securitySchemes": schemes(locked)},
 	}
+}
+
+// secured says whether one must say who one is.
+func (rt *apiRoute) secured(locked bool) bool {
+	return rt.role != anybody && (rt.role != viewer || locked)
+}
+
+func schemes(locked bool) schema {
+	text := "The token of dashboard.token_file. Looking needs none, but for the activity log."
+	if !locked {
+		return schema{"token": schema{"type": "http", "scheme": "bearer", "description": text}}
+	}
+	text = "The token of dashboard.token_file, or one of dashboard.auth.tokens."
+	return schema{"token": schema{"type": "http", "scheme": "bearer", "description": text},
+		"password": schema{"type": "http", "scheme": "basic", "description": "A name of the file of dashboard.auth.basic, and its password."}}
 }
 
 // operationID makes getMessagesIdWhy of GET /messages/{id}/why.
@@ -66,8 +85,8 @@ func (rt *apiRoute) parameters() (all []schema) {
 	for _, p := range rt.query {
 		all = append(all, schema{"name": p.name, "in": "query", "required": p.required, "description": p.about, "schema": p.schema})
 	}
-	if rt.role == operator && rt.method != "GET" {
-		all = append(all, schema{"name": actorHeader, "in": "header", "required": false, "description": "who acts, for the activity log; it names, it does not prove",
+	if rt.method != "GET" {
+		all = append(all, schema{"name": actorHeader, "in": "header", "required": false, "description": "who acts, for the activity log, where the token of dashboard.token_file is sent; it names, it does not prove",
 			"schema": schema{"type": "string", "minLength": 1, "maxLength": 40}})
 		all = append(all, schema{"name": onceHeader, "in": "header", "required": false, "description": "a request that is sent again under the same key, by the same actor, within 24 hours does nothing and gets the first answer",
 			"schema": schema{"type": "string", "minLength": 1, "maxLength": maxOnceKey}})

@@ -121,7 +121,7 @@ func (d *Dashboard) pause(w http.ResponseWriter, r *http.Request, s *session) er
 		p.Reason = ""
 		return d.showPause(w, r, s, http.StatusBadRequest, p)
 	}
-	activity, err := d.doPause(r.Context(), p, byPerson(r, s, p.Reason))
+	activity, err := d.doPause(r.Context(), p, d.byPerson(r, s, p.Reason))
 	if err != nil {
 		return err
 	}
@@ -165,7 +165,7 @@ func (d *Dashboard) apiPauses() (table []apiRoute) {
 }
 
 func (d *Dashboard) apiPause(r *http.Request, a pausing) (any, error) {
-	by, err := byReason(r, a.Reason)
+	by, err := d.byReason(r, a.Reason)
 	if err != nil {
 		return nil, err
 	}

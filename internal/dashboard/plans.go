@@ -81,7 +81,7 @@ func (d *Dashboard) plan(w http.ResponseWriter, r *http.Request, s *session) err
 	if p.Wrong != "" {
 		return d.showPlanForm(w, s, p)
 	}
-	o, err := d.makePlan(r.Context(), p, f, byPerson(r, s, ""))
+	o, err := d.makePlan(r.Context(), p, f, d.byPerson(r, s, ""))
 	if err != nil {
 		return err
 	}
@@ -107,8 +107,8 @@ func (d *Dashboard) makePlan(ctx context.Context, p planPage, f relay.Filter, by
 	return o, err
 }
 
-func byPerson(r *http.Request, s *session, reason string) relay.Act {
-	return relay.Act{Actor: actor(s), Via: "ui", Reason: reason, Address: remote(r)}
+func (d *Dashboard) byPerson(r *http.Request, s *session, reason string) relay.Act {
+	return relay.Act{Actor: d.actor(s.person, "ui"), Via: "ui", Reason: reason, Address: remote(r)}
 }
 
 // steer starts, pauses, resumes or stops.
@@ -128,7 +128,7 @@ func (d *Dashboard) steer(w http.ResponseWriter, r *http.Request, s *session) er
 	case words[verb] == "":
 		return &failure{"not-found", http.StatusNotFound, "Not found", "There is no such act."}
 	default:
-		if err := d.Planner.Steer(r.Context(), id, relay.Verb(verb), byPerson(r, s, reason)); err != nil {
+		if err := d.Planner.Steer(r.Context(), id, relay.Verb(verb), d.byPerson(r, s, reason)); err != nil {
 			return err
 		}
 		d.sessions.say(s, words[verb]+". What was done stays done.")
@@ -150,7 +150,7 @@ func (d *Dashboard) start(w http.ResponseWriter, r *http.Request, s *session, id
 	if wrong != "" {
 		return d.showOperation(w, r, s, http.StatusBadRequest, o, reason, wrong)
 	}
-	if err := d.startPlan(r.Context(), id, pace, byPerson(r, s, reason)); err != nil {
+	if err := d.startPlan(r.Context(), id, pace, d.byPerson(r, s, reason)); err != nil {
 		return err
 	}
 	d.sessions.say(s, "Started.")

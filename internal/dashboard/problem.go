@@ -22,8 +22,8 @@ var problemTypes = map[string]string{
 	"invalid-body":         "The body is no JSON, too large, has a field that is unknown, or one out of its range.",
 	"reason-required":      "The act gives something up or breaks an order and needs a reason, which the activity log keeps.",
 	"confirm-required":     "The plan means many messages: confirm must be their number.",
-	"unauthenticated":      "The token is missing or wrong.",
-	"forbidden":            "The database's login lacks the right, or the request came from a page of another site.",
+	"unauthenticated":      "The token, or the name with its password, is missing or wrong.",
+	"forbidden":            "Who asks lacks the role, the database's login lacks the right, or the request came from a page of another site.",
 	"read-only":            "Nobody can act here: it is configured so, or there is no token.",
 	"not-found":            "There is no such path, message, key, failure, destination or operation, or it is no longer there.",
 	"method-not-allowed":   "The path is there, and does not take this method; the header Allow has those that it takes.",
@@ -33,7 +33,7 @@ var problemTypes = map[string]string{
 	"idempotency-conflict": "The Idempotency-Key was used for another request in the last 24 hours. Nothing was changed.",
 	"too-many-items":       "The filter means more messages than a plan may have, or too much is planned already.",
 	"host-not-allowed":     "The name in the header Host is not one of this listener's.",
-	"rate-limited":         "Too many requests at once: try again after the seconds of the header Retry-After.",
+	"rate-limited":         "Too many requests at once, or too many wrong passwords: try again after the seconds of the header Retry-After.",
 	"timeout":              "It took too long, and nothing was changed.",
 	"configuration":        "Something must be changed before this can be answered; the detail says what.",
 	"database-down":        "The database did not answer. Of an act this means that perhaps it was done: look before repeating.",
@@ -58,8 +58,8 @@ func problemURI(name string) string { return apiBase + "/problems/" + name }
 
 func writeProblem(w http.ResponseWriter, f *failure) {
 	w.Header().Set("Content-Type", "application/problem+json")
-	if f.Type == "idempotency-running" {
-		w.Header().Set("Retry-After", "1")
+	if f.Type == "idempotency-running" || f.Code == http.StatusTooManyRequests {
+		w.Header().Set("Retry-After", map[bool]string{true: "60", false: "1"}[f.Code == http.StatusTooManyRequests])
 	}
 	if f.Code == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="waybill"`)

@@ -36,17 +36,24 @@ type page struct {
 	Signed          bool
 	Name            string // of the person who signed in
 	Form            string // token of the session's forms
-	MayAct          bool   // somebody with the token can act here
+	MayLook         bool   // pages other than the login
+	MayAct          bool   // who looks can act here, or could after signing in
 	MayPlan         bool   // and on many messages at once
+	Lacks           string // the roles of who has signed in and cannot act where others can; else empty
 	ReadOnly        bool
 	Notice          string
 }
 
 // show renders a page whole before the first byte of it is sent.
 func (d *Dashboard) show(w http.ResponseWriter, s *session, code int, name string, p page) error {
-	p.Outbox, p.Version, p.MayAct, p.MayPlan, p.ReadOnly = d.Outbox, d.Version, d.mayAct(), d.mayPlan(), d.ReadOnly
+	who := s.who()
+	acts := !who.in || d.lets(who, operator)
+	p.Outbox, p.Version, p.MayLook, p.MayAct, p.MayPlan, p.ReadOnly = d.Outbox, d.Version, d.lets(who, viewer), d.mayAct() && acts, d.mayPlan() && acts, d.ReadOnly
 	if s != nil {
 		p.Signed, p.Name, p.Form, p.Notice = true, s.name, s.form, d.sessions.takeNotice(s)
+		if d.mayAct() && !acts {
+			p.Lacks = who.roles()
+		}
 	}
 	if p.Now.IsZero() {
 		p.Now = time.Now().UTC()

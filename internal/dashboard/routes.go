@@ -6,15 +6,6 @@ import (
 	"strings"
 )
 
-// role is what a route asks of the person. The zero role lets nobody in: a route that forgets to say is closed.
-type role int
-
-const (
-	closed   role = iota
-	viewer        // whoever reaches the listener
-	operator      // whoever has a session that the token opened
-)
-
 // route is one line of the table that the handler is made of; there is no other way in.
 type route struct {
 	method  string
@@ -36,11 +27,11 @@ func (d *Dashboard) table() []route {
 		{"GET", "/operations/{id}", viewer, d.operation},
 		{"GET", "/doctor", viewer, d.doctor},
 		{"GET", eventsPath, viewer, d.events},
-		{"GET", "/assets/{name}", viewer, d.asset},
-		{"GET", "/login", viewer, d.loginForm},
-		{"POST", "/login", viewer, d.login},
-		{"POST", "/logout", operator, d.logout},
-		{"GET", "/activity", operator, d.activity},
+		{"GET", "/assets/{name}", anybody, d.asset},
+		{"GET", "/login", anybody, d.loginForm},
+		{"POST", "/login", anybody, d.login},
+		{"POST", "/logout", signed, d.logout},
+		{"GET", "/activity", admin, d.activity},
 	}
 	if d.mayAct() {
 		table = append(table,
@@ -82,25 +73,34 @@ func (d *Dashboard) guarded(rt route) http.Handler {
 }
 
 // errLogin sends a person who only wanted to read to the login.
-var errLogin = &failure{"unauthenticated", http.StatusSeeOther, "Sign in", "this page needs the token"}
+var errLogin = &failure{"unauthenticated", http.StatusSeeOther, "Sign in", "this page is for those who have signed in"}
 
 func (d *Dashboard) refused(rt route, r *http.Request, s *session) error {
-	switch rt.role {
-	case viewer:
+	lets := d.lets(s.who(), rt.role)
+	switch {
+	case rt.role == closed:
+		return &failure{"forbidden", http.StatusForbidden, "Closed", "Nobody may do this."}
+	case s == nil && lets:
 		return nil
-	case operator:
-		if s == nil && rt.method == "GET" {
-			return errLogin
-		}
-		if s == nil {
-			return &failure{"forbidden", http.StatusForbidden, "Not signed in", "Nothing was changed. Your session has ended, or there was none: sign in and do it again."}
-		}
-		if rt.method != "GET" && !same(r.PostFormValue("form"), s.form) {
-			return &failure{"forbidden", http.StatusForbidden, "Not from our form", "Nothing was changed. The form was of another session: go back, load the page again and repeat."}
-		}
-		return nil
+	case s == nil && rt.method == "GET":
+		return errLogin
+	case s == nil:
+		return &failure{"forbidden", http.StatusForbidden, "Not signed in", "Nothing was changed. Your session has ended, or there was none: sign in and do it again."}
+	case !lets:
+		return lacks(s.who(), rt.role)
+	case rt.method != "GET" && rt.role != anybody && !same(r.PostFormValue("form"), s.form):
+		return &failure{"forbidden", http.StatusForbidden, "Not from our form", "Nothing was changed. The form was of another session: go back, load the page again and repeat."}
 	}
-	return &failure{"forbidden", http.StatusForbidden, "Closed", "Nobody may do this."}
+	return nil
+}
+
+// lacks says which role somebody would need.
+func lacks(p person, r role) *failure {
+	who := "The token has no name, and " + string(roleNames[r]) + " is for names alone."
+	if !p.token {
+		who = p.name + " has " + p.roles() + "."
+	}
+	return &failure{"forbidden", http.StatusForbidden, "Not in this role", "Nothing was done: it needs the role " + string(roleNames[r]) + ". " + who + " Whoever keeps the configuration can change dashboard.roles."}
 }
 
 // localPath returns a path of our own to go to next; anything else becomes the overview.

@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"cmp"
 	"crypto/rand"
 	"crypto/sha256"
 	"net/http"
@@ -9,9 +10,9 @@ import (
 	"time"
 )
 
-// session is a person who has shown the token. Its fields are fixed but for seen and notice.
+// session is somebody who has signed in. Its fields are fixed but for seen and notice.
 type session struct {
-	name   string // as the person gave it; empty = not given
+	person
 	form   string // every form of the session carries it
 	opened time.Time
 
@@ -24,6 +25,14 @@ const (
 	sessionMost = 12 * time.Hour
 	maxSessions = 100
 )
+
+// who is nobody where there is no session.
+func (s *session) who() person {
+	if s == nil {
+		return person{}
+	}
+	return s.person
+}
 
 // sessions lie in memory: a new start ends them all. They are found by a hash, so that the time of the search says nothing about a session's id.
 type sessions struct {
@@ -70,7 +79,7 @@ func (l *sessions) lives(s *session) bool {
 }
 
 // start opens a session under a new id, never under one that came from outside. When there are too many, the one that was idle longest ends.
-func (l *sessions) start(name string) (id string) {
+func (l *sessions) start(p person) (id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.open) >= maxSessions {
@@ -84,7 +93,7 @@ func (l *sessions) start(name string) (id string) {
 	}
 	id = rand.Text()
 	now := time.Now()
-	l.open[sessionKey(id)] = &session{name: name, form: rand.Text(), opened: now, seen: now}
+	l.open[sessionKey(id)] = &session{person: p, form: rand.Text(), opened: now, seen: now}
 	return id
 }
 
@@ -117,12 +126,14 @@ func (d *Dashboard) setCookie(w http.ResponseWriter, id string, age int) {
 	http.SetCookie(w, &http.Cookie{Name: d.cookieName(), Value: id, Path: "/", MaxAge: age, HttpOnly: true, SameSite: http.SameSiteStrictMode})
 }
 
-// personName is what the activity log takes as a name: it names, it does not prove.
+// personName is what a name is; the blank that it lacks keeps names apart from what the activity log says behind them.
 var personName = regexp.MustCompile(`^[\pL\pN._@-]{1,40}$`)
 
 type loginPage struct {
 	Next, Name, Wrong string
 	Closed            string // why nobody can sign in
+	Passwords, Tokens bool   // there are some
+	Locked            bool   // nobody looks without a name
 }
 
 func (d *Dashboard) loginForm(w http.ResponseWriter, r *http.Request, s *session) error {
@@ -130,27 +141,63 @@ func (d *Dashboard) loginForm(w http.ResponseWriter, r *http.Request, s *session
 }
 
 func (d *Dashboard) loginAnswer(w http.ResponseWriter, s *session, code int, p loginPage) error {
-	if d.Token == "" {
-		p.Closed = d.NoToken
+	p.Locked, p.Passwords, p.Tokens = d.Logins != nil, d.Logins != nil && d.Logins.hardest != nil, d.Token != "" || d.Logins != nil && len(d.Logins.tokens) > 0
+	if !p.Passwords && !p.Tokens {
+		p.Closed = cmp.Or(d.NoLogins, d.NoToken)
 	}
 	return d.show(w, s, code, "login", page{Title: "Sign in", Body: p})
 }
 
 func (d *Dashboard) login(w http.ResponseWriter, r *http.Request, s *session) error {
 	p := loginPage{Next: localPath(r.PostFormValue("next")), Name: r.PostFormValue("name")}
-	if d.Token == "" || !same(r.PostFormValue("token"), d.Token) {
-		d.Log.Warn("a login to the dashboard was refused: wrong token", "address", remote(r))
-		p.Wrong = "That is not the token."
-		return d.loginAnswer(w, s, http.StatusForbidden, p)
+	var who person
+	var code int
+	if r.PostForm.Has("password") {
+		who, code, p.Wrong = d.loginByPassword(r)
+	} else {
+		who, code, p.Wrong = d.loginByToken(r, p.Name)
 	}
-	if p.Name != "" && !personName.MatchString(p.Name) {
-		p.Wrong = "A name has 1 to 40 letters, digits and . _ @ -"
-		return d.loginAnswer(w, s, http.StatusBadRequest, p)
+	if p.Wrong != "" {
+		return d.loginAnswer(w, s, code, p)
 	}
 	d.sessions.end(r, d.cookieName())
-	d.setCookie(w, d.sessions.start(p.Name), int(sessionMost/time.Second))
+	d.setCookie(w, d.sessions.start(who), int(sessionMost/time.Second))
 	http.Redirect(w, r, p.Next, http.StatusSeeOther)
 	return nil
+}
+
+func (d *Dashboard) loginByPassword(r *http.Request) (p person, code int, wrong string) {
+	p, err := d.Logins.byPassword(r.Context(), r.PostFormValue("user"), r.PostFormValue("password"), remote(r))
+	if err == nil {
+		return p, 0, ""
+	}
+	d.Log.Warn("a login to the dashboard was refused", "cause", err.Type, "address", remote(r))
+	if code = err.Code; code == http.StatusUnauthorized { // which would need a header that makes browsers ask by themselves
+		code = http.StatusForbidden
+	}
+	return p, code, err.Text
+}
+
+func (d *Dashboard) loginByToken(r *http.Request, name string) (p person, code int, wrong string) {
+	p, ok := d.byToken(r.PostFormValue("token"))
+	switch {
+	case !ok:
+		d.Log.Warn("a login to the dashboard was refused: wrong token", "address", remote(r))
+		return p, http.StatusForbidden, "That is not the token."
+	case p.token && name != "" && !personName.MatchString(name):
+		return p, http.StatusBadRequest, "A name has 1 to 40 letters, digits and . _ @ -"
+	case p.token:
+		p.name = name
+	}
+	return p, 0, ""
+}
+
+// byToken finds whose token it is: the one of the token file has no name.
+func (d *Dashboard) byToken(token string) (p person, ok bool) {
+	if d.Token != "" && same(token, d.Token) {
+		return holder(""), true
+	}
+	return d.Logins.byToken(token)
 }
 
 func (d *Dashboard) logout(w http.ResponseWriter, r *http.Request, _ *session) error {

@@ -35,12 +35,8 @@ func readToken(path string) (string, error) {
 		return "", fmt.Errorf("the token file cannot be read: %w", err)
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return "", fmt.Errorf("the token file cannot be read: %w", err)
-	}
-	if info.Mode().Perm()&0o037 != 0 { // its group may read: that is how secrets are mounted in containers
-		return "", fmt.Errorf("%s has mode %#o and is open to others; run: chmod 600 %s", path, info.Mode().Perm(), path)
+	if err := private(f, path); err != nil {
+		return "", err
 	}
 	b, err := io.ReadAll(io.LimitReader(f, 4096))
 	if err != nil {
@@ -51,6 +47,18 @@ func readToken(path string) (string, error) {
 		return "", fmt.Errorf("%s holds a token of %d characters; it needs %d or more. Remove the file, and a new one is made", path, len(token), minToken)
 	}
 	return token, nil
+}
+
+// private refuses a file with secrets that is open to others. Its group may read: that is how secrets are mounted in containers.
+func private(f *os.File, path string) error {
+	info, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("%s cannot be read: %w", path, err)
+	}
+	if info.Mode().Perm()&0o037 != 0 {
+		return fmt.Errorf("%s has mode %#o and is open to others; run: chmod 600 %s", path, info.Mode().Perm(), path)
+	}
+	return nil
 }
 
 // makeToken writes a whole file or none, also beside another process that does the same.

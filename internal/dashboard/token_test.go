@@ -193,7 +193,7 @@ func TestSessionsEnd_S7(t *testing.T) {
 			r.AddCookie(&http.Cookie{Name: "c", Value: id})
 			return l.of(r, "c") != nil
 		}
-		idle, busy := l.start("a"), l.start("b")
+		idle, busy := l.start(person{}), l.start(person{})
 		for at := time.Duration(0); at < sessionMost; at += 20 * time.Minute {
 			if !ask(busy) {
 				t.Fatalf("ended after %v although it was in use", at)
@@ -207,10 +207,10 @@ func TestSessionsEnd_S7(t *testing.T) {
 		if ask(busy) {
 			t.Error("a session has no end")
 		}
-		first := l.start("first")
+		first := l.start(person{})
 		for range maxSessions {
 			time.Sleep(time.Millisecond)
-			l.start("more")
+			l.start(person{})
 		}
 		if len(l.open) > maxSessions || ask(first) {
 			t.Errorf("%d sessions", len(l.open))

@@ -73,6 +73,8 @@ var dependencies = []Dependency{
 	{"github.com/prometheus/client_golang", "counters and histograms behind /metrics", []string{"internal/telemetry", "internal/app"}},
 	{"go.etcd.io/raft/v3", "replication under the bundled broker: elections, log matching and membership as etcd has run them for years",
 		[]string{"internal/broker/replica"}},
+	{"golang.org/x/crypto", "bcrypt, in which htpasswd and others write passwords of the dashboard",
+		[]string{"internal/dashboard"}},
 	{"golang.org/x/sync", "the bound on bytes that wait for the bundled broker's disk: a semaphore by weight, with a context",
 		[]string{"internal/broker"}},
 
