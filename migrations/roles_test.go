@@ -112,6 +112,7 @@ var rights = []struct{ sql, may string }{
 	{"UPDATE outbox.operation SET state = 'running'", ""},
 	{"INSERT INTO outbox.operation_item (operation_id, id, state) VALUES (1, 4, 'dead')", ""},
 	{"DELETE FROM outbox.operation_item", ""},
+	{"SELECT * FROM outbox.reveal('{1}', 'a', 'r')", "payload"},
 	{"SELECT * FROM outbox.activity", "relay operator"},
 	{"INSERT INTO outbox.activity (id, actor, via, action, prev_hash, hash) VALUES (9, 'a', 'cli', 'x', '', '')", ""},
 	{"UPDATE outbox.activity SET actor = 'b'", ""},

@@ -38,6 +38,7 @@ var importTable = []Imports{
 	{Package: "internal/embedded", May: []string{"internal/child"}, Standard: true},
 	{Package: "internal/httpserver", Standard: true},
 	{Package: "internal/kp", Standard: true},
+	{Package: "internal/mask", Standard: true},
 	{Package: "internal/spool", May: []string{"relay", "internal/broker/commitlog", "internal/broker/vfs", "internal/kp"}},
 	{Package: "internal/telemetry", May: []string{"relay", "internal/broker", "internal/httpserver"}},
 	{Package: "internal/view", May: []string{"relay"}},
