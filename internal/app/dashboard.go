@@ -7,8 +7,10 @@ import (
 	"net/url"
 	"slices"
 
+	"github.com/waybillmq/waybill/adapters/postgres"
 	"github.com/waybillmq/waybill/internal/config"
 	"github.com/waybillmq/waybill/internal/dashboard"
+	"github.com/waybillmq/waybill/internal/mask"
 	"github.com/waybillmq/waybill/relay"
 )
 
@@ -38,14 +40,22 @@ func startDashboard(c *config.Config, log *slog.Logger, version string) (stop fu
 	if o.Token == "" && o.Logins == nil {
 		log.Warn("nobody can act on the dashboard, which can only be looked at", "cause", o.NoToken)
 	}
+	reveals, closeReveals, err := dashboardReveals(c)
+	if err != nil {
+		people.Close()
+		return nil, err
+	}
+	o.Reveals = reveals
 	server, err := dashboard.Listen(listen, dashboard.New(o), log)
 	if err != nil {
+		closeReveals()
 		people.Close()
 		return nil, &relay.ConfigError{Class: relay.ClassInvalid, Text: err.Error() + "; choose another dashboard.listen, or none, or end what listens there"}
 	}
 	log.Info("dashboard", "address", server.Addr().String())
 	return func() {
 		closeServer(server)
+		closeReveals()
 		people.Close()
 	}, nil
 }
@@ -96,6 +106,35 @@ func readLogins(c config.Dashboard) (*dashboard.Logins, error) {
 	}
 	return dashboard.NewLogins(users, tokens, map[dashboard.Role][]string{dashboard.RoleViewer: c.Roles.Viewer.Names, dashboard.RoleOperator: c.Roles.Operator.Names,
 		dashboard.RoleAdmin: c.Roles.Admin.Names, dashboard.RolePayload: c.Roles.Payload.Names})
+}
+
+// dashboardReveals shows payloads where somebody may see them; nil = nobody may.
+func dashboardReveals(c *config.Config) (r *dashboard.Reveals, end func(), err error) {
+	if len(c.Dashboard.Roles.Payload.Names) == 0 {
+		return nil, func() {}, nil
+	}
+	db, err := peopleDatabase(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	if c.Dashboard.PayloadURL.IsSet() {
+		if db.URL, err = c.Dashboard.PayloadURL.Reveal(); err != nil {
+			return nil, nil, &relay.ConfigError{Class: relay.ClassInvalid, Text: "dashboard.payload_url: " + err.Error()}
+		}
+	}
+	rules := make([]mask.Rule, len(c.Privacy.Masks))
+	for i, m := range c.Privacy.Masks {
+		rules[i] = mask.Rule{Topics: m.Topics, Paths: m.JSONPaths, Headers: m.Headers}
+	}
+	masks, err := mask.New(rules)
+	if err != nil {
+		return nil, nil, &relay.ConfigError{Class: relay.ClassInvalid, Text: "privacy.masks: " + err.Error()}
+	}
+	from, err := postgres.OpenRevealer(db)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &dashboard.Reveals{From: from, Masks: masks, Topics: c.Dashboard.Roles.Payload.Topics}, from.Close, nil
 }
 
 // guide gives the dashboard the answers of `waybill why`.

@@ -1,13 +1,21 @@
 package app
 
 import (
+	"errors"
+	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/waybillmq/waybill/internal/config"
+	"github.com/waybillmq/waybill/internal/testservices"
+	"github.com/waybillmq/waybill/migrations"
+	"github.com/waybillmq/waybill/relay"
 )
 
 // S15: names that are configured and cannot be read open nothing: there are logins, nobody passes them, and the log and the login page say why.
@@ -41,5 +49,94 @@ func TestNamesThatCannotBeRead_S15(t *testing.T) {
 				t.Errorf("the log says %q", log.String())
 			}
 		})
+	}
+}
+
+// What the configuration says is what counts: each name has its roles, topics of the role payload and masks are those of the file.
+func TestConfiguredRolesAndMasks_S13_S18(t *testing.T) {
+	database := testservices.Postgres(t, 18).URL
+	if _, err := migrations.Up(t.Context(), database, migrations.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := pgx.Connect(t.Context(), database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	if _, err := conn.Exec(t.Context(), `INSERT INTO outbox.message_log (topic, headers, payload) VALUES ('order.paid', '{"Cookie": "canary-header"}', '{"email": "canary", "n": 1}'), ('mail.out', NULL, '{"n": 1}')`); err != nil {
+		t.Fatal(err)
+	}
+	c := config.Default()
+	listen := freeListen("127.0.0.1:0")
+	c.Name, c.Database.URL, c.Dashboard.Listen, c.Dashboard.TokenFile = "orders", config.SecretText(database), config.Some(listen), config.None[string]()
+	roles := &c.Dashboard.Roles
+	roles.Viewer.Names, roles.Operator.Names, roles.Admin.Names, roles.Payload.Names = []string{"v"}, []string{"o"}, []string{"a"}, []string{"p"}
+	roles.Payload.Topics = []string{"order.*"}
+	for _, name := range []string{"v", "o", "a", "p"} {
+		c.Dashboard.Auth.Tokens[name] = config.SecretText(name + strings.Repeat("0", 32))
+	}
+	stop, err := startDashboard(c, slog.New(slog.DiscardHandler), "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	ask := func(name, method, path string) (int, string) {
+		r, err := http.NewRequestWithContext(t.Context(), method, "http://"+listen+"/api/v1"+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+name+strings.Repeat("0", 32))
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		b, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.StatusCode, string(b)
+	}
+	for _, c := range []struct {
+		method, path string
+		codes        map[string]int
+	}{
+		{"GET", "/destinations", map[string]int{"v": 200, "o": 200, "a": 200, "p": 403, "x": 401}},
+		{"POST", "/messages/99/retry", map[string]int{"v": 403, "o": 404, "a": 404, "p": 403, "x": 401}},
+		{"GET", "/activity", map[string]int{"v": 403, "o": 403, "a": 200, "p": 403, "x": 401}},
+		{"POST", "/messages/1/reveal", map[string]int{"v": 403, "o": 403, "a": 403, "p": 200, "x": 401}},
+		{"POST", "/messages/2/reveal", map[string]int{"p": 403}},
+	} {
+		for name, want := range c.codes {
+			code, body := ask(name, c.method, c.path)
+			if code != want || strings.Contains(body, "canary") {
+				t.Errorf("%s %s by %s: %d %s, want %d", c.method, c.path, name, code, body, want)
+			}
+			if code == 200 && c.method == "POST" && (!strings.Contains(body, `"masked": 2`) || !strings.Contains(body, `\"n\": 1`)) {
+				t.Errorf("%s", body)
+			}
+		}
+	}
+	http.DefaultClient.CloseIdleConnections()
+}
+
+// Without names in the role payload there is nothing to show payloads with; an address that cannot be read is said at the start.
+func TestNobodyRevealsByDefault_S13(t *testing.T) {
+	c := config.Default()
+	c.Database.URL = config.SecretText("postgres://127.0.0.1:1/none")
+	if r, end, err := dashboardReveals(c); r != nil || err != nil {
+		t.Errorf("%v, %v", r, err)
+	} else {
+		end()
+	}
+	c.Dashboard.Roles.Payload.Names, c.Dashboard.PayloadURL = []string{"ana"}, config.SecretEnv("WAYBILL_TEST_NOT_SET")
+	var wrong *relay.ConfigError
+	if r, _, err := dashboardReveals(c); r != nil || !errors.As(err, &wrong) || !strings.Contains(err.Error(), "dashboard.payload_url") {
+		t.Errorf("%v, %v", r, err)
+	}
+	c.Dashboard.PayloadURL = config.SecretText("postgres://127.0.0.1:1/other")
+	c.Privacy.Masks = append(c.Privacy.Masks, config.Mask{Topics: []string{"*"}, JSONPaths: []string{"email"}})
+	if r, _, err := dashboardReveals(c); r != nil || !errors.As(err, &wrong) || !strings.Contains(err.Error(), "privacy.masks") {
+		t.Errorf("%v, %v", r, err)
 	}
 }

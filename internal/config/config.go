@@ -21,6 +21,7 @@ type Config struct {
 	RouteTests   []RouteTest   `key:"route_tests" help:"examples that config check runs against the routes"`
 	Retention    Retention     `key:"retention" help:"how long sent messages stay; whole partitions are dropped, rows are never deleted one by one"`
 	Broker       Broker        `key:"broker" restart:"true" help:"the bundled broker in this process, one node; a destination of kind waybillbroker sends to it"`
+	Privacy      Privacy       `key:"privacy" help:"what people are not shown"`
 	Dashboard    Dashboard     `key:"dashboard" help:"the pages for the person on call"`
 	Alerts       Alerts        `key:"alerts" help:"one signed webhook for what a person should look at"`
 	Metrics      Metrics       `key:"metrics" help:"the listener of metrics and health"`
@@ -150,6 +151,7 @@ func Default() *Config {
 		Retention: Retention{Sent: Some(72 * time.Hour)},
 		Cache:     Cache{Enabled: true, Dir: "/var/lib/waybill/cache", MaxBytes: 4 * GiB, MinFree: GiB},
 		Broker:    DefaultBroker(),
+		Privacy:   DefaultPrivacy(),
 		Dashboard: DefaultDashboard(),
 		Alerts:    DefaultAlerts(),
 		Metrics:   Metrics{Listen: "127.0.0.1:9464", Path: "/metrics", TopicsMax: 100},

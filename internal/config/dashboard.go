@@ -14,6 +14,7 @@ type Dashboard struct {
 	PublicURL    string         `key:"public_url" null:"true" form:"origin" restart:"true" help:"address under which people reach the pages, such as a proxy's: links in alerts begin with it, and its host is allowed. null: http:// and the listen address"`
 	ReadOnly     bool           `key:"read_only" restart:"true" help:"nobody can act here, whatever token they have"`
 	TokenFile    OrNone[string] `key:"token_file" form:"file" restart:"true" help:"file with the token that acts need, readable for its owner alone; made at the first start. none: nobody has it"`
+	PayloadURL   Secret         `key:"payload_url" null:"true" restart:"true" help:"postgres://… with a login of its own that has role <schema>_payload, for showing payloads. null: database.url, whose login then needs that role"`
 	Auth         Auth           `key:"auth" restart:"true" help:"who has a name of his own; with one or more names nobody looks without signing in"`
 	Roles        Roles          `key:"roles" restart:"true" help:"what those names may; whoever is in no role may nothing"`
 }

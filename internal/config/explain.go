@@ -50,8 +50,8 @@ func genericPath(path string) string {
 	for i, p := range parts {
 		if at := strings.IndexByte(p, '['); at >= 0 {
 			parts[i] = p[:at] + "[]"
-		} else if p == "routes" || p == "route_tests" {
-			if len(parts) > 1 {
+		} else if p == "routes" || p == "route_tests" || p == "masks" {
+			if i+1 < len(parts) {
 				parts[i] = p + "[]"
 			}
 		}

@@ -169,6 +169,10 @@ func TestProblems(t *testing.T) {
 		"nobody's role":   {with("dashboard: { auth: { tokens: { deploy: { env: A } } }, roles: { operator: { names: [deply] } } }\n"), `dashboard.roles.operator.names[0]: there is no "deply" in dashboard.auth, did you mean "deploy"?`},
 		"role of nobody":  {with("dashboard: { roles: { viewer: { names: [\"a b\"] } } }\n"), `dashboard.roles.viewer.names[0]: "a b" is no name here`},
 		"empty topic":     {with("dashboard: { roles: { payload: { topics: [\"\"] } } }\n"), "dashboard.roles.payload.topics[0]: is empty"},
+		"path":            {with("privacy: { masks: [{ json_paths: [\"$..email\", \"email\"] }] }\n"), `privacy.masks[0].json_paths[1]: "email" is no path: it begins with $`},
+		"empty mask":      {with("privacy: { masks: [{ topics: [mail] }] }\n"), "privacy.masks[0]: hides nothing"},
+		"masked nowhere":  {with("privacy: { masks: [{ topics: [], headers: [a] }] }\n"), "privacy.masks[0]: hides nothing"},
+		"no header":       {with("privacy: { masks: [{ headers: [\"\"] }] }\n"), "privacy.masks[0].headers[0]: is empty"},
 		"no token file":   {with("dashboard: { token_file: \"\" }\n"), "dashboard.token_file: is empty: name a file"},
 		"two routes":      {with("  - { name: all, to: { destination: kafka-a } }\n"), `routes[1].name: "all" is the name of another route`},
 	} {

@@ -23,6 +23,7 @@ func (d *decoder) validate() {
 		d.validateDestination(&c.Destinations[i])
 	}
 	d.validateBroker()
+	d.validatePrivacy()
 	d.validateDashboard()
 	d.validateAlerts()
 	d.validateRoutes()

@@ -26,7 +26,8 @@ type apiRoute struct {
 	code    int        // of the answer
 	kind    string     // of the answer's form; empty = it has none
 	list    bool
-	shape   any // zero value of an item; nil = any object
+	unkept  bool // its answer is never written down, so it takes no Idempotency-Key
+	shape   any  // zero value of an item; nil = any object
 	serve   func(http.ResponseWriter, *http.Request) (any, error)
 }
 
@@ -41,7 +42,7 @@ type apiParam struct {
 }
 
 func (d *Dashboard) apiTable() []apiRoute {
-	return append(slices.Concat(d.apiReads(), d.apiActs(), d.apiPauses()),
+	return append(slices.Concat(d.apiReads(), d.apiActs(), d.apiPauses(), d.apiReveals()),
 		apiRoute{method: "GET", pattern: "/openapi.json", role: anybody, summary: "This document", code: http.StatusOK, serve: d.apiDocument},
 		apiRoute{method: "GET", pattern: "/problems/{type}", role: anybody, summary: "What a type of problem means", code: http.StatusOK, kind: "Problem", shape: problemKind{},
 			serve: d.apiProblem})
@@ -80,6 +81,9 @@ func (d *Dashboard) answered(rt apiRoute) http.Handler {
 		if err == nil {
 			err = rt.checkQuery(r)
 		}
+		if err == nil && rt.unkept && r.Header.Values(onceHeader) != nil {
+			err = wrongParameter("the header " + onceHeader + " is refused here: the answer would be kept")
+		}
 		if err == nil && rt.method == "POST" && r.Header.Values(onceHeader) != nil {
 			d.answerOnce(rt, w, r)
 			return
@@ -116,7 +120,9 @@ func (d *Dashboard) refusedAPI(rt apiRoute, r *http.Request) (p person, err erro
 	switch {
 	case !d.lets(p, rt.role):
 		return p, lacks(p, rt.role)
-	case rt.method != "GET" && (!d.mayAct() || d.Planner == nil):
+	case rt.role == payload && !d.mayReveal():
+		return p, &failure{"read-only", http.StatusForbidden, "Not shown here", "Nothing was shown: payloads are shown to names in the role payload alone, and not where dashboard.read_only is set."}
+	case rt.role == operator && rt.method != "GET" && (!d.mayAct() || d.Planner == nil):
 		return p, &failure{"read-only", http.StatusForbidden, "Read only", "Nobody can act here."}
 	}
 	return p, nil

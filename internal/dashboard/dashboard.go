@@ -30,6 +30,7 @@ type Options struct {
 	NoToken      string        // for people: why there is no token
 	Logins       *Logins       // people and programs with names; nil = there are none, and whoever reaches the listener may look
 	NoLogins     string        // for people: why nobody of Logins can sign in; empty = they can
+	Reveals      *Reveals      // nil = nobody has payloads shown, whatever their roles
 	Log          *slog.Logger
 
 	// Doctor looks at everything, the gravest finding first. It is asked at most every 10 s for all viewers together.

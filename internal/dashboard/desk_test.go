@@ -15,6 +15,7 @@ import (
 
 	"github.com/waybillmq/waybill/adapters/postgres"
 	"github.com/waybillmq/waybill/internal/doctor"
+	"github.com/waybillmq/waybill/internal/mask"
 	"github.com/waybillmq/waybill/internal/testservices"
 	"github.com/waybillmq/waybill/migrations"
 	"github.com/waybillmq/waybill/relay"
@@ -34,6 +35,7 @@ type desk struct {
 	findings  []doctor.Finding // of the doctor
 	tried     int              // tests of alerts
 	alertErr  error
+	showing   *Reveals
 	*Dashboard
 }
 
@@ -63,7 +65,17 @@ func newDesk(t *testing.T, change func(*Options)) *desk {
 		t.Fatal(err)
 	}
 	t.Cleanup(d.operator.Close)
-	o := Options{Outbox: "orders", TryAlert: func(context.Context) error { d.tried++; return d.alertErr }, Version: "test", Inspector: d.inspector, Operator: d.operator, Planner: d.operator, Once: d.operator, Token: testToken,
+	revealer, err := postgres.OpenRevealer(postgres.Config{URL: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(revealer.Close)
+	masks, err := mask.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.showing = &Reveals{From: revealer, Masks: masks, Topics: []string{"*"}}
+	o := Options{Outbox: "orders", Reveals: d.showing, TryAlert: func(context.Context) error { d.tried++; return d.alertErr }, Version: "test", Inspector: d.inspector, Operator: d.operator, Planner: d.operator, Once: d.operator, Token: testToken,
 		Guide:        fixed{Answer{Verdict: "dead", Evidence: []string{"evidence"}, Next: []string{"waybill why"}}},
 		Doctor:       func(context.Context) ([]doctor.Finding, error) { return d.findings, nil },
 		Destinations: []Destination{{"kafka-a", "kafka"}}, Log: slog.New(slog.NewTextHandler(d.log, nil))}

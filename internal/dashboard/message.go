@@ -14,6 +14,7 @@ type messagePage struct {
 	Answer   Answer
 	Acts     []act
 	Timeline []event
+	Reveals  bool // who looks may have it shown
 }
 
 // event is one thing that happened to a message.
@@ -47,7 +48,7 @@ func (d *Dashboard) showMessage(w http.ResponseWriter, r *http.Request, s *sessi
 	if err != nil {
 		return err
 	}
-	p := messagePage{MessageInfo: m, Acts: actsOn(&m), Timeline: timeline(&m, attempts)}
+	p := messagePage{MessageInfo: m, Acts: actsOn(&m), Timeline: timeline(&m, attempts), Reveals: d.reveals(s.who(), m.Topic)}
 	if p.Answer, err = d.Guide.Message(r.Context(), m.ID); err != nil {
 		return err
 	}

@@ -88,6 +88,8 @@ func (rt *apiRoute) parameters() (all []schema) {
 	if rt.method != "GET" {
 		all = append(all, schema{"name": actorHeader, "in": "header", "required": false, "description": "who acts, for the activity log, where the token of dashboard.token_file is sent; it names, it does not prove",
 			"schema": schema{"type": "string", "minLength": 1, "maxLength": 40}})
+	}
+	if rt.method != "GET" && !rt.unkept {
 		all = append(all, schema{"name": onceHeader, "in": "header", "required": false, "description": "a request that is sent again under the same key, by the same actor, within 24 hours does nothing and gets the first answer",
 			"schema": schema{"type": "string", "minLength": 1, "maxLength": maxOnceKey}})
 	}

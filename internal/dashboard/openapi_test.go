@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -99,32 +100,44 @@ func (c contract) object(s, v map[string]any, at string) (wrong []string) {
 }
 
 // sample is a request for one operation of the document.
-type sample struct{ operation, path, body string }
+type sample struct {
+	operation, path, body string
+	as                    string // who may; empty = whoever has the token
+}
 
 var readSamples = []sample{
-	{"getOpenapiJson", "/openapi.json", ""}, {"getProblemsType", "/problems/busy", ""}, {"getOverview", "/overview", ""}, {"getWhy", "/why", ""},
-	{"getMessages", "/messages", ""}, {"getMessages", "/messages?q=state:dead&limit=1", ""}, {"getMessages", "/messages?limit=2", ""},
-	{"getMessagesId", "/messages/1", ""}, {"getMessagesId", "/messages/2", ""}, {"getMessagesId", "/messages/3", ""}, {"getMessagesId", "/messages/4", ""},
-	{"getMessagesId", "/messages/6", ""}, {"getMessagesId", "/messages/7", ""}, {"getMessagesIdWhy", "/messages/3/why", ""}, {"getMessagesIdAttempts", "/messages/3/attempts", ""},
-	{"getMessagesIdAttempts", "/messages/1/attempts", ""}, {"getFailures", "/failures", ""}, {"getFailuresId", "/failures/000000000000000f", ""}, {"getKeys", "/keys", ""},
-	{"getKey", "/key?topic=t&key=t", ""}, {"getDestinations", "/destinations", ""}, {"getDestinationsName", "/destinations/kafka-a", ""}, {"getDestinationsName", "/destinations/idle", ""},
-	{"getOperations", "/operations", ""}, {"getOperationsId", "/operations/1", ""}, {"getOperationsIdItems", "/operations/1/items", ""},
-	{"getOperationsIdItems", "/operations/1/items?outcome=sent", ""}, {"getDoctor", "/doctor", ""}, {"getActivity", "/activity", ""},
+	{"getOpenapiJson", "/openapi.json", "", ""}, {"getProblemsType", "/problems/busy", "", ""}, {"getOverview", "/overview", "", ""}, {"getWhy", "/why", "", ""},
+	{"getMessages", "/messages", "", ""}, {"getMessages", "/messages?q=state:dead&limit=1", "", ""}, {"getMessages", "/messages?limit=2", "", ""},
+	{"getMessagesId", "/messages/1", "", ""}, {"getMessagesId", "/messages/2", "", ""}, {"getMessagesId", "/messages/3", "", ""}, {"getMessagesId", "/messages/4", "", ""},
+	{"getMessagesId", "/messages/6", "", ""}, {"getMessagesId", "/messages/7", "", ""}, {"getMessagesIdWhy", "/messages/3/why", "", ""}, {"getMessagesIdAttempts", "/messages/3/attempts", "", ""},
+	{"getMessagesIdAttempts", "/messages/1/attempts", "", ""}, {"getFailures", "/failures", "", ""}, {"getFailuresId", "/failures/000000000000000f", "", ""}, {"getKeys", "/keys", "", ""},
+	{"getKey", "/key?topic=t&key=t", "", ""}, {"getDestinations", "/destinations", "", ""}, {"getDestinationsName", "/destinations/kafka-a", "", ""}, {"getDestinationsName", "/destinations/idle", "", ""},
+	{"getOperations", "/operations", "", ""}, {"getOperationsId", "/operations/1", "", ""}, {"getOperationsIdItems", "/operations/1/items", "", ""},
+	{"getOperationsIdItems", "/operations/1/items?outcome=sent", "", ""}, {"getDoctor", "/doctor", "", ""}, {"getActivity", "/activity", "", ""},
 }
 
 // actSamples are in an order in which they can be done one after the other: operation 2 is the plan, 1 was running before.
 var actSamples = []sample{
-	{"postMessagesIdRetry", "/messages/6/retry", ""}, {"postMessagesIdSkip", "/messages/3/skip", `{"reason":"r"}`}, {"postMessagesIdDiscard", "/messages/3/discard", `{"reason":"r"}`},
-	{"postOperations", "/operations", `{"action":"retry","q":"topic:t"}`}, {"postOperationsIdStart", "/operations/2/start", `{"careful":true,"rate":10,"stop_at":0.1}`},
-	{"postDestinationsPause", "/destinations/pause", `{"reason":"r"}`}, {"postDestinationsNamePause", "/destinations/kafka-a/pause", `{"reason":"r"}`},
-	{"postDestinationsNameResume", "/destinations/kafka-a/resume", ""}, {"postDestinationsResume", "/destinations/resume", ""},
-	{"postOperationsIdPause", "/operations/1/pause", "{}"}, {"postOperationsIdResume", "/operations/1/resume", ""}, {"postOperationsIdStop", "/operations/1/stop", `{"reason":"r"}`},
+	{"postMessagesIdRetry", "/messages/6/retry", "", ""}, {"postMessagesIdSkip", "/messages/3/skip", `{"reason":"r"}`, ""}, {"postMessagesIdDiscard", "/messages/3/discard", `{"reason":"r"}`, ""},
+	{"postOperations", "/operations", `{"action":"retry","q":"topic:t"}`, ""}, {"postOperationsIdStart", "/operations/2/start", `{"careful":true,"rate":10,"stop_at":0.1}`, ""},
+	{"postDestinationsPause", "/destinations/pause", `{"reason":"r"}`, ""}, {"postDestinationsNamePause", "/destinations/kafka-a/pause", `{"reason":"r"}`, ""},
+	{"postDestinationsNameResume", "/destinations/kafka-a/resume", "", ""}, {"postDestinationsResume", "/destinations/resume", "", ""},
+	{"postOperationsIdPause", "/operations/1/pause", "{}", ""}, {"postOperationsIdResume", "/operations/1/resume", "", ""}, {"postOperationsIdStop", "/operations/1/stop", `{"reason":"r"}`, ""},
+	{"postMessagesIdReveal", "/messages/3/reveal", `{"reason":"r"}`, "pavel"}, {"postMessagesIdReveal", "/messages/4/reveal", "", "pia"},
 }
 
 // The document and the handlers are one: every operation of it answers with the code that it says, every answer is of its schema, every route is in it, and
 // every problem has the form that is said for it.
 func TestDocumentIsKept(t *testing.T) {
-	d := newDesk(t, func(o *Options) { o.Destinations = append(o.Destinations, Destination{"idle", "rabbitmq"}) })
+	idle := func(o *Options) { o.Destinations = append(o.Destinations, Destination{"idle", "rabbitmq"}) }
+	t.Run("names", func(t *testing.T) {
+		named := withNames(t)
+		documentIsKept(t, newDesk(t, func(o *Options) { idle(o); named(o) }))
+	})
+	t.Run("no names", func(t *testing.T) { documentIsKept(t, newDesk(t, idle)) })
+}
+
+func documentIsKept(t *testing.T, d *desk) {
 	d.fill("t")
 	c := d.contract()
 	paths := c.at("paths").(map[string]any)
@@ -168,7 +181,12 @@ func TestDocumentIsKept(t *testing.T) {
 			continue
 		}
 		tried[s.operation] = true
-		res, got := d.call(o["method"].(string), apiBase+s.path, s.body, withToken)
+		who := cmp.Or(s.as, "token")
+		res, got := d.call(o["method"].(string), apiBase+s.path, s.body, bearing(who))
+		if s.as != "" && d.Logins == nil { // nobody has that name
+			wantProblem(t, s.operation, res, got, http.StatusUnauthorized, "unauthenticated")
+			continue
+		}
 		answer, ok := o["responses"].(map[string]any)[fmt.Sprint(res.Code)].(map[string]any)
 		if !ok {
 			t.Errorf("%s %s: %d is not in the document: %v", s.operation, s.path, res.Code, got)

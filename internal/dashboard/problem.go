@@ -31,6 +31,7 @@ var problemTypes = map[string]string{
 	"busy":                 "Somebody else had it in hand. Nothing was changed: try again in a few seconds.",
 	"idempotency-running":  "A request with the same Idempotency-Key has not ended yet: ask again after the seconds of the header Retry-After.",
 	"idempotency-conflict": "The Idempotency-Key was used for another request in the last 24 hours. Nothing was changed.",
+	"too-large":            "The payload is larger than what is shown. Nothing was shown, and nothing written down.",
 	"too-many-items":       "The filter means more messages than a plan may have, or too much is planned already.",
 	"host-not-allowed":     "The name in the header Host is not one of this listener's.",
 	"rate-limited":         "Too many requests at once, or too many wrong passwords: try again after the seconds of the header Retry-After.",

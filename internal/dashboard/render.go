@@ -104,6 +104,7 @@ var functions = template.FuncMap{
 		return []string{"dead", "blocked", "retrying", "scheduled", "pending", "sent", "discarded"}
 	},
 	"advice":    splitAdvice,
+	"visible":   visible,
 	"old":       func(t, now time.Time) bool { return now.Sub(t) > 2*time.Second },
 	"plural":    plural,
 	"levelTone": func(l relay.Level) string { return levelTones[l] },

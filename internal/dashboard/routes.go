@@ -48,6 +48,11 @@ func (d *Dashboard) table() []route {
 			route{"POST", "/plans/{act}", operator, d.plan},
 			route{"POST", "/operations/{id}/{verb}", operator, d.steer})
 	}
+	if d.mayReveal() {
+		table = append(table,
+			route{"GET", "/messages/{id}/reveal", payload, d.revealForm},
+			route{"POST", "/messages/{id}/reveal", payload, d.revealPage})
+	}
 	if d.mayAct() && d.TryAlert != nil {
 		table = append(table, route{"POST", "/doctor/alert", operator, d.tryAlert})
 	}
