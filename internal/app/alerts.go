@@ -86,6 +86,9 @@ func dashboardBase(c *config.Config) string {
 	case !on:
 		return ""
 	}
+	if c.Dashboard.TLS.Cert != "" {
+		return "https://" + listen
+	}
 	return "http://" + listen
 }
 

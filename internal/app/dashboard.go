@@ -4,12 +4,15 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/netip"
 	"net/url"
 	"slices"
 
 	"github.com/waybillmq/waybill/adapters/postgres"
 	"github.com/waybillmq/waybill/internal/config"
 	"github.com/waybillmq/waybill/internal/dashboard"
+	"github.com/waybillmq/waybill/internal/httpserver"
 	"github.com/waybillmq/waybill/internal/mask"
 	"github.com/waybillmq/waybill/relay"
 )
@@ -46,11 +49,15 @@ func startDashboard(c *config.Config, log *slog.Logger, version string) (stop fu
 		return nil, err
 	}
 	o.Reveals = reveals
-	server, err := dashboard.Listen(listen, dashboard.New(o), log)
+	certificate, err := dashboardCertificate(c, &o, listen)
+	var server *httpserver.Server
+	if err == nil {
+		server, err = dashboard.Listen(listen, certificate, dashboard.New(o), log)
+	}
 	if err != nil {
 		closeReveals()
 		people.Close()
-		return nil, &relay.ConfigError{Class: relay.ClassInvalid, Text: err.Error() + "; choose another dashboard.listen, or none, or end what listens there"}
+		return nil, &relay.ConfigError{Class: relay.ClassInvalid, Text: err.Error() + "; see dashboard.listen and dashboard.tls: choose another address, or none, or end what listens there"}
 	}
 	log.Info("dashboard", "address", server.Addr().String())
 	return func() {
@@ -106,6 +113,20 @@ func readLogins(c config.Dashboard) (*dashboard.Logins, error) {
 	}
 	return dashboard.NewLogins(users, tokens, map[dashboard.Role][]string{dashboard.RoleViewer: c.Roles.Viewer.Names, dashboard.RoleOperator: c.Roles.Operator.Names,
 		dashboard.RoleAdmin: c.Roles.Admin.Names, dashboard.RolePayload: c.Roles.Payload.Names})
+}
+
+// dashboardCertificate reads what dashboard.tls names, nil = nothing, and lets people ask for the very address that is listened on.
+func dashboardCertificate(c *config.Config, o *dashboard.Options, listen string) (*dashboard.Certificate, error) {
+	if c.Dashboard.TLS.Cert == "" {
+		return nil, nil
+	}
+	o.Secure = true
+	if host, _, err := net.SplitHostPort(listen); err == nil && host != "" {
+		if ip, err := netip.ParseAddr(host); err != nil || !ip.IsUnspecified() {
+			o.AllowedHosts = append(slices.Clone(o.AllowedHosts), host)
+		}
+	}
+	return dashboard.NewCertificate(c.Dashboard.TLS.Cert, c.Dashboard.TLS.Key)
 }
 
 // dashboardReveals shows payloads where somebody may see them; nil = nobody may.

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/waybillmq/waybill/internal/config"
+	"github.com/waybillmq/waybill/internal/dashboard"
 	"github.com/waybillmq/waybill/internal/testservices"
 	"github.com/waybillmq/waybill/migrations"
 	"github.com/waybillmq/waybill/relay"
@@ -138,5 +139,29 @@ func TestNobodyRevealsByDefault_S13(t *testing.T) {
 	c.Privacy.Masks = append(c.Privacy.Masks, config.Mask{Topics: []string{"*"}, JSONPaths: []string{"email"}})
 	if r, _, err := dashboardReveals(c); r != nil || !errors.As(err, &wrong) || !strings.Contains(err.Error(), "privacy.masks") {
 		t.Errorf("%v, %v", r, err)
+	}
+}
+
+// S10, S15: a certificate that cannot be read is said at the start, and never leaves the pages in plain text; with one, people may ask for the address that is listened on.
+func TestConfiguredCertificate_S10_S15(t *testing.T) {
+	c := config.Default()
+	c.Name, c.Database.URL, c.Dashboard.Listen, c.Dashboard.TokenFile = "orders", config.SecretText("postgres://127.0.0.1:1/none"), config.Some("127.0.0.1:0"), config.None[string]()
+	c.Dashboard.TLS = config.ServerTLS{Cert: filepath.Join(t.TempDir(), "cert.pem"), Key: filepath.Join(t.TempDir(), "key.pem")}
+	var wrong *relay.ConfigError
+	if stop, err := startDashboard(c, slog.New(slog.DiscardHandler), "test"); !errors.As(err, &wrong) || !strings.Contains(err.Error(), "dashboard.tls") {
+		t.Errorf("%v", err)
+		if stop != nil {
+			stop()
+		}
+	}
+	for listen, want := range map[string]string{"ops.example:8443": "ops.example", "192.0.2.7:8443": "192.0.2.7", "0.0.0.0:8443": "", "[::]:8443": "", ":8443": ""} {
+		o := dashboard.Options{}
+		if _, err := dashboardCertificate(c, &o, listen); err == nil || !o.Secure || strings.Join(o.AllowedHosts, " ") != want {
+			t.Errorf("%s: %v, hosts %q", listen, err, o.AllowedHosts)
+		}
+		c.Dashboard.Listen = config.Some(listen)
+		if got := dashboardBase(c); got != "https://"+listen {
+			t.Errorf("alerts lead to %s", got)
+		}
 	}
 }

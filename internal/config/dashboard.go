@@ -9,10 +9,11 @@ import (
 
 // Dashboard configures the pages for the person on call.
 type Dashboard struct {
-	Listen       OrNone[string] `key:"listen" form:"loopback" restart:"true" help:"address of the pages, loopback only: whoever reaches it may look. none: no dashboard"`
+	Listen       OrNone[string] `key:"listen" form:"address" restart:"true" help:"address of the pages. One that is not loopback needs names in auth, and tls. none: no dashboard"`
 	AllowedHosts []string       `key:"allowed_hosts" restart:"true" help:"host names under which browsers may ask for it, besides localhost and the loopback addresses; for a proxy on this machine. All others get 421"`
 	PublicURL    string         `key:"public_url" null:"true" form:"origin" restart:"true" help:"address under which people reach the pages, such as a proxy's: links in alerts begin with it, and its host is allowed. null: http:// and the listen address"`
 	ReadOnly     bool           `key:"read_only" restart:"true" help:"nobody can act here, whatever token they have"`
+	TLS          ServerTLS      `key:"tls" restart:"true" help:"the pages by https; 1.2 or newer"`
 	TokenFile    OrNone[string] `key:"token_file" form:"file" restart:"true" help:"file with the token that acts need, readable for its owner alone; made at the first start. none: nobody has it"`
 	PayloadURL   Secret         `key:"payload_url" null:"true" restart:"true" help:"postgres://… with a login of its own that has role <schema>_payload, for showing payloads. null: database.url, whose login then needs that role"`
 	Auth         Auth           `key:"auth" restart:"true" help:"who has a name of his own; with one or more names nobody looks without signing in"`
@@ -25,21 +26,38 @@ func DefaultDashboard() Dashboard {
 		Auth: DefaultAuth(), Roles: DefaultRoles()}
 }
 
-// checkLoopback says what is wrong with the address of a listener that asks nobody who he is.
-func checkLoopback(s string) string {
-	if text := checkAddress(s); text != "" {
-		return text
+// ServerTLS is what a listener shows to those who connect.
+type ServerTLS struct {
+	Cert string `key:"cert" null:"true" form:"file" help:"PEM file of the certificate, with those that it rests on; read again within a minute when it has changed. null: http"`
+	Key  string `key:"key" null:"true" form:"file" help:"PEM file of its key"`
+}
+
+// validateListen refuses an address that others reach where nobody is asked who he is, or where passwords and payloads would go in plain text.
+func (d *decoder) validateListen() {
+	c := d.root.Dashboard
+	switch {
+	case c.TLS.Cert != "" && c.TLS.Key == "":
+		d.at("dashboard.tls.key", "is missing: cert stands alone")
+	case c.TLS.Key != "" && c.TLS.Cert == "":
+		d.at("dashboard.tls.cert", "is missing: key stands alone")
 	}
-	host, _, _ := net.SplitHostPort(s)
-	if ip, err := netip.ParseAddr(host); host == "localhost" || err == nil && ip.IsLoopback() {
-		return ""
+	listen, ok := c.Listen.Get()
+	if !ok || checkAddress(listen) != "" || isLoopback(listen) || c.Auth.Named() && c.TLS.Cert != "" {
+		return
 	}
-	return strconv.Quote(s) + " is not a loopback address: whoever reaches the dashboard may look. Listen on 127.0.0.1 and use a tunnel (ssh -L, kubectl port-forward), or a proxy" +
-		" with a login on this machine"
+	d.at("dashboard.listen", "%q is not a loopback address: whoever reaches the dashboard may look. Give people names in dashboard.auth, and dashboard.tls a certificate; or listen on 127.0.0.1 and use"+
+		" a tunnel (ssh -L, kubectl port-forward), or a proxy with a login on this machine", listen)
+}
+
+func isLoopback(address string) bool {
+	host, _, _ := net.SplitHostPort(address)
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
 // validateDashboard checks the names of hosts: a port or a pattern in one would silently match nothing.
 func (d *decoder) validateDashboard() {
+	d.validateListen()
 	d.validateAccess()
 	for i, h := range d.root.Dashboard.AllowedHosts {
 		if h == "" || strings.ContainsAny(h, "*:/ ") {

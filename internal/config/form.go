@@ -39,8 +39,6 @@ func checkForm(form, s string) string {
 		}
 	case "origin":
 		return checkOrigin(s)
-	case "loopback":
-		return checkLoopback(s)
 	}
 	return ""
 }

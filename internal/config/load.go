@@ -8,7 +8,9 @@ import (
 	"os"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -167,6 +169,11 @@ func (l *Loaded) PrivateFiles() (files []PrivateFile) {
 			files = append(files, PrivateFile{"destinations." + d.Name + ".tls.key", t.Key})
 		}
 	}
+	for _, f := range []PrivateFile{{"dashboard.auth.basic.file", l.Dashboard.Auth.Basic.File}, {"dashboard.tls.key", l.Dashboard.TLS.Key}} {
+		if f.Path != "" {
+			files = append(files, f)
+		}
+	}
 	if _, env := l.origins[plain]; plain != "" && env && l.origins[plain].Env == "" {
 		files = append(files, PrivateFile{plain, l.File})
 	}
@@ -186,6 +193,10 @@ func walkSecrets(v reflect.Value, path string, visit func(string, Secret)) {
 	case reflect.Slice:
 		for i := range v.Len() {
 			walkSecrets(v.Index(i), elementPath(v, i, path), visit)
+		}
+	case reflect.Map:
+		for _, k := range slices.SortedFunc(slices.Values(v.MapKeys()), func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) }) {
+			walkSecrets(v.MapIndex(k), join(path, k.String()), visit)
 		}
 	}
 }

@@ -66,12 +66,14 @@ func TestSecretFile(t *testing.T) {
 // What config print writes is a configuration again, and the same one.
 func TestPrivateFiles(t *testing.T) {
 	text := strings.Replace(smallest, "{ env: WAYBILL_DATABASE_URL }", "{ file: /run/url }, direct_url: postgres://plain", 1)
-	text = strings.Replace(text, `["localhost:9092"]`, `["localhost:9092"], tls: { enabled: true, cert: /c.pem, key: /k.pem }`, 1)
+	text = strings.Replace(text, `["localhost:9092"]`, `["localhost:9092"], tls: { enabled: true, cert: /c.pem, key: /k.pem }`, 1) +
+		"dashboard: { tls: { cert: /run/cert, key: /run/key }, auth: { basic: { file: /run/users }, tokens: { bot: { file: /run/bot } } } }\n"
 	got, err := Parse("config.yaml", []byte(text), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []PrivateFile{{"database.url", "/run/url"}, {"destinations.kafka-a.tls.key", "/k.pem"}, {"database.direct_url", "config.yaml"}}
+	want := []PrivateFile{{"database.url", "/run/url"}, {"dashboard.auth.tokens.bot", "/run/bot"}, {"destinations.kafka-a.tls.key", "/k.pem"}, {"dashboard.auth.basic.file", "/run/users"},
+		{"dashboard.tls.key", "/run/key"}, {"database.direct_url", "config.yaml"}}
 	if files := got.PrivateFiles(); !reflect.DeepEqual(files, want) {
 		t.Errorf("%v, want %v", files, want)
 	}

@@ -30,6 +30,7 @@ type Options struct {
 	NoToken      string        // for people: why there is no token
 	Logins       *Logins       // people and programs with names; nil = there are none, and whoever reaches the listener may look
 	NoLogins     string        // for people: why nobody of Logins can sign in; empty = they can
+	Secure       bool          // it is asked by https
 	Reveals      *Reveals      // nil = nobody has payloads shown, whatever their roles
 	Log          *slog.Logger
 
@@ -116,7 +117,7 @@ func (d *Dashboard) mayPlan() bool { return d.mayAct() && d.Planner != nil }
 
 // ServeHTTP implements http.Handler.
 func (d *Dashboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	setHeaders(w.Header())
+	setHeaders(w.Header(), d.Secure)
 	if !d.hosts.allows(r.Host) {
 		deny(w, r, &failure{"host-not-allowed", http.StatusMisdirectedRequest, "Wrong name", "this name is not one of the dashboard's; add it to dashboard.allowed_hosts if it should be"})
 		return

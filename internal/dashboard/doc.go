@@ -3,7 +3,7 @@
 // Below /api/v1 it answers programs with the same readings and acts: JSON in the shapes of internal/view, described by a document that comes from the table of routes.
 //
 // Every request passes, in this order: size limits, the allow-list of host names, http.CrossOriginProtection, the role of its route. Where nobody has a name of his own
-// whoever reaches the listener may look, which is why it listens on loopback alone, and acts need a session that the token opened, or with the API the token itself.
+// whoever reaches the listener may look, which is why it is on loopback then, and acts need a session that the token opened, or with the API the token itself.
 // With Logins each may what his roles say, and nobody else looks. Payloads and values of headers are behind a role, a row of the activity log and masks.
 //
 // Absent on purpose: search in payloads, their export, and a cache of them.

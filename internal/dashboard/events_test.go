@@ -199,7 +199,7 @@ func TestEventsAreBounded_S11(t *testing.T) {
 func TestEventsEnd(t *testing.T) {
 	d := newDesk(t, nil)
 	d.fill("t")
-	server, err := Listen("127.0.0.1:0", d.Dashboard, d.Log)
+	server, err := Listen("127.0.0.1:0", nil, d.Dashboard, d.Log)
 	if err != nil {
 		t.Fatal(err)
 	}

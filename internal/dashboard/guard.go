@@ -28,7 +28,7 @@ func (l hostList) allows(host string) bool {
 		name = strings.Trim(host, "[]")
 	}
 	if ip, err := netip.ParseAddr(name); err == nil {
-		return ip.Zone() == "" && ip.Unmap().IsLoopback()
+		return ip.Zone() == "" && (ip.Unmap().IsLoopback() || l[ip.String()])
 	}
 	return l[strings.ToLower(name)]
 }
@@ -38,7 +38,10 @@ const contentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; 
 	"form-action 'self'; frame-ancestors 'none'"
 
 // setHeaders sets what every answer has, errors included.
-func setHeaders(h http.Header) {
+func setHeaders(h http.Header, secure bool) {
+	if secure {
+		h.Set("Strict-Transport-Security", "max-age=31536000")
+	}
 	h.Set("Content-Security-Policy", contentPolicy)
 	h.Set("X-Frame-Options", "DENY") // for what does not know frame-ancestors
 	h.Set("X-Content-Type-Options", "nosniff")

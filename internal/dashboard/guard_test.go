@@ -137,11 +137,11 @@ func TestLookingChangesNothing_S2(t *testing.T) {
 
 // S3: the name of the host is judged before anything else; also a right origin and a right session do not help a name that is not ours.
 func TestHosts_S3(t *testing.T) {
-	d := newDesk(t, func(o *Options) { o.AllowedHosts = []string{"Ops.example"} })
+	d := newDesk(t, func(o *Options) { o.AllowedHosts = []string{"Ops.example", "192.0.2.7"} })
 	d.fill("t")
 	b := d.browser().signIn()
 	for host, want := range map[string]int{
-		"127.0.0.1:8088": 200, "localhost:8088": 200, "LOCALHOST": 200, "[::1]:8088": 200, "[::1]": 200, "127.8.9.1": 200, "ops.example": 200, "ops.example:443": 200,
+		"127.0.0.1:8088": 200, "localhost:8088": 200, "LOCALHOST": 200, "[::1]:8088": 200, "[::1]": 200, "127.8.9.1": 200, "ops.example": 200, "ops.example:443": 200, "192.0.2.7:8088": 200, "192.0.2.8:8088": 421,
 		"evil.example": 421, "evil.example:8088": 421, "localhost.evil.example": 421, "127.0.0.1.evil.example": 421, "10.0.0.1:8088": 421, "169.254.169.254": 421,
 		"0.0.0.0:8088": 421, "": 421, "a.ops.example": 421, "[fe80::1%25lo]:8088": 421, "localhost@evil.example": 421, "localhost.": 421,
 	} {

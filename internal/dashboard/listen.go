@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,17 +16,29 @@ import (
 // maxConnections bounds what all browsers together may keep open.
 const maxConnections = 200
 
-// Listen serves handler on a loopback address until Close. It fails when the address is taken, or is reached from other machines: there is no login for those
-// who look.
-func Listen(address string, handler http.Handler, log *slog.Logger) (*httpserver.Server, error) {
+// Listen serves handler until Close, by https where there is a certificate. It fails when the address is taken, or is reached from other machines and handler is no Dashboard
+// with Logins, or there is no certificate: nobody else is asked who he is, and passwords would go in plain text.
+func Listen(address string, c *Certificate, handler http.Handler, log *slog.Logger) (*httpserver.Server, error) {
 	l, err := httpserver.Listen("dashboard.listen", address)
 	if err != nil {
 		return nil, err
 	}
-	if at, ok := l.Addr().(*net.TCPAddr); !ok || !at.IP.IsLoopback() {
-		return nil, errors.Join(fmt.Errorf("dashboard.listen: %s is not a loopback address: whoever reaches the dashboard may look", address), l.Close())
+	d, ok := handler.(*Dashboard)
+	if !mayBeReached(l.Addr(), ok && d.Logins != nil, c != nil) {
+		return nil, errors.Join(fmt.Errorf("dashboard.listen: %s is not a loopback address: whoever reaches the dashboard may look, unless people have names and there is a certificate", address), l.Close())
 	}
-	return httpserver.Serve(&limited{Listener: l, free: make(chan struct{}, maxConnections)}, newServer(handler, log)), nil
+	l = &limited{Listener: l, free: make(chan struct{}, maxConnections)}
+	if c != nil {
+		l = tls.NewListener(l, &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}, GetCertificate: c.get})
+	}
+	return httpserver.Serve(l, newServer(handler, log)), nil
+}
+
+// mayBeReached says whether a listener may have an address: one that others reach needs names, so that not everybody looks, and a certificate, so that passwords and payloads
+// are not read on their way.
+func mayBeReached(at net.Addr, names, certificate bool) bool {
+	tcp, ok := at.(*net.TCPAddr)
+	return ok && (tcp.IP.IsLoopback() || names && certificate)
 }
 
 func newServer(handler http.Handler, log *slog.Logger) *http.Server {

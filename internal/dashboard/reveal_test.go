@@ -7,6 +7,7 @@ import (
 	"errors"
 	"html"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
@@ -146,6 +147,22 @@ func TestAPIReveal_S13(t *testing.T) {
 	d.Dashboard.ReadOnly = true
 	res, got = d.call("POST", apiBase+"/messages/8/reveal", "{}", bearing("pavel"))
 	wantProblem(t, "read only", res, got, http.StatusForbidden, "read-only")
+}
+
+// S13: where it is read only nobody has anything shown, and nothing offers it.
+func TestReadOnlyRevealsNothing_S13(t *testing.T) {
+	named := withNames(t)
+	d := newDesk(t, func(o *Options) { named(o); o.ReadOnly = true })
+	d.fill(canary)
+	b := d.as("pavel")
+	if body := b.get("/messages/3").Body.String(); strings.Contains(body, "/reveal") {
+		t.Errorf("the page offers it: %s", body)
+	}
+	for _, res := range []*httptest.ResponseRecorder{b.get("/messages/3/reveal"), b.post("/messages/3/reveal", b.form("/"))} {
+		if res.Code != http.StatusNotFound {
+			t.Errorf("%d %s", res.Code, res.Body)
+		}
+	}
 }
 
 // lying is a relay.Revealer whose answers are not to be believed.

@@ -119,11 +119,16 @@ func (l *sessions) takeNotice(s *session) (notice string) {
 	return notice
 }
 
-// cookieName differs by outbox: two dashboards on one host do not end each other's sessions.
-func (d *Dashboard) cookieName() string { return "waybill-" + d.Outbox }
+// cookieName differs by outbox: two dashboards on one host do not end each other's sessions. With its prefix browsers take it from https alone, and for this host alone.
+func (d *Dashboard) cookieName() string {
+	if d.Secure {
+		return "__Host-waybill-" + d.Outbox
+	}
+	return "waybill-" + d.Outbox
+}
 
 func (d *Dashboard) setCookie(w http.ResponseWriter, id string, age int) {
-	http.SetCookie(w, &http.Cookie{Name: d.cookieName(), Value: id, Path: "/", MaxAge: age, HttpOnly: true, SameSite: http.SameSiteStrictMode})
+	http.SetCookie(w, &http.Cookie{Name: d.cookieName(), Value: id, Path: "/", MaxAge: age, HttpOnly: true, Secure: d.Secure, SameSite: http.SameSiteStrictMode})
 }
 
 // personName is what a name is; the blank that it lacks keeps names apart from what the activity log says behind them.

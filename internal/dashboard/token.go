@@ -61,6 +61,16 @@ func private(f *os.File, path string) error {
 	return nil
 }
 
+// privateFile does the same by its path.
+func privateFile(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("%s cannot be read: %w", path, err)
+	}
+	defer f.Close()
+	return private(f, path)
+}
+
 // makeToken writes a whole file or none, also beside another process that does the same.
 func makeToken(path string) error {
 	dir := filepath.Dir(path)

@@ -71,18 +71,42 @@ func TestTokenFile_S15(t *testing.T) {
 func TestOnlyLoopback_S15_S18(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	for _, address := range []string{"0.0.0.0:0", ":0", "[::]:0"} {
-		if s, err := Listen(address, http.NotFoundHandler(), log); err == nil {
+		if s, err := Listen(address, nil, http.NotFoundHandler(), log); err == nil {
 			_ = s.Close(context.Background())
 			t.Errorf("it listens on %s", address)
 		} else if !strings.Contains(err.Error(), "loopback") {
 			t.Errorf("%s: %v", address, err)
 		}
 	}
-	s, err := Listen("127.0.0.1:0", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("here")) }), log)
+	logins, err := NewLogins(nil, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Listen(s.Addr().String(), http.NotFoundHandler(), log); err == nil {
+	for name, c := range map[string]struct {
+		certificate *Certificate
+		handler     http.Handler
+	}{"names alone": {nil, &Dashboard{Options: Options{Logins: logins}}}, "certificate alone": {&Certificate{}, &Dashboard{}}, "somebody else's handler": {&Certificate{}, http.NotFoundHandler()}} {
+		if s, err := Listen("0.0.0.0:0", c.certificate, c.handler, log); err == nil {
+			_ = s.Close(context.Background())
+			t.Errorf("%s: it listens on all addresses", name)
+		}
+	}
+	for _, ip := range []string{"0.0.0.0", "::", "192.0.2.1", "127.0.0.1", "::1"} {
+		for i := range 4 {
+			names, certificate := i&1 != 0, i&2 != 0
+			if got, want := mayBeReached(&net.TCPAddr{IP: net.ParseIP(ip)}, names, certificate), i == 3 || strings.HasSuffix(ip, "1") && ip != "192.0.2.1"; got != want {
+				t.Errorf("%s with names %t and certificate %t: %t", ip, names, certificate, got)
+			}
+		}
+	}
+	if mayBeReached(&net.UnixAddr{}, true, true) {
+		t.Error("an address that is no address of the network")
+	}
+	s, err := Listen("127.0.0.1:0", nil, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("here")) }), log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Listen(s.Addr().String(), nil, http.NotFoundHandler(), log); err == nil {
 		t.Error("two listen on one address")
 	}
 	c, err := net.Dial("tcp", s.Addr().String())
