@@ -24,8 +24,12 @@ func TestSearchFindsWhatThereIs(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 0))
 			d := newDesk(t, major)
 			all := d.plain(t, r)
-			for range 150 {
-				text := randomFilter(r, all)
+			filters := []string{"", "-state:scheduled", "state:scheduled,sent", "state:discarded,dead class:invalid,timeout", "-class:invalid -destination:kafka-a", "state:pending key:k1",
+				"state:discarded -topic:clicks", "state:dead,dead", "failure:0000000000000007,fffffffffffffffb age>40h"}
+			for range 120 {
+				filters = append(filters, randomFilter(r, all))
+			}
+			for _, text := range filters {
 				f, err := relay.ParseFilter(text)
 				if err != nil {
 					t.Fatalf("%s: %v", text, err)

@@ -90,7 +90,8 @@ func TestEveryPageWithManyMessages(t *testing.T) {
 	worst := time.Duration(0)
 	for _, path := range []string{"/", "/messages", "/messages?q=state:dead", "/messages?q=state:blocked", "/messages?q=state:sent", "/messages?q=topic:order.paid", "/messages?q=key:c-77",
 		"/messages?q=topic:order.paid+key:c-77+state:sent", "/messages?q=failure:0000000000000046", "/messages?q=age%3E1h", "/messages?q=since:2020-01-01+-state:sent",
-		fmt.Sprintf("/messages?before=%d", n/2), fmt.Sprintf("/messages?q=state:sent&before=%d", n/3), "/messages/1", fmt.Sprint("/messages/", n/2), fmt.Sprint("/messages/", sent+1), fmt.Sprint("/messages/", n),
+		fmt.Sprintf("/messages?before=%d", n/2), fmt.Sprintf("/messages?q=state:sent&before=%d", n/3), fmt.Sprintf("/messages?q=-state:sent&before=%d", n/2), fmt.Sprintf("/messages?q=-id:5&before=%d", n/2),
+		"/messages/1", fmt.Sprint("/messages/", n/2), fmt.Sprint("/messages/", sent+1), fmt.Sprint("/messages/", n),
 		"/failures/0000000000000046", "/keys", fmt.Sprintf("/key?topic=%s&key=c-%d", []string{"order.placed", "order.paid", "order.image"}[(sent+1)%3], (sent+1)%100_000),
 		"/destinations", "/operations", "/activity", "/doctor"} {
 		var took []time.Duration
