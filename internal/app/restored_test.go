@@ -1,6 +1,7 @@
 package app
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -70,6 +71,9 @@ func TestSnapshotIsRestoredInItsPlace_F16_C12(t *testing.T) {
 		if next := ask[int64](r, `SELECT epoch FROM outbox.owner`); next < epoch+1_000_000 {
 			t.Errorf("epoch %d after %d", next, epoch)
 		}
+	}
+	if said := a.log.tail(); !strings.Contains(said, "a new generation of message ids begins") || !strings.Contains(said, "an older state of the database was restored in its place") {
+		t.Errorf("the relay does not say it: %s", said)
 	}
 	for _, id := range ask[[]string](r, messages) {
 		delete(r.takenBack, id)
