@@ -88,8 +88,8 @@ func dashboardLogins(c *config.Config, log *slog.Logger) (*dashboard.Logins, str
 	logins, err := readLogins(c.Dashboard)
 	if err != nil {
 		log.Error("nobody can sign in to the dashboard with a name", "cause", err)
-		logins, _ = dashboard.NewLogins(nil, nil, nil) // fails for a bad token only
-		return logins, err.Error()
+		logins, _ = dashboard.NewLogins(nil, nil, nil)                                                  // fails for a bad token only
+		return logins, "the names of dashboard.auth cannot be read, and the log of this relay says why" // strangers are not told more
 	}
 	if names := logins.Unproved(); names != nil {
 		log.Warn("names of dashboard.roles are not in dashboard.auth", "names", names)

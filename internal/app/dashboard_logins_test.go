@@ -34,16 +34,16 @@ func TestNamesThatCannotBeRead_S15(t *testing.T) {
 		"nobody":      {func(d *config.Dashboard) {}, false, "", ""},
 		"read":        {func(d *config.Dashboard) { d.Auth.Basic.File, d.Roles.Viewer.Names = users, []string{"ana"} }, true, "", ""},
 		"no login":    {func(d *config.Dashboard) { d.Auth.Basic.File, d.Roles.Viewer.Names = users, []string{"ben"} }, true, "", "ben"},
-		"no file":     {func(d *config.Dashboard) { d.Auth.Basic.File = users + "x" }, true, "cannot be read", "cannot be read"},
-		"no variable": {func(d *config.Dashboard) { d.Auth.Tokens["bot"] = config.SecretEnv("WAYBILL_TEST_NOT_SET") }, true, "dashboard.auth.tokens.bot", "WAYBILL_TEST_NOT_SET"},
-		"short":       {func(d *config.Dashboard) { d.Auth.Tokens["bot"] = config.SecretText("swordfish") }, true, "needs 32", "needs 32"},
+		"no file":     {func(d *config.Dashboard) { d.Auth.Basic.File = users + "x" }, true, "the log of this relay says why", "cannot be read"},
+		"no variable": {func(d *config.Dashboard) { d.Auth.Tokens["bot"] = config.SecretEnv("WAYBILL_TEST_NOT_SET") }, true, "the log of this relay says why", "WAYBILL_TEST_NOT_SET"},
+		"short":       {func(d *config.Dashboard) { d.Auth.Tokens["bot"] = config.SecretText("swordfish") }, true, "the log of this relay says why", "needs 32"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var log strings.Builder
 			cfg := config.Default()
 			c.change(&cfg.Dashboard)
 			logins, cause := dashboardLogins(cfg, slog.New(slog.NewTextHandler(&log, nil)))
-			if (logins != nil) != c.named || !strings.Contains(cause, c.cause) || (cause == "") != (c.cause == "") {
+			if (logins != nil) != c.named || !strings.Contains(cause, c.cause) || (cause == "") != (c.cause == "") || strings.Contains(cause, users) {
 				t.Errorf("logins %t, cause %q", logins != nil, cause)
 			}
 			if !strings.Contains(log.String(), c.logged) || (log.Len() == 0) != (c.logged == "") || strings.Contains(log.String(), "swordfish") {

@@ -213,6 +213,13 @@ func TestPagesSayWhichRoleIsMissing(t *testing.T) {
 	if body := none.browser().get("/login").Body.String(); !strings.Contains(body, "cannot be read") {
 		t.Errorf("nobody says why: %s", body)
 	}
+	half := newDesk(t, func(o *Options) {
+		o.NoLogins = "the names cannot be read"
+		o.Logins, _ = NewLogins(nil, nil, nil)
+	})
+	if body := half.browser().get("/login").Body.String(); !strings.Contains(body, "names cannot be read") || !strings.Contains(body, `name="token"`) {
+		t.Errorf("with the token alone: %s", body)
+	}
 	if res := none.browser().post("/login", url.Values{"user": {""}, "password": {""}}); res.Code != http.StatusForbidden {
 		t.Errorf("an empty name signs in: %d", res.Code)
 	}

@@ -139,6 +139,7 @@ type loginPage struct {
 	Closed            string // why nobody can sign in
 	Passwords, Tokens bool   // there are some
 	Locked            bool   // nobody looks without a name
+	Broken            string // why no name opens anything
 }
 
 func (d *Dashboard) loginForm(w http.ResponseWriter, r *http.Request, s *session) error {
@@ -146,6 +147,7 @@ func (d *Dashboard) loginForm(w http.ResponseWriter, r *http.Request, s *session
 }
 
 func (d *Dashboard) loginAnswer(w http.ResponseWriter, s *session, code int, p loginPage) error {
+	p.Broken = d.NoLogins
 	p.Locked, p.Passwords, p.Tokens = d.Logins != nil, d.Logins != nil && d.Logins.hardest != nil, d.Token != "" || d.Logins != nil && len(d.Logins.tokens) > 0
 	if !p.Passwords && !p.Tokens {
 		p.Closed = cmp.Or(d.NoLogins, d.NoToken)
