@@ -1,3 +1,5 @@
+//go:build disks
+
 package rocketmq
 
 import (

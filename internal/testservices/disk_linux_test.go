@@ -1,3 +1,5 @@
+//go:build disks
+
 package testservices_test
 
 import (
