@@ -44,7 +44,7 @@ func (r *report) size(ctx context.Context, targets []string) {
 		switch {
 		case err == nil:
 			r.p.taken.Store(int64(most))
-		case ctx.Err() != nil && whole.Err() == nil:
+		case ctx.Err() != nil && whole.Err() == nil && !errors.Is(err, errAlarm):
 			r.p.taken.Store(tooSlow)
 			err = errSlow
 		}
@@ -97,6 +97,9 @@ func (g *generation) takes(ctx context.Context, payload []byte) (yes bool, err e
 	var e *amqp.Error
 	if errors.As(err, &e) && e.Server && e.Code == amqp.PreconditionFailed {
 		return false, nil
+	}
+	if on, _, _ := g.alarm(); on && err != nil { // it came while the payload was being written, which then never ends
+		return false, errAlarm
 	}
 	return yes, err
 }

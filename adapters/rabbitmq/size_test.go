@@ -81,6 +81,34 @@ func TestSizeOverASlowLink(t *testing.T) {
 	}
 }
 
+// TestAlarmWhileASizeIsTried: an alarm that comes while the payload is on its way is called one, and the size is tried again afterwards.
+func TestAlarmWhileASizeIsTried(t *testing.T) {
+	r := testservices.RabbitMQ(t)
+	b := newBroker(t, r.Addrs)
+	p := b.via(nil)
+	t.Cleanup(func() { _ = p.Close(within(t, patience)) })
+	large := b.proxy.Passed(10_000)
+	var alarmed sync.WaitGroup
+	alarmed.Go(func() {
+		<-large
+		b.proxy.Hold(tcpproxy.Request)
+		if err := r.MemoryAlarm(true); err != nil {
+			t.Error(err)
+		}
+		b.proxy.Release(tcpproxy.Request)
+	})
+	f := check(t, p)
+	alarmed.Wait()
+	if err := r.MemoryAlarm(false); err != nil {
+		t.Fatal(err)
+	}
+	wantLevel(t, f, "rabbitmq.max_message_size", r.Addrs[0], relay.LevelUnseen)
+	if text := f.Items[len(f.Items)-1].Text; !strings.Contains(text, errAlarm.Error()) {
+		t.Errorf("it says %q", text)
+	}
+	wantLevel(t, check(t, p), "rabbitmq.max_message_size", r.Addrs[0], relay.LevelOK)
+}
+
 // sizeIsFound: the server's own limit, to the byte, and when it changes hands: what is found once is not asked for again before a message is refused.
 func sizeIsFound(t *testing.T, r *testservices.Rabbit) {
 	topic := newName(t)
