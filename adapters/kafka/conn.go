@@ -41,11 +41,12 @@ type dialer struct {
 	closed   bool
 	open     map[*conn]struct{}
 	suspects map[string]time.Time // addresses that accepted and then did not answer, until when
+	down     map[string]time.Time // addresses that took no connection, until when nobody is sent there instead
 	standing
 }
 
 func newDialer(cfg Config, pin func() string) *dialer {
-	return &dialer{cfg: cfg, pin: pin, open: map[*conn]struct{}{}, suspects: map[string]time.Time{}, standing: newStanding()}
+	return &dialer{cfg: cfg, pin: pin, open: map[*conn]struct{}{}, suspects: map[string]time.Time{}, down: map[string]time.Time{}, standing: newStanding()}
 }
 
 // gated connects for batches: writes are refused when trust has ended.
@@ -85,12 +86,16 @@ func (d *dialer) connect(ctx context.Context, network, addr string) (*conn, erro
 		to = d.via(addr)
 	}
 	raw, err := limits.Dial(ctx, network, to)
-	if err != nil {
-		return nil, &dialError{addr, err}
-	}
-	c := &conn{Socket: raw, d: d, addr: addr}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if err != nil {
+		if ctx.Err() == nil {
+			d.down[addr] = time.Now().Add(suspectFor)
+		}
+		return nil, &dialError{addr, err}
+	}
+	delete(d.down, addr)
+	c := &conn{Socket: raw, d: d, addr: addr}
 	switch {
 	case d.closed:
 		err = net.ErrClosed
@@ -108,21 +113,22 @@ func (d *dialer) connect(ctx context.Context, network, addr string) (*conn, erro
 func (d *dialer) passOver(addr string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.suspect(addr) {
+	if !lasts(d.suspects, addr) {
 		return false
 	}
 	for _, b := range d.cfg.Brokers {
-		if !d.suspect(b) {
+		if !lasts(d.suspects, b) && !lasts(d.down, b) {
 			return true
 		}
 	}
 	return false
 }
 
-func (d *dialer) suspect(addr string) bool {
-	until, ok := d.suspects[addr]
-	if ok && time.Now().After(until) {
-		delete(d.suspects, addr)
+// lasts says whether an address is among those that are kept until a time.
+func lasts(until map[string]time.Time, addr string) bool {
+	end, ok := until[addr]
+	if ok && time.Now().After(end) {
+		delete(until, addr)
 		return false
 	}
 	return ok
@@ -155,19 +161,17 @@ func (d *dialer) close() {
 // conn is a socket that the dialer knows: it is told of those that hang.
 type conn struct {
 	*socket.Socket
-	d      *dialer
-	addr   string
-	waited bool // owned by the reader: the last read timed out
+	d    *dialer
+	addr string
 }
 
 func (c *conn) Read(b []byte) (int, error) {
 	n, err := c.Socket.Read(b)
-	if hung := errors.Is(err, os.ErrDeadlineExceeded); hung || n > 0 && c.waited {
-		c.d.answered(c.addr, !hung)
+	if hung := errors.Is(err, os.ErrDeadlineExceeded); hung || n > 0 {
+		c.d.answered(c.addr, !hung) // also for what hangs on its other connections: a broker that was paused goes on with all of them
 		if hung {
 			c.d.names.Silent(c.RemoteAddr())
 		}
-		c.waited = hung
 	}
 	return n, err
 }

@@ -102,7 +102,7 @@ func (c *control) order() []string {
 	c.d.mu.Lock()
 	defer c.d.mu.Unlock()
 	for _, a := range list {
-		if c.d.suspect(a) {
+		if lasts(c.d.suspects, a) {
 			hung = append(hung, a)
 		} else {
 			good = append(good, a)

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -66,6 +67,10 @@ func newWard(t *testing.T) *ward {
 		b, err := os.ReadFile(filepath.Join(dir, "dashboard.token"))
 		w.token = strings.TrimSpace(string(b))
 		return err == nil && w.token != ""
+	})
+	eventually(t, "the dashboard listens", func() bool {
+		c, err := net.Dial("tcp", listen)
+		return err == nil && c.Close() == nil
 	})
 	if _, err := pool.Exec(t.Context(), `UPDATE outbox.limits SET max_bytes = 4000000`); err != nil { // the broker takes less: those are the poison
 		t.Fatal(err)
