@@ -1,7 +1,9 @@
 package relay
 
 import (
+	"cmp"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -13,6 +15,11 @@ func (id ID) String() string { return strconv.FormatInt(int64(id), 10) }
 
 // Key is what must stay in order: an ordering key within its topic. The zero Key (no key) asks for no order.
 type Key struct{ Topic, Key string }
+
+// Compare orders keys by the bytes of topic, then of key, as cmp.Compare does.
+func (k Key) Compare(other Key) int {
+	return cmp.Or(strings.Compare(k.Topic, other.Topic), strings.Compare(k.Key, other.Key))
+}
 
 // Header is one header of a message. Names are unique inside a message.
 type Header struct{ Name, Value string }

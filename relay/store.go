@@ -213,9 +213,8 @@ type HeldMessage struct {
 // Taken is the answer of Held.
 type Taken struct {
 	Messages []HeldMessage
-	Acted    bool          // a person has acted since the last call: ask Closed for Keys, or for all when they are Many
-	Keys     []Key         // of the messages acted on
-	Many     bool          // they are too many to be named
+	Keys     []Key         // of the messages that people have acted on since the last call: each once: ask Closed for them
+	Many     bool          // these are too many to be named: ask for all
 	NextDue  time.Duration // until the next one is due among the destinations asked for; negative = none known
 }
 

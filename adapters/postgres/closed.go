@@ -41,18 +41,19 @@ const sqlRetrying = `LEFT JOIN LATERAL (SELECT h.id, h.state, h.due_at IS NOT NU
 const sqlOrphan = `k.state = 'blocked' AND NOT k.due AND NOT EXISTS (SELECT FROM outbox.message_held h WHERE h.topic = k.topic AND h.key = k.key
   AND h.key IS NOT NULL AND h.state <> 'scheduled' AND NOT h.passed AND (h.state <> 'blocked' OR h.due_at IS NOT NULL OR h.sending)) AS orphan`
 
-// What people have acted on since act $1, up to act $2: how many messages, and their keys when they are $3 at most.
-const sqlTouched = `WITH a AS MATERIALIZED (SELECT coalesce(sum(greatest(a.changed, cardinality(a.ids))), 0) AS messages, coalesce(sum(cardinality(a.ids)), 0) AS named
-  FROM outbox.activity a WHERE a.id > $1 AND a.id <= $2 AND a.target IS NULL) -- with a target: the end of an operation counts what its steps did before
+// What people have changed since act $1, up to act $2: whether those are more than $3 messages, and their keys when they are not. A row with a target, such as the
+// end of an operation, counts what other rows did.
+const sqlTouched = `WITH a AS MATERIALIZED (SELECT coalesce(sum(a.changed), 0) AS messages, coalesce(sum(cardinality(a.ids)), 0) AS named
+  FROM outbox.activity a WHERE a.id > $1 AND a.id <= $2 AND a.target IS NULL AND a.changed > 0)
 SELECT a.messages > a.named OR a.messages > $3 AS many, m.topic, m.key FROM a LEFT JOIN LATERAL (
   SELECT DISTINCT m.topic, m.key FROM outbox.activity t CROSS JOIN LATERAL unnest(t.ids) AS i(id) CROSS JOIN LATERAL (
     SELECT m.topic, m.key FROM outbox.message_log m WHERE m.id = i.id) m
-  WHERE a.messages <= $3 AND t.id > $1 AND t.id <= $2 AND m.key IS NOT NULL) m ON true`
+  WHERE a.messages <= $3 AND t.id > $1 AND t.id <= $2 AND t.changed > 0 AND m.key IS NOT NULL) m ON true`
 
-// touchedMost is how many messages that people acted on are looked up by name.
+// touchedMost is how many messages that people have changed are looked up.
 const touchedMost = 5000
 
-// touched names the keys of the messages that people acted on between two acts. Whatever goes wrong: they are too many, and all closed keys are asked for.
+// touched names the keys of the messages that people have changed between two acts. Whatever goes wrong: they are too many, and all closed keys are asked for.
 func (s *Store) touched(ctx context.Context, c *pgx.Conn, after, upTo int64) (keys []relay.Key, many bool) {
 	rows, err := c.Query(ctx, s.sql(sqlTouched), after, upTo, touchedMost)
 	if err != nil {
@@ -94,7 +95,7 @@ func (s *Store) Closed(ctx context.Context, lease relay.Lease, q relay.ClosedQue
 		var h relay.Head
 		var orphan bool
 		_, err = pgx.ForEachRow(rows, []any{&h.Key.Topic, &h.Key.Key, (*int64)(&h.ID), (*string)(&h.State), &h.Due, &orphan}, func() error {
-			if len(q.Only) == 0 && !after(h.Key, last) {
+			if len(q.Only) == 0 && h.Key.Compare(last) <= 0 {
 				return errors.Join(errLocal, errors.New("closed keys came in another order"))
 			}
 			if last = h.Key; orphan {
@@ -113,11 +114,6 @@ func (s *Store) Closed(ctx context.Context, lease relay.Lease, q relay.ClosedQue
 		return nil, explain("closed keys", err)
 	}
 	return heads, nil
-}
-
-// after compares as collation "C" does.
-func after(a, b relay.Key) bool {
-	return a.Topic > b.Topic || a.Topic == b.Topic && a.Key > b.Key
 }
 
 func (s *Store) closedHeads(ctx context.Context, c *pgx.Conn, q relay.ClosedQuery) (pgx.Rows, error) {

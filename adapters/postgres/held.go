@@ -170,7 +170,7 @@ func (s *Store) Held(ctx context.Context, lease relay.Lease, open []string, limi
 			}
 		}
 		own.taken.due.looked(from, began, time.Now(), first, len(got.Messages) >= max(limit.Rows, frontRows))
-		if got.Acted = l.lastAct > own.taken.lastAct; got.Acted {
+		if l.lastAct > own.taken.lastAct {
 			got.Keys, got.Many = s.touched(ctx, c, own.taken.lastAct, l.lastAct)
 			own.taken.lastAct = l.lastAct
 		}

@@ -228,22 +228,22 @@ func TestManyActsAreNotNamed_D7(t *testing.T) {
 	for range 10 {
 		d.exec(all)
 	}
-	if got := taken(); !got.Acted || got.Many || len(got.Keys) != 5000 {
-		t.Errorf("after acts on 5,000 messages: acted %v, many %v, %d keys", got.Acted, got.Many, len(got.Keys))
+	if got := taken(); got.Many || len(got.Keys) != 5000 {
+		t.Errorf("after acts on 5,000 messages: many %v, %d keys", got.Many, len(got.Keys))
 	}
 	for range 2 { // 502 messages: 500 and 2
 		d.exec(all)
 	}
-	if got := taken(); !got.Acted || got.Many || len(got.Keys) != 502 {
-		t.Errorf("after acts on 502 messages: acted %v, many %v, %d keys", got.Acted, got.Many, len(got.Keys))
+	if got := taken(); got.Many || len(got.Keys) != 502 {
+		t.Errorf("after acts on 502 messages: many %v, %d keys", got.Many, len(got.Keys))
 	}
 	d.exec(`INSERT INTO outbox.activity (id, actor, via, action, requested, changed, ids, prev_hash, hash)
 		SELECT (SELECT max(id) FROM outbox.activity) + i, 'a', 'cli', 'discard', 500, 500, ARRAY(SELECT generate_series(1, 500)::bigint), '', '' FROM generate_series(1, 11) i`)
-	if got := taken(); !got.Acted || !got.Many || len(got.Keys) != 0 {
-		t.Errorf("after acts on 5,500 messages: acted %v, many %v, %d keys", got.Acted, got.Many, len(got.Keys))
+	if got := taken(); !got.Many || len(got.Keys) != 0 {
+		t.Errorf("after acts on 5,500 messages: many %v, %d keys", got.Many, len(got.Keys))
 	}
 	d.exec(`INSERT INTO outbox.activity (id, actor, via, action, requested, changed, prev_hash, hash) SELECT max(id) + 1, 'a', 'cli', 'discard', 3, 3, '', '' FROM outbox.activity`)
-	if got := taken(); !got.Acted || !got.Many {
+	if got := taken(); !got.Many {
 		t.Errorf("after an act that names no message: %+v", got)
 	}
 }

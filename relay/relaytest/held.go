@@ -1,10 +1,8 @@
 package relaytest
 
 import (
-	"cmp"
 	"context"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/waybillmq/waybill/relay"
@@ -54,10 +52,11 @@ func (s *Memory) Held(ctx context.Context, lease relay.Lease, open []string, lim
 			})
 		}
 		s.synced(lease)
-		taken.Acted = len(db.acts) > s.acts
 		for _, keys := range db.acts[s.acts:] {
 			taken.Keys = append(taken.Keys, keys...)
 		}
+		slices.SortFunc(taken.Keys, relay.Key.Compare)
+		taken.Keys = slices.Compact(taken.Keys)
 		if s.acts = len(db.acts); len(taken.Keys) > namedKeys {
 			taken.Keys, taken.Many = nil, true
 		}
@@ -177,11 +176,11 @@ func (s *Memory) Closed(ctx context.Context, lease relay.Lease, q relay.ClosedQu
 		keys := q.Only
 		if len(keys) == 0 {
 			for key := range db.keys {
-				if compareKeys(key, q.After) > 0 {
+				if key.Compare(q.After) > 0 {
 					keys = append(keys, key)
 				}
 			}
-			slices.SortFunc(keys, compareKeys)
+			slices.SortFunc(keys, relay.Key.Compare)
 		}
 		for _, key := range keys {
 			if len(q.Only) == 0 && len(heads) == q.Limit {
@@ -198,10 +197,6 @@ func (s *Memory) Closed(ctx context.Context, lease relay.Lease, q relay.ClosedQu
 		return nil, err
 	}
 	return heads, nil
-}
-
-func compareKeys(a, b relay.Key) int {
-	return cmp.Or(strings.Compare(a.Topic, b.Topic), strings.Compare(a.Key, b.Key))
 }
 
 // closedBy returns the retrying row of a key, else the lowest that keeps it closed, nil when it is open. A key without a head and without anything due or in flight gets its turn.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -262,6 +263,21 @@ func (c *storeCase) closed(only ...relay.Key) (text []string) {
 		}
 		q.After = heads[len(heads)-1].Key
 	}
+}
+
+// acts are what Held says of people's acts.
+type acts struct {
+	keys string // in order
+	many bool
+}
+
+func acted(t relay.Taken) acts {
+	var keys []string
+	for _, k := range t.Keys {
+		keys = append(keys, k.Key)
+	}
+	slices.Sort(keys)
+	return acts{strings.Join(keys, " "), t.Many}
 }
 
 func key(name string) relay.Key { return relay.Key{Topic: "t", Key: name} }
