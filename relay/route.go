@@ -1,9 +1,12 @@
 package relay
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/waybillmq/waybill/internal/glob"
 )
 
 // Route maps messages to exactly one destination. The first route that matches wins.
@@ -25,7 +28,7 @@ type Router struct{ routes []compiledRoute }
 
 type compiledRoute struct {
 	Route
-	topic              pattern
+	topic              glob.Pattern
 	target, routingKey template
 	replace            *strings.Replacer // nil = nothing
 	event              *Event
@@ -45,7 +48,7 @@ func NewRouter(routes []Route) (*Router, error) {
 }
 
 func (r *Route) compile() (c compiledRoute, err error) {
-	c = compiledRoute{Route: *r, topic: parsePattern(r.Topic)}
+	c = compiledRoute{Route: *r, topic: glob.Parse(cmp.Or(r.Topic, "*"))}
 	if c.target, err = parseTemplate(r.Target); err != nil {
 		return c, err
 	}
@@ -68,7 +71,7 @@ func (r *Route) compile() (c compiledRoute, err error) {
 func (r *Router) Find(m *Message) *Route {
 	for i := range r.routes {
 		c := &r.routes[i]
-		if !c.topic.match(m.Topic) || !matchHeaders(c.Headers, m) {
+		if !c.topic.Match(m.Topic) || !matchHeaders(c.Headers, m) {
 			continue
 		}
 		m.Target, m.Event, m.RoutingKey = c.target.expand(m), c.event, ""
@@ -99,35 +102,6 @@ func header(m *Message, name string) string {
 		}
 	}
 	return ""
-}
-
-// pattern is a glob with * only, cut at the stars.
-type pattern []string
-
-func parsePattern(s string) pattern {
-	if s == "" {
-		s = "*"
-	}
-	return strings.Split(s, "*")
-}
-
-func (p pattern) match(s string) bool {
-	if len(p) == 1 {
-		return p[0] == s
-	}
-	first, last := p[0], p[len(p)-1]
-	if len(s) < len(first)+len(last) || !strings.HasPrefix(s, first) || !strings.HasSuffix(s, last) {
-		return false
-	}
-	s = s[len(first) : len(s)-len(last)]
-	for _, piece := range p[1 : len(p)-1] {
-		i := strings.Index(s, piece)
-		if i < 0 {
-			return false
-		}
-		s = s[i+len(piece):]
-	}
-	return true
 }
 
 // template is literal text and fields in turn: text, field, text, field, …, text.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/waybillmq/waybill/internal/glob"
 	"github.com/waybillmq/waybill/internal/mask"
 	"github.com/waybillmq/waybill/internal/view"
 	"github.com/waybillmq/waybill/relay"
@@ -26,7 +27,7 @@ func (d *Dashboard) mayReveal() bool { return d.Reveals != nil && d.Logins.has(p
 
 // reveals says whether somebody may have messages of a topic shown.
 func (d *Dashboard) reveals(p person, topic string) bool {
-	return d.mayReveal() && d.lets(p, payload) && slices.ContainsFunc(d.Reveals.Topics, func(pattern string) bool { return mask.Match(pattern, topic) })
+	return d.mayReveal() && d.lets(p, payload) && slices.ContainsFunc(d.Reveals.Topics, func(pattern string) bool { return glob.Parse(pattern).Match(topic) })
 }
 
 // shown is what may be seen of a message.

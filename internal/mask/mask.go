@@ -3,7 +3,10 @@ package mask
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
+
+	"github.com/waybillmq/waybill/internal/glob"
 )
 
 // Rule hides values in messages of some topics.
@@ -80,7 +83,7 @@ func (m *Masks) hides(topic, header string) bool {
 			continue
 		}
 		for _, name := range r.Rule.Headers {
-			if Match(strings.ToLower(name), strings.ToLower(header)) {
+			if glob.Parse(strings.ToLower(name)).Match(strings.ToLower(header)) {
 				return true
 			}
 		}
@@ -89,32 +92,5 @@ func (m *Masks) hides(topic, header string) bool {
 }
 
 func anyMatch(patterns []string, s string) bool {
-	for _, p := range patterns {
-		if Match(p, s) {
-			return true
-		}
-	}
-	return false
-}
-
-// Match says whether a pattern, in which * stands for any run of characters, is s.
-func Match(pattern, s string) bool {
-	head, rest, star := strings.Cut(pattern, "*")
-	if !star {
-		return pattern == s
-	}
-	s, ok := strings.CutPrefix(s, head)
-	if !ok {
-		return false
-	}
-	parts := strings.Split(rest, "*")
-	last := parts[len(parts)-1]
-	for _, part := range parts[:len(parts)-1] {
-		i := strings.Index(s, part)
-		if i < 0 {
-			return false
-		}
-		s = s[i+len(part):]
-	}
-	return strings.HasSuffix(s, last)
+	return slices.ContainsFunc(patterns, func(p string) bool { return glob.Parse(p).Match(s) })
 }
