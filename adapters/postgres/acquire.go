@@ -168,13 +168,9 @@ func (s *Store) acquire(ctx context.Context, c *pgx.Conn, terms relay.Terms) (g 
 	if err != nil {
 		return g, err
 	}
-	known := s.Claimed()
-	reason := ""
-	switch {
-	case now.timeline != began.timeline:
+	reason := whyOlder(s.Known(), relay.Known{System: now.system, Outbox: outbox, Epoch: relay.Epoch(epoch), Claimed: relay.ID(claimed)})
+	if now.timeline != began.timeline {
 		reason = fmt.Sprintf("timeline %d became %d: promotion or restore", began.timeline, now.timeline)
-	case known.behind(now.system, outbox, relay.Epoch(epoch), relay.ID(claimed)):
-		reason = known.why(claimed)
 	}
 	if reason != "" {
 		if err = s.newGeneration(ctx, tx, claimed+1, now, reason); err != nil {

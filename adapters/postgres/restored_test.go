@@ -63,7 +63,7 @@ func TestOlderStateIsRestoredInItsPlace_F16(t *testing.T) {
 				if err := o.Release(ctxOf(t), o.lease); err != nil {
 					t.Fatal(err)
 				}
-				remembered := o.Claimed()
+				remembered := o.Known()
 				if remembered.Claimed != last || remembered.Epoch != o.lease.Epoch {
 					t.Errorf("the store remembers %+v", remembered)
 				}
@@ -96,7 +96,7 @@ func TestOlderStateIsRestoredInItsPlace_F16(t *testing.T) {
 // F16: who comes new and remembers what was claimed sees it at once; who has nothing to remember, or remembers another outbox, goes on as if nothing had happened.
 func TestWhoRemembersSeesTheRestore_F16(t *testing.T) {
 	d, o, _ := restored(t, majors(t)[0], false)
-	was := o.Claimed()
+	was := o.Known()
 	if err := d.open().Release(ctxOf(t), o.lease); err != nil { // the row of the former state still names it
 		t.Fatal(err)
 	}
@@ -105,9 +105,9 @@ func TestWhoRemembersSeesTheRestore_F16(t *testing.T) {
 	lower.Claimed = 10
 	for _, c := range []struct {
 		name        string
-		remembers   postgres.Remembered
+		remembers   relay.Known
 		generations int
-	}{{"nothing", postgres.Remembered{}, 1}, {"another outbox", foreign, 1}, {"what is here", lower, 1}, {"more than is here", was, 2}} {
+	}{{"nothing", relay.Known{}, 1}, {"another outbox", foreign, 1}, {"what is here", lower, 1}, {"more than is here", was, 2}} {
 		s := d.open()
 		s.Remember(c.remembers)
 		lease, err := s.Acquire(ctxOf(t), relay.Terms{Owner: c.name, Lease: time.Minute})

@@ -50,8 +50,8 @@ type Store struct {
 	stepper *session // operations; there only while one runs
 
 	mu     sync.Mutex
-	owned  *ownership // the last Acquire; nil before, and after Release
-	known  Remembered // what this process has claimed, or was told
+	owned  *ownership  // the last Acquire; nil before, and after Release
+	known  relay.Known // what this process has claimed, or was told
 	closed bool
 	wakers sync.WaitGroup // the listening goroutines
 	stop   context.CancelFunc

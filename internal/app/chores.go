@@ -87,7 +87,7 @@ func startChores(e *engine, tel *telemetry.Telemetry, log *slog.Logger, version 
 		{"set-up", examineEvery, true, c.examine},
 	}
 	if e.cache != nil {
-		jobs = append(jobs, chore{"remember", rememberEvery, true, func(context.Context) error { e.cache.note(e.store.Claimed()); return nil }})
+		jobs = append(jobs, chore{"remember", rememberEvery, true, func(context.Context) error { e.cache.note(e.store.Known()); return nil }})
 	}
 	if c.alerter != nil {
 		jobs = append(jobs, chore{"alerts", alertEvery, false, c.alerter.look})

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"sync"
 
-	"github.com/waybillmq/waybill/adapters/postgres"
 	"github.com/waybillmq/waybill/internal/broker/vfs"
 	"github.com/waybillmq/waybill/internal/config"
 	"github.com/waybillmq/waybill/internal/spool"
@@ -72,12 +71,12 @@ func (d *degraded) open(lease relay.Lease) error {
 }
 
 // recall is what the process before knew of the outbox.
-func (d *degraded) recall() postgres.Remembered {
-	r, err := spool.Recall(d.cfg.FS, d.cfg.Dir)
+func (d *degraded) recall() relay.Known {
+	known, err := spool.Recall(d.cfg.FS, d.cfg.Dir)
 	if err != nil {
 		d.log.Warn("what the relay knew before its start cannot be read; a database that was put back to an older state will not be noticed", "dir", d.cfg.Dir, "err", err)
 	}
-	return postgres.Remembered{System: r.System, Outbox: r.Generation, Epoch: r.Epoch, Claimed: r.Claimed}
+	return known
 }
 
 // remember notes what was claimed, for the next process. The caller holds mu.
@@ -91,7 +90,7 @@ func (d *degraded) remember(epoch relay.Epoch, claimed relay.ID) {
 }
 
 // note is remember for a chore.
-func (d *degraded) note(known postgres.Remembered) {
+func (d *degraded) note(known relay.Known) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.remember(known.Epoch, known.Claimed)
@@ -109,7 +108,7 @@ func (d *degraded) close() {
 }
 
 // end is close for the end of the process, with what it knew.
-func (d *degraded) end(known postgres.Remembered) {
+func (d *degraded) end(known relay.Known) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.remember(known.Epoch, known.Claimed)

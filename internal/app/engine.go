@@ -83,7 +83,7 @@ func newEngine(c *config.Config, instance string, store *postgres.Store, events 
 func (e *engine) run(ctx context.Context) error {
 	if e.cache != nil {
 		e.store.Remember(e.cache.recall())
-		defer func() { e.cache.end(e.store.Claimed()) }()
+		defer func() { e.cache.end(e.store.Known()) }()
 	}
 	return e.relay.Run(ctx)
 }

@@ -125,23 +125,23 @@ func TestRemember(t *testing.T) {
 // one before.
 func TestRecallF16(t *testing.T) {
 	cfg := testConfig(vfs.NewMemory())
-	recalls := func(when string, want Recalled) {
+	recalls := func(when string, want relay.Known) {
 		t.Helper()
 		if r, err := Recall(cfg.FS, cfg.Dir); err != nil || r != want {
 			t.Errorf("%s: %+v, %v, want %+v", when, r, err, want)
 		}
 	}
-	recalls("no folder", Recalled{})
+	recalls("no folder", relay.Known{})
 	o := openSpool(t, cfg, owner)
 	must(t, o.Remember(9, 5000))
-	recalls("in use", Recalled{owner.System, textA, 9, 5000})
+	recalls("in use", relay.Known{System: owner.System, Outbox: textA, Epoch: 9, Claimed: 5000})
 	must(t, o.stop())
 	later := Owner{System: owner.System, Generations: []relay.Generation{{From: 1, UUID: textA}, {From: 6, UUID: textB}}, Epoch: 1_000_009, Claimed: 5}
 	o = openSpool(t, cfg, later)
-	recalls("of a new generation", Recalled{owner.System, textB, 1_000_009, 5})
+	recalls("of a new generation", relay.Known{System: owner.System, Outbox: textB, Epoch: 1_000_009, Claimed: 5})
 	must(t, o.stop())
 	flip(t, cfg.FS, path.Join(cfg.Dir, "queue/identity"), 20)
-	recalls("damaged", Recalled{})
+	recalls("damaged", relay.Known{})
 }
 
 // A newer format is refused and left as it is. DC13

@@ -10,21 +10,13 @@ import (
 	"github.com/waybillmq/waybill/relay"
 )
 
-// Recalled is what the relay that used a cache last knew of its outbox.
-type Recalled struct {
-	System     int64  // system identifier of the database server
-	Generation string // uuid of the newest generation
-	Epoch      relay.Epoch
-	Claimed    relay.ID // the highest
-}
-
-// Recall reads what a folder remembers, also while another process uses it. A folder that is not there, or not whole, remembers nothing.
-func Recall(fsys vfs.FS, dir string) (r Recalled, err error) {
+// Recall reads what the relay that used a folder last knew of its outbox, also while another process uses it. A folder that is not there, or not whole, remembers nothing.
+func Recall(fsys vfs.FS, dir string) (relay.Known, error) {
 	id, err := readIdentity(fsys, path.Join(dir, queueDir))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errIdentity) {
-		return r, nil
+		return relay.Known{}, nil
 	}
-	return Recalled{System: id.system, Generation: id.outbox.String(), Epoch: id.epoch, Claimed: id.claimed}, err
+	return relay.Known{System: id.system, Outbox: id.outbox.String(), Epoch: id.epoch, Claimed: id.claimed}, err
 }
 
 // String is the form in which the database writes it.
