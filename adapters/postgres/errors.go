@@ -52,7 +52,7 @@ var hints = map[string]string{
 	stateNoDatabase:      "the database does not exist; correct database.url",
 	stateDiskFull:        "the disk of the database is full; nothing is published until there is room",
 	stateDamagedPage:     "a page of a table is damaged; nothing is passed over. Do not set zero_damaged_pages, which loses its rows: restore them from a standby or a backup",
-	stateDamagedIndex:    "an index is damaged; nothing is passed over, and no row is lost by it: REINDEX INDEX it, then look for what damaged it",
+	stateDamagedIndex:    "the index that it names is damaged: rebuild it with REINDEX INDEX, then look for what damaged it (disk, memory, a copy of a running server); no row is lost by it, and nothing is passed over meanwhile",
 	stateTooManySessions: "the server has no free connection; raise max_connections or the login's CONNECTION LIMIT",
 }
 

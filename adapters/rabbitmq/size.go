@@ -51,8 +51,7 @@ func (r *report) size(ctx context.Context, targets []string) {
 	}
 	switch {
 	case err != nil:
-		r.add("rabbitmq.max_message_size", relay.LevelUnseen, r.g.host, fmt.Sprintf("whether the server takes payloads of %d bytes could not be tried: %v", want, err),
-			"let the user write to the default exchange (amq.default), or compare max_message_bytes with the server's max_message_size")
+		r.add("rabbitmq.max_message_size", relay.LevelUnseen, r.g.host, fmt.Sprintf("whether the server takes payloads of %d bytes could not be tried: %v", want, err), sizeFix(err))
 	case most < want:
 		r.add("rabbitmq.max_message_size", relay.LevelWarn, r.g.host, fmt.Sprintf("the server takes payloads of %d bytes and refuses larger ones, max_message_bytes is %d", most, want),
 			"raise the server's max_message_size, or lower max_message_bytes")
@@ -62,6 +61,20 @@ func (r *report) size(ctx context.Context, targets []string) {
 	r.found.Limit = most
 	for _, name := range targets {
 		r.found.Limits[name] = most
+	}
+}
+
+// sizeFix says what to do when sizes could not be tried.
+func sizeFix(err error) string {
+	const compare = "compare max_message_bytes with the server's max_message_size"
+	var e *amqp.Error
+	switch {
+	case errors.Is(err, errAlarm):
+		return "end the alarm (rabbitmq-diagnostics alarms names it): messages wait for that too, and the size is tried again"
+	case errors.As(err, &e) && e.Code == amqp.AccessRefused:
+		return "let the user write to the default exchange (amq.default), or " + compare
+	default:
+		return compare
 	}
 }
 

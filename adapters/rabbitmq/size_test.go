@@ -166,7 +166,7 @@ func sizeIsFound(t *testing.T, r *testservices.Rabbit) {
 	must(r.MemoryAlarm(true))
 	f = check(t, starved)
 	must(r.MemoryAlarm(false))
-	if x := level(f, relay.LevelUnseen); !strings.Contains(x.Text, fmt.Sprint(errAlarm)) {
+	if x := level(f, relay.LevelUnseen); !strings.Contains(x.Text, fmt.Sprint(errAlarm)) || !strings.Contains(x.Fix, "alarm") {
 		t.Errorf("%+v", x)
 	}
 }

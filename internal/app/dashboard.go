@@ -80,6 +80,9 @@ func dashboardToken(c *config.Config) (token, cause string) {
 	return token, ""
 }
 
+// hiddenCause is all that strangers are told.
+const hiddenCause = "the names of dashboard.auth cannot be read, and the log of this relay says why"
+
 // dashboardLogins returns those who have names; nil = nobody is meant to have one. What cannot be read lets nobody in, and keeps no relay from its work.
 func dashboardLogins(c *config.Config, log *slog.Logger) (*dashboard.Logins, string) {
 	if !c.Dashboard.Auth.Named() {
@@ -88,8 +91,8 @@ func dashboardLogins(c *config.Config, log *slog.Logger) (*dashboard.Logins, str
 	logins, err := readLogins(c.Dashboard)
 	if err != nil {
 		log.Error("nobody can sign in to the dashboard with a name", "cause", err)
-		logins, _ = dashboard.NewLogins(nil, nil, nil)                                                  // fails for a bad token only
-		return logins, "the names of dashboard.auth cannot be read, and the log of this relay says why" // strangers are not told more
+		nobody, _ := dashboard.NewLogins(nil, nil, nil) // fails for a bad token only
+		return nobody, hiddenCause
 	}
 	if names := logins.Unproved(); names != nil {
 		log.Warn("names of dashboard.roles are not in dashboard.auth", "names", names)

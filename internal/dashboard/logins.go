@@ -8,6 +8,7 @@ import (
 	"crypto/subtle"
 	"fmt"
 	"io"
+	"net/http"
 	"net/netip"
 	"os"
 	"slices"
@@ -160,12 +161,12 @@ func (l *Logins) byToken(token string) (p person, ok bool) {
 
 // wait is an answer to a password that was not looked at.
 func wait(after time.Duration) *failure {
-	return &failure{"rate-limited", 429, "Too many tries", fmt.Sprintf("The password was not looked at: too many were wrong, or too many are tried at once. Try again in %s.", round(after))}
+	return &failure{"rate-limited", http.StatusTooManyRequests, "Too many tries", fmt.Sprintf("The password was not looked at: too many were wrong, or too many are tried at once. Try again in %s.", round(after))}
 }
 
 // byPassword finds out whether a password is that of a name. A name that is not there takes as long as one that is. *failure: it was not looked at.
 func (l *Logins) byPassword(ctx context.Context, name, password, address string) (person, *failure) {
-	wrong := &failure{"unauthenticated", 401, "Not signed in", "Name or password is wrong."}
+	wrong := &failure{"unauthenticated", http.StatusUnauthorized, "Not signed in", "Name or password is wrong."}
 	if l == nil || l.hardest == nil {
 		return person{}, wrong
 	}

@@ -59,10 +59,12 @@ func problemURI(name string) string { return apiBase + "/problems/" + name }
 
 func writeProblem(w http.ResponseWriter, f *failure) {
 	w.Header().Set("Content-Type", "application/problem+json")
-	if f.Type == "idempotency-running" || f.Code == http.StatusTooManyRequests {
-		w.Header().Set("Retry-After", map[bool]string{true: "60", false: "1"}[f.Code == http.StatusTooManyRequests])
-	}
-	if f.Code == http.StatusUnauthorized {
+	switch {
+	case f.Type == "idempotency-running":
+		w.Header().Set("Retry-After", "1")
+	case f.Code == http.StatusTooManyRequests:
+		w.Header().Set("Retry-After", "60")
+	case f.Code == http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", `Bearer realm="waybill"`)
 	}
 	w.WriteHeader(f.Code)
