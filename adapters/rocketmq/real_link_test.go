@@ -153,49 +153,16 @@ func renaming(t *testing.T, server, broker, proxy string) string {
 	if len(broker) != len(proxy) {
 		t.Fatalf("%s and %s are not of one length", broker, proxy)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	var tasks sync.WaitGroup
-	var mu sync.Mutex
-	var open []net.Conn
-	t.Cleanup(func() {
-		_ = l.Close()
-		mu.Lock()
-		for _, c := range open {
-			_ = c.Close()
-		}
-		mu.Unlock()
-		tasks.Wait()
-	})
-	tasks.Go(func() {
+	return forward(t, "127.0.0.1:0", func() (net.Conn, error) { return net.Dial("tcp", server) }, func(client io.Writer, up io.Reader) {
 		for {
-			client, err := l.Accept()
+			frame, err := readFrame(up)
 			if err != nil {
 				return
 			}
-			up, err := net.Dial("tcp", server)
-			if err != nil {
-				_ = client.Close()
-				continue
+			frame = bytes.ReplaceAll(frame, []byte(broker), []byte(proxy))
+			if _, err := client.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(frame))), frame...)); err != nil {
+				return
 			}
-			mu.Lock()
-			open = append(open, client, up)
-			mu.Unlock()
-			tasks.Go(func() { _, _ = io.Copy(up, client); _ = up.Close() })
-			tasks.Go(func() {
-				defer client.Close()
-				for {
-					frame, err := readFrame(up)
-					if err != nil {
-						return
-					}
-					frame = bytes.ReplaceAll(frame, []byte(broker), []byte(proxy))
-					if _, err := client.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(frame))), frame...)); err != nil {
-						return
-					}
-				}
-			})
 		}
 	})
-	return l.Addr().String()
 }

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"strings"
-	"sync"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -58,41 +57,5 @@ func TestServersThatTakeTLSOnly(t *testing.T) {
 // tunnel takes plain connections and hands them on through TLS.
 func tunnel(t *testing.T, listen, to string, trust *tls.Config) (addr string) {
 	t.Helper()
-	l, err := net.Listen("tcp", listen)
-	must(t, err)
-	var tasks sync.WaitGroup
-	var mu sync.Mutex
-	var open []net.Conn
-	t.Cleanup(func() {
-		_ = l.Close()
-		mu.Lock()
-		for _, c := range open {
-			_ = c.Close()
-		}
-		mu.Unlock()
-		tasks.Wait()
-	})
-	tasks.Go(func() {
-		for {
-			client, err := l.Accept()
-			if err != nil {
-				return
-			}
-			server, err := tls.Dial("tcp", to, trust)
-			if err != nil {
-				_ = client.Close()
-				continue
-			}
-			mu.Lock()
-			open = append(open, client, server)
-			mu.Unlock()
-			for _, way := range [][2]net.Conn{{client, server}, {server, client}} {
-				tasks.Go(func() {
-					_, _ = io.Copy(way[0], way[1])
-					_ = way[0].Close()
-				})
-			}
-		}
-	})
-	return l.Addr().String()
+	return forward(t, listen, func() (net.Conn, error) { return tls.Dial("tcp", to, trust) }, func(client io.Writer, server io.Reader) { _, _ = io.Copy(client, server) })
 }
