@@ -184,7 +184,10 @@ func TestOutageGoesThroughTheCache(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, relaytest.BrokerConfig{Lanes: 3, MaxBatch: 10})
 		cache := &relaytest.Cache{}
-		w.cache = func(relay.Lease) (relay.Cache, error) { return cache, nil }
+		w.cache = func(relay.Lease) (relay.Cache, error) {
+			time.Sleep(w.opt.Lease) // a slow disk: the lease is renewed meanwhile
+			return cache, nil
+		}
 		var behind atomic.Int64
 		w.opt.Events.Behind = func(string, relay.Lane, relay.ID, bool) { behind.Add(1) }
 		w.opt.Ahead, w.opt.ReadRows = 100, 50

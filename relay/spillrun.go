@@ -17,7 +17,10 @@ func (s *session) openCache() {
 	if s.opt.Cache == nil {
 		return
 	}
-	cache, err := s.opt.Cache(s.lease)
+	s.mu.Lock()
+	lease := s.lease
+	s.mu.Unlock()
+	cache, err := s.opt.Cache(lease)
 	if err != nil {
 		s.r.failed("cache", err)
 		return
