@@ -64,7 +64,7 @@ func (w *world) harmCache(ctx context.Context, f *Fault) error {
 }
 
 const (
-	calmCount = 500              // messages that may be pending when nothing is wrong
+	calmCount = 50               // messages that may be pending: with more a lane may still go on from the table, and a lane that does so fills no cache
 	calmTime  = 90 * time.Second // for what an outage has left
 )
 
