@@ -2,6 +2,8 @@ package postgres
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net"
 	"strings"
@@ -56,9 +58,12 @@ type ServerFacts struct {
 	Direct     Seen[bool]    // the same of the direct address; false without one
 	HasDirect  bool
 	Encrypted  bool
-	Verified   bool              // the certificate of the server is checked
-	Local      bool              // over loopback or a socket of this machine
-	Settings   map[string]string // those of examinedSettings
+	Verified   bool // the certificate of the server is checked
+	Local      bool // over loopback or a socket of this machine
+	// When the certificate ends that the server is shown, or one that it rests on; zero = it is shown none. And how long that is by our clock.
+	CertificateEnds time.Time
+	CertificateLeft time.Duration
+	Settings        map[string]string // those of examinedSettings
 }
 
 var examinedSettings = []string{"fsync", "full_page_writes", "synchronous_commit", "autovacuum", "track_counts"}
@@ -218,8 +223,12 @@ func (e *examiner) server(ctx context.Context) error {
 			return err
 		}
 	}
-	tls := e.conn.Config().TLSConfig
-	s.Verified = s.Encrypted && tls != nil && (!tls.InsecureSkipVerify || tls.VerifyPeerCertificate != nil)
+	link := e.conn.Config().TLSConfig
+	s.Verified = s.Encrypted && link != nil && (!link.InsecureSkipVerify || link.VerifyPeerCertificate != nil)
+	if s.Encrypted && link != nil {
+		s.CertificateEnds = firstEnd(link.Certificates)
+		s.CertificateLeft = time.Until(s.CertificateEnds)
+	}
 	s.Local = isLocal(e.conn.PgConn().Conn().RemoteAddr())
 	if s.HasDirect = e.cfg.DirectURL != e.cfg.URL; s.HasDirect {
 		s.Direct.V, s.Direct.Err = e.pooled(ctx, e.cfg.DirectURL)
@@ -237,6 +246,18 @@ func (e *examiner) pooled(ctx context.Context, url string) (bool, error) {
 	var pid int64
 	err = conn.QueryRow(ctx, `SELECT pg_backend_pid()`).Scan(&pid)
 	return pid != int64(conn.PgConn().PID()), personError("direct_url", e.cfg.Schema, "relay", err)
+}
+
+// firstEnd is when the first of all certificates ends that could be shown; zero = there is none.
+func firstEnd(all []tls.Certificate) (first time.Time) {
+	for _, chain := range all {
+		for _, der := range chain.Certificate {
+			if c, err := x509.ParseCertificate(der); err == nil && (first.IsZero() || c.NotAfter.Before(first)) {
+				first = c.NotAfter
+			}
+		}
+	}
+	return first
 }
 
 func isLocal(addr net.Addr) bool {

@@ -59,7 +59,8 @@ func (d *doctorRound) config(context.Context) []doctor.Finding {
 	if !d.wants(doctor.Config) {
 		return nil
 	}
-	facts := doctor.ConfigFacts{Warnings: remarks(d.loaded.Warnings), Secrets: remarks(d.loaded.CheckSecrets())}
+	facts := doctor.ConfigFacts{Warnings: remarks(d.loaded.Warnings), Secrets: remarks(d.loaded.CheckSecrets()),
+		Certificates: certificates(d.people.config, time.Now())}
 	if len(facts.Secrets) == 0 {
 		if err := checkWebhook(d.people.config); err != nil {
 			facts.Secrets = append(facts.Secrets, doctor.Remark{Key: "alerts.webhook", Text: err.Error()})

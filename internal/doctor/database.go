@@ -160,6 +160,7 @@ func (r *report) way(s postgres.ServerFacts) {
 	default:
 		r.ok("database.tls", "database.url", "encrypted, with the server's certificate checked")
 	}
+	r.shown(s.CertificateEnds, s.CertificateLeft)
 	if s.Ahead.Abs() > clockOff {
 		r.add("database.clock", relay.LevelWarn, "clock", "let both machines follow the same time: timedatectl set-ntp true", "the server's clock is %s %s ours", s.Ahead.Abs().Round(10*time.Millisecond),
 			map[bool]string{true: "ahead of", false: "behind"}[s.Ahead > 0])

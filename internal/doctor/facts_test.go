@@ -41,8 +41,14 @@ func TestFacts(t *testing.T) {
 		"pooler, direct too": {func(x *postgres.Examination) { x.Server.HasDirect, x.Server.Direct.V = true, true }, "database.pooler", relay.LevelWarn, "the server itself"},
 		"direct is down": {func(x *postgres.Examination) { x.Server.HasDirect, x.Server.Direct.Err = true, errors.New("refused") }, "database.pooler", relay.LevelFail,
 			"config explain database.direct_url"},
-		"plain text":     {func(x *postgres.Examination) { x.Server.Encrypted, x.Server.Verified = false, false }, "database.tls", relay.LevelWarn, "verify-full"},
-		"any server":     {func(x *postgres.Examination) { x.Server.Verified = false }, "database.tls", relay.LevelWarn, "verify-full"},
+		"plain text": {func(x *postgres.Examination) { x.Server.Encrypted, x.Server.Verified = false, false }, "database.tls", relay.LevelWarn, "verify-full"},
+		"any server": {func(x *postgres.Examination) { x.Server.Verified = false }, "database.tls", relay.LevelWarn, "verify-full"},
+		"certificate ends in a month": {func(x *postgres.Examination) {
+			x.Server.CertificateEnds, x.Server.CertificateLeft = time.Unix(2e9, 0), certificateWarn-1
+		}, "database.certificate", relay.LevelWarn, "sslcert"},
+		"certificate ends in a week": {func(x *postgres.Examination) {
+			x.Server.CertificateEnds, x.Server.CertificateLeft = time.Unix(2e9, 0), certificateFail-1
+		}, "database.certificate", relay.LevelFail, "sslcert"},
 		"clock ahead":    {func(x *postgres.Examination) { x.Server.Ahead = 3 * time.Second }, "database.clock", relay.LevelWarn, "timedatectl"},
 		"clock behind":   {func(x *postgres.Examination) { x.Server.Ahead = -3 * time.Second }, "database.clock", relay.LevelWarn, "timedatectl"},
 		"schema old":     {func(x *postgres.Examination) { x.Version.V = 6 }, "database.schema", relay.LevelFail, "waybill migrate up"},
@@ -94,6 +100,7 @@ func TestFacts(t *testing.T) {
 	x := sound()
 	x.Slots.V = []postgres.Slot{{Name: "s", Active: true, Retained: slotBytes, XminAge: slotAge, Status: "reserved"}}
 	x.Server.Ahead, x.Version.V = clockOff, 8
+	x.Server.CertificateEnds, x.Server.CertificateLeft = time.Unix(2e9, 0), certificateWarn
 	x.Ages.V, x.Notify.V = []postgres.AgeFacts{{Database: "shop", Transactions: ageWarn - 1, Multixacts: ageWarn - 1}}, 0.099
 	x.Tables.V = []postgres.TableFacts{{Name: "message_held", Persistence: "p", Live: 10, Dead: 100_020}, {Name: "attempt", Persistence: "p", Dead: 1e9}}
 	for id, level := range levels(x) {
@@ -120,7 +127,7 @@ func TestUnseenIsNeverOK(t *testing.T) {
 	x := sound()
 	x.Login.Err, x.Tables.Err, x.Hooks.Err, x.IDs.Err, x.Place.Err, x.Identity.Err, x.Transactions.Err, x.Prepared.Err = no, no, no, no, no, no, no, no
 	x.Slots.Err, x.Ages.Err, x.Notify.Err, x.Commit.Err, x.Rights.Err, x.Public.Err, x.Definers.Err = no, no, no, no, no, no, no
-	seen := []string{"database.reachable", "database.primary", "database.read_only", "database.version", "database.schema", "database.fsync", "database.pooler", "database.tls", "database.clock"}
+	seen := []string{"database.reachable", "database.primary", "database.read_only", "database.version", "database.schema", "database.fsync", "database.pooler", "database.tls", "database.certificate", "database.clock"}
 	for id, level := range levels(x) {
 		if want := slices.Contains(seen, id); want != (level == relay.LevelOK) || !want && level != relay.LevelUnseen {
 			t.Errorf("%s is %s", id, level)

@@ -45,6 +45,7 @@ var Checks = []Check{
 	{"config.warning", Config, "something may not do what its writer meant"},
 	{"config.secret", Config, "whoever needs it cannot log in"},
 	{"config.route", Config, "messages go elsewhere than the example says, or nowhere"},
+	{"config.certificate", Config, "from then on browsers refuse the pages, or a broker refuses the relay: messages to it wait and lose no attempt"},
 
 	{"database.reachable", Database, "nothing is published until it answers; what is committed stays"},
 	{"database.primary", Database, "no relay can work here, and nothing can be written"},
@@ -72,6 +73,7 @@ var Checks = []Check{
 	{"database.dead_rows", Database, "reading gets slower"},
 	{"database.pooler", Database, "LISTEN, the lease's connection and prepared statements do not work through a pooler in transaction mode"},
 	{"database.tls", Database, "whoever is on the way can read messages and the password"},
+	{"database.certificate", Database, "from then on the server refuses the relay: nothing is published until it is renewed"},
 	{"database.clock", Database, "ages and latencies are wrong by that much; order and ownership do not depend on it"},
 
 	{"rights.login", Rights, "the relay, or people's commands and pages, are refused by the database"},

@@ -221,6 +221,7 @@ func JudgeDestination(f DestinationFacts) []Finding {
 type ConfigFacts struct {
 	Warnings, Secrets []Remark
 	Routes            []string // what the route tests found
+	Certificates      []Certificate
 }
 
 // Remark is about one key.
@@ -244,5 +245,6 @@ func JudgeConfig(f ConfigFacts) []Finding {
 			r.add("config.route", relay.LevelFail, "routes", "waybill config check --offline", "%s", text)
 		}
 	})
+	r.certificates(f.Certificates)
 	return r.found
 }

@@ -204,3 +204,17 @@ func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + 
 
 // short writes a duration of a configuration.
 func short(d time.Duration) string { return d.Round(100 * time.Millisecond).String() }
+
+// long writes a time that is days away.
+func long(d time.Duration) string {
+	const day = 24 * time.Hour
+	switch {
+	case d >= 2*day:
+		return fmt.Sprintf("%d days", d/day)
+	case d >= 2*time.Hour:
+		return fmt.Sprintf("%d hours", d/time.Hour)
+	case d > time.Minute:
+		return fmt.Sprintf("%d minutes", d/time.Minute)
+	}
+	return short(d)
+}
