@@ -34,8 +34,9 @@ type Examination struct {
 	Transactions Seen[[]Holder] // older than OldTransaction; those of other logins only where the login may see them
 	Prepared     Seen[[]Holder]
 	Slots        Seen[[]Slot]
-	Ages         Seen[[]AgeFacts]    // of each database of the server, the oldest first
-	Notify       Seen[float64]       // how full the server's queue of notifications is; 1 = full
+	Ages         Seen[[]AgeFacts] // of each database of the server, the oldest first
+	Notify       Seen[float64]    // how full the server's queue of notifications is; 1 = full
+	Growth       Seen[GrowthFacts]
 	Commit       Seen[[]RoleSetting] // synchronous_commit where a role or the database sets it
 	Rights       Seen[[]Right]
 	Public       Seen[[]string] // what everybody may: "EXECUTE on function publish(…)"

@@ -65,6 +65,7 @@ func (e *examiner) look(ctx context.Context) {
 		return full, e.conn.QueryRow(ctx, sqlNotify).Scan(&full)
 	})
 	seen(ctx, e, &x.Commit, rows[RoleSetting](e, sqlCommit))
+	seen(ctx, e, &x.Growth, e.home)
 	if err := takeRole(ctx, e.conn, schema+"_relay"); err != nil {
 		x.Version.Err = personError("examine", schema, "relay", err)
 		return
@@ -73,6 +74,9 @@ func (e *examiner) look(ctx context.Context) {
 		return
 	}
 	seen(ctx, e, &x.Tables, rows[TableFacts](e, sqlTableFacts, schema))
+	if x.Growth.Err == nil {
+		seen(ctx, e, &x.Growth, e.growth)
+	}
 	seen(ctx, e, &x.Hooks, rows[Hook](e, sqlHooks, schema))
 	seen(ctx, e, &x.Rights, rows[Right](e, sqlRights, schema, roleNames))
 	seen(ctx, e, &x.Public, texts(e, sqlPublic, schema))

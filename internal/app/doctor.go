@@ -31,6 +31,14 @@ func Doctor(ctx context.Context, l *config.Loaded, only []doctor.Area) ([]doctor
 	defer cancel()
 	d := doctorRound{people: people, loaded: l, wants: func(a doctor.Area) bool { return len(only) == 0 || slices.Contains(only, a) }}
 	d.overview = sync.OnceValues(func() (relay.Overview, error) { return people.Overview(ctx) })
+	d.examine = sync.OnceValues(func() (x postgres.Examination, err error) {
+		cfg, err := storeConfig(people.config)
+		if err != nil {
+			return x, err
+		}
+		cfg.StatementTimeout = doctorLimit / 2
+		return postgres.Examine(ctx, cfg)
+	})
 	parts := make([][]doctor.Finding, 4)
 	var wg sync.WaitGroup
 	for i, part := range []func(context.Context) []doctor.Finding{d.config, d.database, d.relays, d.destinations} {
@@ -52,7 +60,8 @@ type doctorRound struct {
 	people   *People
 	loaded   *config.Loaded
 	wants    func(doctor.Area) bool
-	overview func() (relay.Overview, error) // asked for once
+	overview func() (relay.Overview, error)       // asked for once
+	examine  func() (postgres.Examination, error) // likewise
 }
 
 func (d *doctorRound) config(context.Context) []doctor.Finding {
@@ -80,26 +89,34 @@ func remarks(problems config.Problems) (all []doctor.Remark) {
 	return all
 }
 
-func (d *doctorRound) database(ctx context.Context) (found []doctor.Finding) {
+func (d *doctorRound) database(context.Context) (found []doctor.Finding) {
 	if !d.wants(doctor.Database) && !d.wants(doctor.Rights) {
 		return nil
 	}
-	cfg, err := storeConfig(d.people.config)
-	var x postgres.Examination
-	if err == nil {
-		cfg.StatementTimeout = doctorLimit / 2
-		x, err = postgres.Examine(ctx, cfg)
-	}
+	x, err := d.examine()
 	if err != nil {
 		return doctor.JudgeUnreachable(err)
 	}
 	if d.wants(doctor.Database) {
-		found = doctor.JudgeDatabase(x, migrations.Version)
+		found = append(doctor.JudgeDatabase(x, migrations.Version), d.room(x)...)
 	}
 	if d.wants(doctor.Rights) {
 		found = append(found, doctor.JudgeRights(x)...)
 	}
 	return found
+}
+
+// room looks at the disk of the database; without an outbox there is nothing that grows.
+func (d *doctorRound) room(x postgres.Examination) []doctor.Finding {
+	if x.Version.V == 0 {
+		return nil
+	}
+	f := doctor.RoomFacts{Growth: x.Growth}
+	f.Keep, _ = d.people.config.Retention.Sent.Get()
+	if x.Growth.Err == nil {
+		f.Free, f.Why = databaseRoom(x.Growth.V)
+	}
+	return doctor.JudgeRoom(f)
 }
 
 func (d *doctorRound) relays(context.Context) []doctor.Finding {
@@ -109,6 +126,11 @@ func (d *doctorRound) relays(context.Context) []doctor.Finding {
 	c := d.people.config
 	f := doctor.RelayFacts{Lease: c.Relay.Lease, Trust: c.Relay.Lease - c.Relay.WriteTimeout - c.Relay.TCPUserTimeout, Deadlines: publishDeadlines(c), OpenFiles: openFiles(),
 		Files: d.files(), Folders: folders(c), Cache: cacheFolder(c)}
+	if f.Cache != nil {
+		if x, err := d.examine(); err == nil && x.Version.V > 0 && x.Growth.Err == nil {
+			f.Cache.Rate, _ = doctor.GrowthRate(x.Growth.V)
+		}
+	}
 	var o relay.Overview
 	if o, f.Err = d.overview(); f.Err == nil {
 		s, a := d.people.about(Question{}), Answer{}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/waybillmq/waybill/adapters/postgres"
 	"github.com/waybillmq/waybill/internal/broker/vfs"
 	"github.com/waybillmq/waybill/internal/config"
 	"github.com/waybillmq/waybill/internal/doctor"
@@ -30,7 +31,7 @@ func cacheFolder(c *config.Config) *doctor.CacheFolder {
 	if !c.Cache.Enabled {
 		return nil
 	}
-	f := &doctor.CacheFolder{Folder: doctor.Folder{Key: "cache.dir", Path: c.Cache.Dir, Free: -1}, MinFree: int64(c.Cache.MinFree)}
+	f := &doctor.CacheFolder{Folder: doctor.Folder{Key: "cache.dir", Path: c.Cache.Dir, Free: -1}, MinFree: int64(c.Cache.MinFree), Max: int64(c.Cache.MaxBytes), Used: -1}
 	at, info, err := standing(c.Cache.Dir)
 	if err != nil {
 		f.Err = err
@@ -39,7 +40,7 @@ func cacheFolder(c *config.Config) *doctor.CacheFolder {
 	if at == filepath.Clean(c.Cache.Dir) {
 		f.Mode = info.Mode()
 	}
-	f.Kind = fileSystem(at)
+	f.Kind, f.Used = fileSystem(at), filesBelow(c.Cache.Dir)
 	if free, err := (vfs.OS{}).Free(at); err == nil {
 		f.Free = free
 	}
@@ -61,4 +62,42 @@ func standing(dir string) (string, fs.FileInfo, error) {
 		return standing(filepath.Dir(dir))
 	}
 	return dir, info, err
+}
+
+// filesBelow is the size of all files of a folder, 0 when it is not there yet, -1 when it cannot be read.
+func filesBelow(dir string) (n int64) {
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		info, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) { // the cache removes files all the time
+			return nil
+		}
+		if err == nil {
+			n += info.Size()
+		}
+		return err
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return -1
+	}
+	return n
+}
+
+// databaseRoom is the room on the disk of the database, where that is certainly a disk of this machine; below 0 = not known, and why.
+func databaseRoom(g postgres.GrowthFacts) (free int64, why string) {
+	switch {
+	case !g.Here:
+		return -1, "the server is not certainly on this machine"
+	case g.Dir == "":
+		return -1, "this login may not know the data folder of the server (pg_monitor may)"
+	case g.Spread:
+		return -1, "tables lie in a tablespace of their own"
+	}
+	free, err := (vfs.OS{}).Free(g.Dir)
+	if err != nil {
+		return -1, err.Error()
+	}
+	return free, ""
 }

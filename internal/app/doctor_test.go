@@ -38,7 +38,7 @@ func TestDoctorBesideASilentBroker(t *testing.T) {
 	if err != nil || took > 10*time.Second {
 		t.Errorf("it took %s: %v", took, err)
 	}
-	for id, level := range map[string]relay.Level{"kafka.reachable": relay.LevelFail, "relay.owner": relay.LevelFail, "database.trigger": relay.LevelOK, "rights.producer": relay.LevelOK,
+	for id, level := range map[string]relay.Level{"kafka.reachable": relay.LevelFail, "relay.owner": relay.LevelFail, "database.trigger": relay.LevelOK, "database.disk": relay.LevelOK, "rights.producer": relay.LevelOK,
 		"destination.state": relay.LevelUnseen, "config.secret": relay.LevelOK} {
 		if !slices.ContainsFunc(found, func(f doctor.Finding) bool { return f.ID == id && f.Level == level }) {
 			t.Errorf("%s is not %s: %+v", id, level, found)

@@ -67,6 +67,7 @@ var Checks = []Check{
 	{"database.transactions", Database, "vacuum cannot remove what is settled, partitions cannot be dropped, and reading gets slower; no message is held up"},
 	{"database.prepared", Database, "the same as an open transaction, and a restart does not end it"},
 	{"database.slots", Database, "WAL is kept until the disk is full, or vacuum is held back"},
+	{"database.disk", Database, "a full disk stops the server: applications write nothing, orders and messages alike, until somebody makes room"},
 	{"database.age", Database, "at 2^31 the server refuses every write until somebody has vacuumed by hand, for hours perhaps: applications stop, and nothing is published"},
 	{"database.notifications", Database, "when the queue is full, a transaction that notifies fails at its COMMIT: publishing while the relay sleeps, people's acts, and whatever else the application notifies"},
 	{"database.autovacuum", Database, "message_pending grows with every message sent, and reading gets slower"},

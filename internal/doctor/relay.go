@@ -56,6 +56,9 @@ type Folder struct {
 type CacheFolder struct {
 	Folder
 	MinFree int64       // bytes: with less left it takes nothing
+	Max     int64       // bytes that it may take
+	Used    int64       // bytes that its files take now; below 0 = not known
+	Rate    float64     // bytes that come a second, as far as the outbox tells; 0 = not known
 	Mode    fs.FileMode // 0 = it is not there yet
 	Err     error       // why this account cannot use it; nil = it can
 }
@@ -132,7 +135,7 @@ func (r *report) machine(f RelayFacts) {
 		}
 	})
 	if f.Cache != nil {
-		r.each("relay.cache", f.Cache.Key, "on a real disk with room, and closed to others", func() { r.cache(*f.Cache) })
+		r.each("relay.cache", f.Cache.Key, "on a real disk with room, and closed to others; "+f.Cache.forecast(), func() { r.cache(*f.Cache) })
 	}
 }
 
@@ -147,9 +150,25 @@ func (r *report) cache(c CacheFolder) {
 	if c.Kind != "" {
 		r.add("relay.cache", relay.LevelWarn, c.Key, "mount a volume there, or name another folder in "+c.Key, "%s lies on %s", c.Path, c.Kind)
 	}
-	if c.Free >= 0 && c.Free < c.MinFree {
+	switch {
+	case c.Free >= 0 && c.Free < c.MinFree:
 		r.add("relay.cache", relay.LevelWarn, c.Key, "make room on the file system of "+c.Path+", or lower cache.min_free", "%s has %d MiB left, %d MiB must stay free", c.Path, c.Free>>20, c.MinFree>>20)
+	case c.Free >= 0 && c.Used >= 0 && c.Free-c.MinFree < c.Max-c.Used:
+		r.add("relay.cache", relay.LevelWarn, c.Key, fmt.Sprintf("make room on the file system of %s, or set cache.max_bytes to %dMiB", c.Path, (c.Used+c.Free-c.MinFree)>>20),
+			"it may take %s and the disk has room for %s: %s", bytes(c.Max), bytes(c.Used+c.Free-c.MinFree), c.forecast())
 	}
+}
+
+// forecast says how long a broker may be down until the cache refuses. The table takes what it refuses, so that is no failure.
+func (c *CacheFolder) forecast() string {
+	if c.Free < 0 || c.Used < 0 {
+		return "how much it can take is not known"
+	}
+	room := max(min(c.Max-c.Used, c.Free-c.MinFree), 0)
+	if c.Rate <= 0 {
+		return "it can take " + bytes(room) + ", for how long is not known"
+	}
+	return "it can take " + bytes(room) + ", about " + long(lasting(room, c.Rate)) + " of what was written lately"
 }
 
 // DestinationFacts are what is known of one destination.

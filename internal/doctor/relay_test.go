@@ -14,7 +14,7 @@ func wellRun() RelayFacts {
 	return RelayFacts{Owned: Told{Healthy: true}, Instances: []string{"a", "b"}, Lease: 30 * time.Second, Trust: 20 * time.Second, Deadlines: []Deadline{{"kafka-a", 17 * time.Second}},
 		OpenFiles: 65536, Files: []File{{Key: "dashboard.token_file", Path: "/x/token", Mode: 0o600}, {Key: "database.url", Path: "/run/secret", Mode: 0o440}},
 		Folders: []Folder{{Key: "broker.dir", Path: "/x/broker", Free: 1 << 40}},
-		Cache:   &CacheFolder{Folder: Folder{Key: "cache.dir", Path: "/x/cache", Free: 2 << 30}, MinFree: 1 << 30, Mode: 0o700}}
+		Cache:   &CacheFolder{Folder: Folder{Key: "cache.dir", Path: "/x/cache", Free: 2 << 30}, MinFree: 1 << 30, Max: 1 << 30, Mode: 0o700}}
 }
 
 func TestRelayFacts(t *testing.T) {
@@ -35,19 +35,20 @@ func TestRelayFacts(t *testing.T) {
 		"no owner": {func(f *RelayFacts) {
 			f.Owned = Told{Evidence: []string{"the lease of a ended"}, Next: []string{"start one: waybill run"}}
 		}, "relay.owner", relay.LevelFail, "start one: waybill run"},
-		"no database":     {func(f *RelayFacts) { f.Err = errors.New("refused") }, "relay.owner", relay.LevelUnseen, "refused"},
-		"alone":           {func(f *RelayFacts) { f.Instances = []string{"a"} }, "relay.standby", relay.LevelWarn, "waybill run"},
-		"long answer":     {func(f *RelayFacts) { f.Deadlines[0].Publish = 32 * time.Second }, "relay.lease_margin", relay.LevelWarn, "set relay.lease to 42s"},
-		"few files":       {func(f *RelayFacts) { f.OpenFiles = 256 }, "relay.open_files", relay.LevelWarn, "ulimit -n"},
-		"open file":       {func(f *RelayFacts) { f.Files[0].Mode = 0o644 }, "relay.files", relay.LevelWarn, "chmod 600 /x/token"},
-		"group may write": {func(f *RelayFacts) { f.Files[1].Mode = 0o660 }, "relay.files", relay.LevelWarn, "chmod 600 /run/secret"},
-		"hidden file":     {func(f *RelayFacts) { f.Files[0].Err = errors.New("permission denied") }, "relay.files", relay.LevelUnseen, "permission denied"},
-		"in memory":       {func(f *RelayFacts) { f.Folders[0].Kind = "tmpfs" }, "relay.disk", relay.LevelWarn, "lies on tmpfs"},
-		"cache in memory": {func(f *RelayFacts) { f.Cache.Kind = "tmpfs" }, "relay.cache", relay.LevelWarn, "/x/cache lies on tmpfs"},
-		"cache is full":   {func(f *RelayFacts) { f.Cache.Free = 1<<30 - 1 }, "relay.cache", relay.LevelWarn, "1023 MiB left, 1024 MiB must stay free"},
-		"cache is open":   {func(f *RelayFacts) { f.Cache.Mode = 0o750 }, "relay.cache", relay.LevelWarn, "chmod 700 /x/cache"},
-		"cache is barred": {func(f *RelayFacts) { f.Cache.Err = errors.New("permission denied") }, "relay.cache", relay.LevelFail, "permission denied"},
-		"full":            {func(f *RelayFacts) { f.Folders[0].Free = 100 << 20 }, "relay.disk", relay.LevelWarn, "100 MiB left"},
+		"no database":      {func(f *RelayFacts) { f.Err = errors.New("refused") }, "relay.owner", relay.LevelUnseen, "refused"},
+		"alone":            {func(f *RelayFacts) { f.Instances = []string{"a"} }, "relay.standby", relay.LevelWarn, "waybill run"},
+		"long answer":      {func(f *RelayFacts) { f.Deadlines[0].Publish = 32 * time.Second }, "relay.lease_margin", relay.LevelWarn, "set relay.lease to 42s"},
+		"few files":        {func(f *RelayFacts) { f.OpenFiles = 256 }, "relay.open_files", relay.LevelWarn, "ulimit -n"},
+		"open file":        {func(f *RelayFacts) { f.Files[0].Mode = 0o644 }, "relay.files", relay.LevelWarn, "chmod 600 /x/token"},
+		"group may write":  {func(f *RelayFacts) { f.Files[1].Mode = 0o660 }, "relay.files", relay.LevelWarn, "chmod 600 /run/secret"},
+		"hidden file":      {func(f *RelayFacts) { f.Files[0].Err = errors.New("permission denied") }, "relay.files", relay.LevelUnseen, "permission denied"},
+		"in memory":        {func(f *RelayFacts) { f.Folders[0].Kind = "tmpfs" }, "relay.disk", relay.LevelWarn, "lies on tmpfs"},
+		"cache in memory":  {func(f *RelayFacts) { f.Cache.Kind = "tmpfs" }, "relay.cache", relay.LevelWarn, "/x/cache lies on tmpfs"},
+		"cache is full":    {func(f *RelayFacts) { f.Cache.Free = 1<<30 - 1 }, "relay.cache", relay.LevelWarn, "1023 MiB left, 1024 MiB must stay free"},
+		"cache lacks room": {func(f *RelayFacts) { f.Cache.Max, f.Cache.Used = 4<<30, 1<<30 }, "relay.cache", relay.LevelWarn, "may take 4.0 GiB and the disk has room for 2.0 GiB"},
+		"cache is open":    {func(f *RelayFacts) { f.Cache.Mode = 0o750 }, "relay.cache", relay.LevelWarn, "chmod 700 /x/cache"},
+		"cache is barred":  {func(f *RelayFacts) { f.Cache.Err = errors.New("permission denied") }, "relay.cache", relay.LevelFail, "permission denied"},
+		"full":             {func(f *RelayFacts) { f.Folders[0].Free = 100 << 20 }, "relay.disk", relay.LevelWarn, "100 MiB left"},
 	} {
 		f := wellRun()
 		c.change(&f)
