@@ -37,6 +37,7 @@ type Examination struct {
 	Ages         Seen[[]AgeFacts] // of each database of the server, the oldest first
 	Notify       Seen[float64]    // how full the server's queue of notifications is; 1 = full
 	Growth       Seen[GrowthFacts]
+	Plans        Seen[PlanFacts]
 	Commit       Seen[[]RoleSetting] // synchronous_commit where a role or the database sets it
 	Rights       Seen[[]Right]
 	Public       Seen[[]string] // what everybody may: "EXECUTE on function publish(…)"

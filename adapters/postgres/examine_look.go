@@ -87,6 +87,7 @@ func (e *examiner) look(ctx context.Context) {
 	seen(ctx, e, &x.Place, func(ctx context.Context) (f PlaceFacts, err error) {
 		return f, e.conn.QueryRow(ctx, e.sql(sqlPlace)).Scan(&f.Last, &f.Max, &f.Ahead, &f.Top, &f.RestLo, &f.RestHi)
 	})
+	seen(ctx, e, &x.Plans, e.plans)
 	seen(ctx, e, &x.Identity, func(ctx context.Context) (f IdentityFacts, err error) {
 		return f, e.conn.QueryRow(ctx, e.sql(sqlIdentity)).Scan(&f.SameServer, &f.SameTimeline)
 	})

@@ -40,8 +40,7 @@ func Connect(ctx context.Context, cfg Config, role string) (*pgx.Conn, error) {
 }
 
 // HotStatements are the statements whose plans are tested.
-var HotStatements = map[string]string{"ids": sqlIDs, "dense": sqlDense, "sparse": sqlSparse, "claim": sqlClaim, "settle": sqlSettle, "take": sqlTake,
-	"settle_held": sqlSettleHeld, "closed": sqlClosed, "touched": sqlTouched}
+var HotStatements = hotStatements
 
 // SearchStatement is the statement of a page of the dashboard, and its arguments; before 0 = from the newest message on.
 func SearchStatement(f relay.Filter, before relay.ID) (string, []any) {

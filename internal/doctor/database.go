@@ -50,12 +50,15 @@ func JudgeDatabase(x postgres.Examination, needs int) []Finding {
 	r.ids(x)
 	r.places(x)
 	r.vacuum(x)
+	if x.Version.V >= needs { // statements for tables that are not there yet say nothing
+		r.plans(x)
+	}
 	return r.found
 }
 
-// writable is the command that ends a default of read-only transactions where it was set.
-func writable(by, login, database string) string {
-	const reset = " RESET default_transaction_read_only"
+// resetOf is the command that ends a setting where it was made.
+func resetOf(name, by, login, database string) string {
+	reset := " RESET " + name
 	switch by {
 	case "user":
 		return "ALTER ROLE " + ident(login) + reset
@@ -78,7 +81,7 @@ func (r *report) server(x postgres.Examination) {
 	})
 	r.each("database.read_only", "PostgreSQL", "it takes writes", func() {
 		if s.ReadOnly && !s.Recovery {
-			r.add("database.read_only", relay.LevelFail, "default_transaction_read_only", writable(s.ReadOnlyBy, x.Login.V.Name, s.Database),
+			r.add("database.read_only", relay.LevelFail, "default_transaction_read_only", resetOf("default_transaction_read_only", s.ReadOnlyBy, x.Login.V.Name, s.Database),
 				"new transactions of %s are read only by default", ident(x.Login.V.Name))
 		}
 	})

@@ -121,6 +121,13 @@ var breakages = []struct {
 		repair: "DELETE FROM outbox.message_log_rest; SELECT setval('outbox.message_id_seq', 3500000)"},
 	{id: "database.autovacuum", about: "message_held", harm: "ALTER TABLE outbox.message_held SET (autovacuum_enabled = false)", level: relay.LevelFail},
 	{id: "database.autovacuum", about: "message_pending", harm: "ALTER TABLE outbox.message_pending RESET (autovacuum_vacuum_scale_factor)", level: relay.LevelWarn},
+	{id: "database.plans", about: "message_pending_pkey", harm: "ALTER TABLE outbox.message_pending DROP CONSTRAINT message_pending_pkey", level: relay.LevelFail},
+	{id: "database.plans", about: "message_held_pkey", harm: "ALTER TABLE outbox.message_held DROP CONSTRAINT message_held_pkey", level: relay.LevelFail},
+	{id: "database.plans", about: "message_held_due", harm: "DROP INDEX outbox.message_held_due", level: relay.LevelFail},
+	{id: "database.plans", about: "message_held_head", harm: "DROP INDEX outbox.message_held_head", level: relay.LevelFail},
+	{id: "database.plans", about: "message_held_key", harm: "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'outbox.message_held_key'::regclass", level: relay.LevelFail},
+	{id: "database.plans", about: "enable_indexscan", harm: "ALTER ROLE LOGIN SET enable_indexscan = off", level: relay.LevelFail},
+	{id: "database.plans", about: "enable_indexonlyscan", harm: "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET enable_indexonlyscan = off', current_database()); END $$", level: relay.LevelFail},
 
 	{id: "rights.login", about: "outbox_relay", harm: "REVOKE outbox_relay FROM LOGIN", level: relay.LevelFail},
 	{id: "rights.login", about: "outbox_operator", harm: "REVOKE outbox_operator FROM LOGIN", level: relay.LevelWarn},

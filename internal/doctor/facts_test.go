@@ -14,7 +14,11 @@ import (
 
 // sound is a server as it should be.
 func sound() postgres.Examination {
-	return postgres.Examination{Schema: "outbox", Version: postgres.Seen[int]{V: 7},
+	var plans postgres.PlanFacts
+	for _, i := range indexes {
+		plans.Indexes = append(plans.Indexes, postgres.IndexFacts{Name: i.name, Table: i.table, Valid: true})
+	}
+	return postgres.Examination{Plans: postgres.Seen[postgres.PlanFacts]{V: plans}, Schema: "outbox", Version: postgres.Seen[int]{V: 7},
 		Server: postgres.ServerFacts{Version: 180001, Encrypted: true, Verified: true,
 			Settings: map[string]string{"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on", "autovacuum": "on", "track_counts": "on"}},
 		Login: postgres.Seen[postgres.LoginFacts]{V: postgres.LoginFacts{Name: "waybill", SeesOthers: true, Exists: map[string]bool{"relay": true}, Member: map[string]bool{"relay": true, "operator": true}}},
@@ -77,6 +81,13 @@ func TestFacts(t *testing.T) {
 		"dead rows": {func(x *postgres.Examination) {
 			x.Tables.V = []postgres.TableFacts{{Name: "message_held", Persistence: "p", Live: 10, Dead: 100_021}}
 		}, "database.dead_rows", relay.LevelWarn, "VACUUM outbox.message_held"},
+		"no index": {func(x *postgres.Examination) {
+			x.Plans.V.Indexes, x.Plans.V.Whole = x.Plans.V.Indexes[1:], []postgres.WholeScan{{Statement: "dense", Table: "message_log"}}
+		}, "database.plans", relay.LevelFail, "ALTER TABLE outbox.message_log ADD CONSTRAINT message_log_pkey PRIMARY KEY (id)"},
+		"statement refused": {func(x *postgres.Examination) { x.Plans.V.Refused = []string{"take: column gone"} }, "database.plans", relay.LevelFail, "waybill migrate print"},
+		"index unused": {func(x *postgres.Examination) {
+			x.Plans.V.Whole = []postgres.WholeScan{{Statement: "dense", Table: "message_log"}, {Statement: "sparse", Table: "message_log"}}
+		}, "database.plans", relay.LevelWarn, "ANALYZE outbox.message_log"},
 		"one role": {func(x *postgres.Examination) { x.Login.V.Exists = map[string]bool{"relay": false} }, "rights.separate", relay.LevelWarn, "waybill migrate up"},
 	} {
 		x := sound()
@@ -126,7 +137,7 @@ func TestUnseenIsNeverOK(t *testing.T) {
 	no := errors.New("permission denied")
 	x := sound()
 	x.Login.Err, x.Tables.Err, x.Hooks.Err, x.IDs.Err, x.Place.Err, x.Identity.Err, x.Transactions.Err, x.Prepared.Err = no, no, no, no, no, no, no, no
-	x.Slots.Err, x.Ages.Err, x.Notify.Err, x.Commit.Err, x.Rights.Err, x.Public.Err, x.Definers.Err = no, no, no, no, no, no, no
+	x.Slots.Err, x.Ages.Err, x.Notify.Err, x.Commit.Err, x.Rights.Err, x.Public.Err, x.Definers.Err, x.Plans.Err = no, no, no, no, no, no, no, no
 	seen := []string{"database.reachable", "database.primary", "database.read_only", "database.version", "database.schema", "database.fsync", "database.pooler", "database.tls", "database.certificate", "database.clock"}
 	for id, level := range levels(x) {
 		if want := slices.Contains(seen, id); want != (level == relay.LevelOK) || !want && level != relay.LevelUnseen {

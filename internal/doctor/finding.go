@@ -72,6 +72,7 @@ var Checks = []Check{
 	{"database.notifications", Database, "when the queue is full, a transaction that notifies fails at its COMMIT: publishing while the relay sleeps, people's acts, and whatever else the application notifies"},
 	{"database.autovacuum", Database, "message_pending grows with every message sent, and reading gets slower"},
 	{"database.dead_rows", Database, "reading gets slower"},
+	{"database.plans", Database, "the more messages wait, the slower each of them leaves, and the more the server has to do"},
 	{"database.pooler", Database, "LISTEN, the lease's connection and prepared statements do not work through a pooler in transaction mode"},
 	{"database.tls", Database, "whoever is on the way can read messages and the password"},
 	{"database.certificate", Database, "from then on the server refuses the relay: nothing is published until it is renewed"},
