@@ -18,10 +18,10 @@ const (
 // operate runs what people have started, while this relay is the owner. The place of each operation lies in the database, so a crash or another owner goes on
 // where the last transaction ended.
 func (c *chores) operate() {
-	rates, said := map[relay.OperationID]*tokens{}, ""
+	rates, metrics, said := map[relay.OperationID]*tokens{}, newOperated(c.tel), ""
 	for wait := operationsIdle; pause(c.ctx, wait); {
 		began := time.Now()
-		running, err := c.turn(rates)
+		running, err := c.turn(rates, metrics)
 		switch {
 		case c.ctx.Err() != nil:
 			return
@@ -45,8 +45,9 @@ func (c *chores) operate() {
 }
 
 // turn gives each running operation one transaction of its own.
-func (c *chores) turn(rates map[relay.OperationID]*tokens) (running bool, err error) {
+func (c *chores) turn(rates map[relay.OperationID]*tokens, metrics *operated) (running bool, err error) {
 	if !c.e.relay.Status().Owner {
+		metrics.forget()
 		return false, nil
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, 10*time.Second)
@@ -55,6 +56,7 @@ func (c *chores) turn(rates map[relay.OperationID]*tokens) (running bool, err er
 	if err != nil {
 		return false, err
 	}
+	metrics.running(ctx, list, c.look.Operation)
 	if len(list) == 0 && len(rates) > 0 {
 		clear(rates)
 		c.e.store.RestOperations()

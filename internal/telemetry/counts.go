@@ -69,6 +69,30 @@ func (t *Telemetry) Acted(action, via string, messages int64) {
 	}
 }
 
+// Operated counts messages of operations of one act that have an outcome now.
+func (t *Telemetry) Operated(action, outcome string, messages int) {
+	if messages > 0 {
+		t.metrics.operated.WithLabelValues(action, outcome).Add(float64(messages))
+	}
+}
+
+// SetOperations says how many operations of each act run; the map is the receiver's from then on.
+func (t *Telemetry) SetOperations(running map[string]int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.operations = running
+}
+
+// running are the operations of an owner; a standby runs none, whatever it once ran.
+func (t *Telemetry) running(owner bool) map[string]int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !owner {
+		return nil
+	}
+	return t.operations
+}
+
 // Late counts pending messages that were found behind the low-water mark.
 func (t *Telemetry) Late(messages int) { t.metrics.late.Add(float64(messages)) }
 

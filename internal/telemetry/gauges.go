@@ -17,7 +17,7 @@ type gauges struct {
 	messages, age, up, breaker, paused, behind, queued, inFlight     *prometheus.Desc
 	cached, cachedBytes, cacheFull                                   *prometheus.Desc
 	stuck, drain, partitions, retention, connections, transaction    *prometheus.Desc
-	bytes, live, dead                                                *prometheus.Desc
+	bytes, live, dead, operations                                    *prometheus.Desc
 }
 
 func newGauges(t *Telemetry) *gauges {
@@ -53,6 +53,7 @@ func newGauges(t *Telemetry) *gauges {
 	g.retention = d("retention_seconds", "How long sent messages are kept, +Inf = for ever.")
 	g.connections = d("db_connections", "Connections of Waybill, all its processes, to this database.", "pool", "state")
 	g.transaction = d("oldest_transaction_age_seconds", "Age of the oldest transaction in the database, those of other logins with pg_monitor only: it holds back vacuum and keeps holes open.")
+	g.operations = d("operations_running", "Operations that run now; one that a person has paused does not.", "action")
 	g.bytes = d("table_bytes", "Size of a table of the outbox with its partitions and indexes.", "table")
 	g.live = d("table_live_tuples", "Rows of a table, as the server estimates them.", "table")
 	g.dead = d("table_dead_tuples", "Dead rows of a table that vacuum has not removed, as the server estimates them.", "table")
@@ -85,6 +86,9 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	set(g.ahead, float64(st.Ahead))
 	set(g.pending, float64(counts.Pending))
 	set(g.retention, g.t.retention)
+	for action := range operationOutcomes {
+		set(g.operations, float64(g.t.running(st.Owner)[action]), action)
+	}
 	g.counted(set, counts)
 	for _, name := range g.t.destinations {
 		g.destination(set, name, state(st, name), counts, st.Owner)

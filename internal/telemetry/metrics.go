@@ -27,13 +27,20 @@ var (
 	vias         = []string{"cli", "ui", "api", "auto"}
 )
 
+// operationOutcomes are what can become of a message of an operation, by its act.
+var operationOutcomes = map[string][]string{
+	relay.PlanRetry:   {relay.OutcomeSent, relay.OutcomeFailedAgain, relay.OutcomeWaits, relay.OutcomeChanged},
+	relay.PlanSkip:    {relay.OutcomeSkipped, relay.OutcomeChanged},
+	relay.PlanDiscard: {relay.OutcomeDiscarded, relay.OutcomeChanged},
+}
+
 // metrics are the series that events feed.
 type metrics struct {
 	read, settled, fenced, reborn             prometheus.Counter
 	late, dropped, lostAlerts                 prometheus.Counter
 	acts                                      map[string]*prometheus.CounterVec // by act
 	sent, held, dead, outcomes, repeats       *prometheus.CounterVec
-	wakeups, failures                         *prometheus.CounterVec
+	wakeups, failures, operated               *prometheus.CounterVec
 	latency, publishing, batchCount, batchLen *prometheus.HistogramVec
 	queries                                   *prometheus.HistogramVec
 }
@@ -73,6 +80,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		dead:       counters("messages_dead_total", "Messages given up until a person acts.", "destination", "topic", "class"),
 		outcomes:   counters("publish_outcomes_total", "Outcomes of publishing, one for each message and try.", "destination", "outcome", "class"),
 		repeats:    counters("possible_duplicates_total", "Messages that may lie at the broker twice, by cause.", "destination", "cause"),
+		operated:   counters("operation_items_total", "Messages of operations by what became of them.", "action", "outcome"),
 		wakeups:    counters("wakeups_total", "What woke the reader.", "cause"),
 		failures:   counters("db_errors_total", "Operations that failed and were tried again.", "op"),
 		latency:    histogram("delivery_latency_seconds", "Time from writing a message to the broker's confirmation.", "destination", seconds),
@@ -95,6 +103,11 @@ func (m *metrics) create(destinations []string) {
 	for _, act := range m.acts {
 		for _, via := range vias {
 			act.WithLabelValues(via)
+		}
+	}
+	for action, outcomes := range operationOutcomes {
+		for _, o := range outcomes {
+			m.operated.WithLabelValues(action, o)
 		}
 	}
 	for _, d := range destinations {

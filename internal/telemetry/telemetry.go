@@ -30,9 +30,10 @@ type Telemetry struct {
 	destinations []string
 	retention    float64
 
-	mu     sync.Mutex
-	watch  func() relay.Status
-	counts Counts
+	mu         sync.Mutex
+	watch      func() relay.Status
+	counts     Counts
+	operations map[string]int // that run, by act
 }
 
 // New registers every metric.
