@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // Operator is for people's hands. Each act changes at most MaxActed messages in one transaction, together with its row in the activity log: without that row
@@ -19,9 +20,10 @@ type Operator interface {
 	// Discard gives held messages up for good; their keys go on. A reason is required. Retry takes it back while the message's row exists.
 	Discard(ctx context.Context, ids []ID, act Act) (Acted, error)
 
-	// Pause stops a destination, or with an empty name all of them, until it is resumed. A reason is required. The owner obeys within two seconds. It returns the row
-	// of the activity log. *StateError: it is paused already.
-	Pause(ctx context.Context, destination string, act Act) (activity int64, err error)
+	// Pause stops a destination, or with an empty name all of them, until it is resumed, or until the moment that is given; zero = none. A reason is required. The owner
+	// obeys within two seconds, and goes on within two of the end, by the database's clock. It returns the row of the activity log. *StateError: it is paused already, or
+	// that moment is over.
+	Pause(ctx context.Context, destination string, until time.Time, act Act) (activity int64, err error)
 
 	// Resume takes that pause back: the pause of all does not touch those of single destinations, nor they it. *StateError: there is none.
 	Resume(ctx context.Context, destination string, act Act) (activity int64, err error)

@@ -8,7 +8,7 @@ import (
 
 // Pauser tells the owner what people have stopped.
 type Pauser interface {
-	// Paused returns every pause, in any order. It is asked before an ownership sends its first byte, and then every second, one call at a time. ErrFenced and
+	// Paused returns every pause that is not over, in any order. It is asked before an ownership sends its first byte, and then every second, one call at a time. ErrFenced and
 	// ErrMoved as of Store; after any other error the answer before it holds.
 	Paused(ctx context.Context, lease Lease) ([]PausedDestination, error)
 }
@@ -19,15 +19,21 @@ type PausedDestination struct {
 	At          time.Time `json:"at"`                    // database time
 	Actor       string    `json:"by"`
 	Reason      string    `json:"reason"`
+	Until       time.Time `json:"until,omitzero"` // when it ends by itself, database time; zero = when somebody resumes it
 }
 
-// Text is by whom and why, in a few words.
+// Text is by whom, until when and why, in a few words.
 func (p *PausedDestination) Text() string {
 	what := "by "
 	if p.Destination == "" {
 		what = "with all others by "
 	}
-	return what + p.Actor + ": " + p.Reason
+	if !p.Until.IsZero() {
+		what += p.Actor + " until " + p.Until.UTC().Format(time.RFC3339)
+	} else {
+		what += p.Actor
+	}
+	return what + ": " + p.Reason
 }
 
 // pausedEvery is how often people's pauses are asked for.

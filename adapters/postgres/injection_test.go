@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/waybillmq/waybill/adapters/postgres"
 	"github.com/waybillmq/waybill/internal/testservices"
@@ -56,7 +57,7 @@ func TestNothingWrittenBecomesSQL_S4(t *testing.T) {
 		_, _ = look.OperationItems(t.Context(), 1, nasty, 0, 10)
 		_, _ = act.Plan(t.Context(), relay.PlanRequest{Action: relay.PlanRetry, Text: nasty, Filter: relay.Filter{Terms: []relay.Term{{Name: "topic", Op: ':', Values: []string{nasty}}}}}, reason)
 		_, _ = act.Retry(t.Context(), []relay.ID{1}, reason)
-		_, _ = act.Pause(t.Context(), nasty, reason)
+		_, _ = act.Pause(t.Context(), nasty, time.Time{}, reason)
 		_, _ = act.Resume(t.Context(), nasty, reason)
 		_, _ = act.Adopt(t.Context(), nasty, nasty, reason)
 	}

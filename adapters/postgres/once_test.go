@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/waybillmq/waybill/relay"
 )
@@ -76,7 +77,7 @@ func TestOnceIsOneTransaction(t *testing.T) {
 			if _, err := d.operator.Retry(ctx, []relay.ID{3}, relay.Act{Actor: "a", Via: "api"}); err != nil {
 				return relay.Answered{}, err
 			}
-			if _, err := d.operator.Pause(ctx, "kafka-a", relay.Act{Actor: "a", Via: "api", Reason: "r"}); err != nil {
+			if _, err := d.operator.Pause(ctx, "kafka-a", time.Time{}, relay.Act{Actor: "a", Via: "api", Reason: "r"}); err != nil {
 				return relay.Answered{}, err
 			}
 			return answer(ctx)

@@ -85,6 +85,7 @@ func startChores(e *engine, tel *telemetry.Telemetry, log *slog.Logger, version 
 		{"broker settings", checkEvery, true, c.brokers},
 		{"counts", countEvery, true, c.count},
 		{"set-up", examineEvery, true, c.examine},
+		{"pauses", registerEvery, true, c.endPauses},
 	}
 	if e.cache != nil {
 		jobs = append(jobs, chore{"remember", rememberEvery, true, func(context.Context) error { e.cache.note(e.store.Known()); return nil }})

@@ -261,7 +261,12 @@ func (s *Snapshot) whyStopped(a *Answer, p *relay.PausedDestination, name string
 		what, resume = "all destinations are", "--all"
 	}
 	a.say("%s paused by %s since %s (%s) because: %s", what, p.Actor, p.At.UTC().Format(time.RFC3339), round(s.Overview.Now.Sub(p.At)), p.Reason)
-	a.do("its messages wait and lose no attempt. When the reason is gone: waybill destination resume %s", resume)
+	if p.Until.IsZero() {
+		a.do("its messages wait and lose no attempt. When the reason is gone: waybill destination resume %s", resume)
+		return
+	}
+	a.say("the pause ends by itself at %s, in %s", p.Until.UTC().Format(time.RFC3339), round(p.Until.Sub(s.Overview.Now)))
+	a.do("its messages wait and lose no attempt. When the reason is gone before: waybill destination resume %s", resume)
 }
 
 func (s *Snapshot) whyKey(a *Answer) {

@@ -23,6 +23,10 @@ type (
 	whyBody struct {
 		Reason string `json:"reason"`
 	}
+	pauseBody struct {
+		Reason string `json:"reason"`
+		Until  string `json:"until,omitempty"` // when it ends by itself: 90m, 2h, or a moment, RFC 3339; left out = when it is resumed
+	}
 	planBody struct {
 		Action string `json:"action"` // retry, skip or discard
 		Q      string `json:"q"`      // filter; without a state it means those that the act is usually for
@@ -112,7 +116,12 @@ func (d *Dashboard) byReason(r *http.Request, required bool) (relay.Act, error) 
 	if err := readBody(r, &b); err != nil {
 		return relay.Act{}, err
 	}
-	reason := strings.TrimSpace(b.Reason)
+	return d.because(r, b.Reason, required)
+}
+
+// because is who acts, and why.
+func (d *Dashboard) because(r *http.Request, reason string, required bool) (relay.Act, error) {
+	reason = strings.TrimSpace(reason)
 	if kind, wrong := checkReason(reason, required); wrong != "" {
 		return relay.Act{}, &failure{kind, http.StatusBadRequest, "Wrong reason", "Nothing was changed. " + wrong}
 	}

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/waybillmq/waybill/relay"
 )
@@ -116,10 +117,10 @@ type held struct {
 	begun, let chan struct{}
 }
 
-func (h held) Pause(ctx context.Context, destination string, act relay.Act) (int64, error) {
+func (h held) Pause(ctx context.Context, destination string, until time.Time, act relay.Act) (int64, error) {
 	close(h.begun)
 	<-h.let
-	return h.Operator.Pause(ctx, destination, act)
+	return h.Operator.Pause(ctx, destination, until, act)
 }
 
 // The same request beside one that still runs is told to ask later.

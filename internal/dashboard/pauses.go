@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/waybillmq/waybill/internal/view"
 	"github.com/waybillmq/waybill/relay"
@@ -26,6 +27,7 @@ type pausePage struct {
 	Paused      *relay.PausedDestination
 	Effects     []string
 	Reason      string
+	Until       string // as it was written
 	Wrong       string
 }
 
@@ -81,7 +83,7 @@ func (p pausePage) effects(o relay.Overview) []string {
 	if p.Act.Name == "pause" {
 		lines := []string{"Within two seconds nothing more is sent. A batch that is on its way ends.",
 			"Messages wait and lose no attempt, however long it lasts. Nothing is lost; ages grow, and so does the table.",
-			"It lasts until somebody resumes it, also when relays are restarted or another one takes over."}
+			"It lasts until its end, or until somebody resumes it, also when relays are restarted or another one takes over."}
 		if p.Destination == "" {
 			lines = append(lines, "It is one act of its own: destinations that are paused by themselves stay so after it.")
 		}
@@ -116,20 +118,39 @@ func (d *Dashboard) pause(w http.ResponseWriter, r *http.Request, s *session) er
 	if err != nil {
 		return err
 	}
-	p.Reason = strings.TrimSpace(r.PostFormValue("reason"))
+	p.Reason, p.Until = strings.TrimSpace(r.PostFormValue("reason")), r.PostFormValue("until")
 	if _, p.Wrong = checkReason(p.Reason, p.Act.Reason); p.Wrong != "" {
 		p.Reason = ""
 		return d.showPause(w, r, s, http.StatusBadRequest, p)
 	}
-	activity, err := d.doPause(r.Context(), p, d.byPerson(r, s, p.Reason))
+	until, err := p.until(p.Until)
+	if err != nil {
+		p.Wrong = "Until when? " + capital(err.Error()) + ". Leave it empty for a pause that somebody resumes."
+		return d.showPause(w, r, s, http.StatusBadRequest, p)
+	}
+	activity, err := d.doPause(r.Context(), p, until, d.byPerson(r, s, p.Reason))
 	if err != nil {
 		return err
 	}
 	what := p.What()
-	d.sessions.say(s, fmt.Sprintf("%s %s (activity %d). The relay hears of it within two seconds.", strings.ToUpper(what[:1])+what[1:], p.done(), activity))
+	ends := ""
+	if !until.IsZero() {
+		ends = " until " + until.Format(time.RFC3339)
+	}
+	d.sessions.say(s, fmt.Sprintf("%s %s%s (activity %d). The relay hears of it within two seconds.", capital(what), p.done(), ends, activity))
 	http.Redirect(w, r, "/destinations", http.StatusSeeOther)
 	return nil
 }
+
+// until reads the end of a pause; a resume has none.
+func (p pausePage) until(text string) (time.Time, error) {
+	if p.Act.Name != "pause" {
+		return time.Time{}, nil
+	}
+	return view.ParseUntil(text, time.Now())
+}
+
+func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 
 func (p pausePage) done() string {
 	if p.Destination == "" {
@@ -138,12 +159,12 @@ func (p pausePage) done() string {
 	return p.Act.Done
 }
 
-func (d *Dashboard) doPause(ctx context.Context, p pausePage, by relay.Act) (activity int64, err error) {
-	do := d.Operator.Resume
+func (d *Dashboard) doPause(ctx context.Context, p pausePage, until time.Time, by relay.Act) (activity int64, err error) {
 	if p.Act.Name == "pause" {
-		do = d.Operator.Pause
+		activity, err = d.Operator.Pause(ctx, p.Destination, until, by)
+	} else {
+		activity, err = d.Operator.Resume(ctx, p.Destination, by)
 	}
-	activity, err = do(ctx, p.Destination, by)
 	d.state.changed()
 	return activity, err
 }
@@ -153,7 +174,7 @@ func (d *Dashboard) apiPauses() (table []apiRoute) {
 	for _, a := range pausings {
 		var body any = reasonBody{}
 		if a.Reason {
-			body = whyBody{}
+			body = pauseBody{}
 		}
 		for pattern, what := range map[string]string{"/destinations/{name}/": "a destination", "/destinations/": "all destinations, by one act"} {
 			table = append(table, apiRoute{method: "POST", pattern: pattern + a.Name, role: operator, summary: a.Verb + " " + what, body: body, code: http.StatusOK,
@@ -165,7 +186,14 @@ func (d *Dashboard) apiPauses() (table []apiRoute) {
 }
 
 func (d *Dashboard) apiPause(r *http.Request, a pausing) (any, error) {
-	by, err := d.byReason(r, a.Reason)
+	var by relay.Act
+	var until time.Time
+	var err error
+	if a.Name == "pause" {
+		by, until, err = d.byPause(r)
+	} else {
+		by, err = d.byReason(r, a.Reason)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -174,6 +202,19 @@ func (d *Dashboard) apiPause(r *http.Request, a pausing) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	activity, err := d.doPause(r.Context(), p, by)
-	return view.OfItem("Pausing", view.OfPausing(p.Destination, a.Name == "pause", activity)), err
+	activity, err := d.doPause(r.Context(), p, until, by)
+	return view.OfItem("Pausing", view.OfPausing(p.Destination, a.Name == "pause", activity, until)), err
+}
+
+// byPause is who pauses, why, and until when, as the body says.
+func (d *Dashboard) byPause(r *http.Request) (by relay.Act, until time.Time, err error) {
+	var b pauseBody
+	if err := readBody(r, &b); err != nil {
+		return by, until, err
+	}
+	if until, err = view.ParseUntil(b.Until, time.Now()); err != nil {
+		return by, until, wrongBody("until: " + err.Error())
+	}
+	by, err = d.because(r, b.Reason, true)
+	return by, until, err
 }

@@ -100,7 +100,8 @@ func TestPauseByTheAPI(t *testing.T) {
 		says       string
 	}{
 		{"/destinations/kafka-a/pause", "", 400, "Write why"}, {"/destinations/kafka-x/pause", `{"reason":"r"}`, 404, "No such destination"},
-		{"/destinations/kafka-a/pause", `{"reason":"r","until":"x"}`, 400, "until"}, {"/destinations/kafka-a/resume", "", 409, "not paused by itself"},
+		{"/destinations/kafka-a/pause", `{"reason":"r","until":"x"}`, 400, "until: write how long"}, {"/destinations/kafka-a/pause", `{"reason":"r","until":"2020-01-01T00:00:00Z"}`, 409, "is over already"},
+		{"/destinations/kafka-a/resume", `{"until":"2h"}`, 400, "until"}, {"/destinations/kafka-a/pause", `{"until":"2h"}`, 400, "Write why"}, {"/destinations/kafka-a/resume", "", 409, "not paused by itself"},
 		{"/destinations/kafka-a/pause", `{"reason":"r"}`, 200, ""}, {"/destinations/kafka-a/pause", `{"reason":"r"}`, 409, "paused already"},
 		{"/destinations/pause", `{"reason":"all"}`, 200, ""},
 	} {
@@ -117,5 +118,46 @@ func TestPauseByTheAPI(t *testing.T) {
 	by, _ := item["paused"].(map[string]any)
 	if item["state"] != "paused" || by["by"] != "api:token" || by["reason"] != "r" || by["destination"] != "kafka-a" {
 		t.Errorf("%v", got)
+	}
+}
+
+// A pause may have an end: it is taken, told to everybody, and refused when it makes no sense.
+func TestPauseUntil(t *testing.T) {
+	d := newDesk(t, nil)
+	d.fill("t")
+	b := d.browser().signIn()
+	form := b.form("/destinations/kafka-a/pause")
+	form.Set("reason", "rebalance")
+	for _, until := range []string{"soon", "-1h"} {
+		form.Set("until", until)
+		if res := b.post("/destinations/kafka-a/pause", form); res.Code != http.StatusBadRequest || !strings.Contains(res.Body.String(), "Until when?") || !strings.Contains(res.Body.String(), `value="rebalance"`) || d.paused() != "" {
+			t.Errorf("until %s: %d", until, res.Code)
+		}
+	}
+	form.Set("until", "2100-01-31T12:00:00Z")
+	if res := b.post("/destinations/kafka-a/pause", form); res.Code != http.StatusSeeOther {
+		t.Fatalf("%d: %s", res.Code, res.Body)
+	}
+	if page := b.get("/destinations").Body.String(); strings.Count(page, "2100-01-31T12:00:00Z") < 2 || !strings.Contains(page, "goes on by itself") {
+		t.Error("the destinations do not say until when")
+	}
+	for path, want := range map[string]string{"/": "until 2100-01-31T12:00:00Z: rebalance", "/activity": "until 2100-01-31T12:00:00Z", "/destinations/kafka-a/resume": "2100-01-31T12:00:00Z"} {
+		if page := b.get(path).Body.String(); !strings.Contains(page, want) {
+			t.Errorf("%s does not say until when", path)
+		}
+	}
+	_, got := d.call("GET", apiBase+"/destinations/kafka-a", "", nil)
+	item, _ := got["item"].(map[string]any)
+	if by, _ := item["paused"].(map[string]any); by["until"] != "2100-01-31T12:00:00Z" {
+		t.Errorf("%v", got)
+	}
+	_, got = d.call("POST", apiBase+"/destinations/pause", `{"reason":"all","until":"2100-02-01T00:00:00+01:00"}`, withToken)
+	if item, _ := got["item"].(map[string]any); item["until"] != "2100-01-31T23:00:00Z" {
+		t.Errorf("%v", got)
+	}
+	d.exec(`UPDATE outbox.pause SET at = now() - interval '2 h', until = now() - interval '1 h'`)
+	d.state.changed()
+	if page := b.get("/destinations").Body.String(); strings.Contains(page, "/resume") || strings.Contains(page, "rebalance") {
+		t.Error("it is over, and the page still says that it is paused")
 	}
 }

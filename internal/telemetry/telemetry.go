@@ -102,10 +102,10 @@ func (t *Telemetry) Events() relay.Events {
 		},
 		Stopped: func(d string, by *relay.PausedDestination) {
 			if by == nil {
-				log.Info("resumed by a person", "destination", d)
+				log.Info("a person's pause is over: the destination goes on", "destination", d)
 				return
 			}
-			log.Warn("paused by a person: messages wait and lose no attempt", "destination", d, "actor", by.Actor, "since", by.At)
+			log.Warn("paused by a person: messages wait and lose no attempt", "destination", d, "actor", by.Actor, "since", by.At, "until", untilWhen(by.Until))
 		},
 		Behind: func(d string, lane relay.Lane, from relay.ID, behind bool) {
 			log.Debug("lane behind", "destination", d, "lane", lane.String(), "id", int64(from), "behind", behind)
@@ -121,6 +121,14 @@ func (t *Telemetry) Events() relay.Events {
 			log.Warn("an operation failed and is tried again", "operation", op, "err", err)
 		},
 	}
+}
+
+// untilWhen is the end of a pause for a log line.
+func untilWhen(t time.Time) string {
+	if t.IsZero() {
+		return "resumed"
+	}
+	return t.UTC().Format(time.RFC3339)
 }
 
 func (t *Telemetry) lost(epoch relay.Epoch, cause error) {

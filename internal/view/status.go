@@ -96,9 +96,11 @@ type Pausing struct {
 	Destination string `json:"destination,omitempty"` // left out: all of them
 	Paused      bool   `json:"paused"`
 	Activity    string `json:"activity"`
+
+	Until time.Time `json:"until,omitzero"` // when a pause ends by itself; left out: when it is resumed
 }
 
-// OfPausing shows an act; an empty name means all destinations.
-func OfPausing(name string, paused bool, activity int64) Pausing {
-	return Pausing{name, paused, strconv.FormatInt(activity, 10)}
+// OfPausing shows an act; an empty name means all destinations, a zero end none.
+func OfPausing(name string, paused bool, activity int64, until time.Time) Pausing {
+	return Pausing{name, paused, strconv.FormatInt(activity, 10), until.UTC()}
 }
