@@ -40,6 +40,7 @@ func startDashboard(c *config.Config, log *slog.Logger, version string) (stop fu
 	}
 	o.Token, o.NoToken = dashboardToken(c)
 	o.Logins, o.NoLogins = dashboardLogins(c, log)
+	o.Proxy = dashboardProxy(c.Dashboard.Auth.Proxy)
 	if o.Token == "" && o.Logins == nil {
 		log.Warn("nobody can act on the dashboard, which can only be looked at", "cause", o.NoToken)
 	}
@@ -94,10 +95,24 @@ func dashboardLogins(c *config.Config, log *slog.Logger) (*dashboard.Logins, str
 		nobody, _ := dashboard.NewLogins(nil, nil, nil) // fails for a bad token only
 		return nobody, hiddenCause
 	}
-	if names := logins.Unproved(); names != nil {
+	if names := logins.Unproved(); names != nil && c.Dashboard.Auth.Proxy.UserHeader == "" {
 		log.Warn("names of dashboard.roles are not in dashboard.auth", "names", names)
 	}
 	return logins, ""
+}
+
+// dashboardProxy is the proxy whose word counts; nil = there is none. The configuration has checked its addresses, and one that cannot be read is not believed.
+func dashboardProxy(c config.ProxyAuth) *dashboard.Proxy {
+	if c.UserHeader == "" {
+		return nil
+	}
+	p := &dashboard.Proxy{UserHeader: c.UserHeader, RoleHeader: c.RoleHeader}
+	for _, s := range c.Trusted {
+		if of, ok := config.ParseTrusted(s); ok {
+			p.Trusted = append(p.Trusted, of)
+		}
+	}
+	return p
 }
 
 func readLogins(c config.Dashboard) (*dashboard.Logins, error) {

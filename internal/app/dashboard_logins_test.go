@@ -53,6 +53,24 @@ func TestNamesThatCannotBeRead_S15(t *testing.T) {
 	}
 }
 
+// The proxy of the configuration is the one that is believed, and its people need no password.
+func TestConfiguredProxy_S18(t *testing.T) {
+	c := config.Default()
+	if p := dashboardProxy(c.Dashboard.Auth.Proxy); p != nil {
+		t.Errorf("nobody named a proxy: %+v", p)
+	}
+	c.Dashboard.Auth.Proxy = config.ProxyAuth{UserHeader: "X-User", RoleHeader: "X-Role", Trusted: []string{"10.0.0.7", "10.0.7.0/28", "nonsense"}}
+	c.Dashboard.Roles.Viewer.Names = []string{"ana"}
+	p := dashboardProxy(c.Dashboard.Auth.Proxy)
+	if p.UserHeader != "X-User" || p.RoleHeader != "X-Role" || len(p.Trusted) != 2 || p.Trusted[0].String() != "10.0.0.7/32" || p.Trusted[1].String() != "10.0.7.0/28" {
+		t.Errorf("%+v", p)
+	}
+	var log strings.Builder
+	if logins, cause := dashboardLogins(c, slog.New(slog.NewTextHandler(&log, nil))); logins == nil || cause != "" || log.Len() > 0 {
+		t.Errorf("names of a proxy: %v, %q, %s", logins, cause, log.String())
+	}
+}
+
 // What the configuration says is what counts: each name has its roles, topics of the role payload and masks are those of the file.
 func TestConfiguredRolesAndMasks_S13_S18(t *testing.T) {
 	database := testservices.Postgres(t, 18).URL

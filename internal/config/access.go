@@ -11,6 +11,7 @@ import (
 type Auth struct {
 	Basic  Basic             `key:"basic" help:"people, by name and password"`
 	Tokens map[string]Secret `key:"tokens" help:"programs and people by name, each with a secret of 32 characters or more that it sends as a Bearer, or signs in with"`
+	Proxy  ProxyAuth         `key:"proxy" help:"people by the word of a proxy in front, which has asked them who they are"`
 }
 
 // Basic is a file of names and passwords.
@@ -38,7 +39,9 @@ type PayloadRole struct {
 }
 
 // DefaultAuth returns the defaults: nobody has a name.
-func DefaultAuth() Auth { return Auth{Tokens: map[string]Secret{}} }
+func DefaultAuth() Auth {
+	return Auth{Tokens: map[string]Secret{}, Proxy: ProxyAuth{Trusted: []string{}}}
+}
 
 // DefaultRoles returns the defaults: nobody is in a role.
 func DefaultRoles() Roles {
@@ -47,13 +50,16 @@ func DefaultRoles() Roles {
 }
 
 // Named says that people or programs have names: then nobody looks without one.
-func (a Auth) Named() bool { return a.Basic.File != "" || len(a.Tokens) > 0 }
+func (a Auth) Named() bool {
+	return a.Basic.File != "" || len(a.Tokens) > 0 || a.Proxy.UserHeader != ""
+}
 
 var personForm = regexp.MustCompile(`^[\pL\pN._@-]{1,40}$`)
 
 // validateAccess checks names: one that is written wrong would silently give nobody a role.
 func (d *decoder) validateAccess() {
 	a, r := d.root.Dashboard.Auth, d.root.Dashboard.Roles
+	d.validateProxy()
 	for _, name := range slices.Sorted(maps.Keys(a.Tokens)) {
 		if !personForm.MatchString(name) {
 			d.at("dashboard.auth.tokens."+name, "%q is no name here: 1 to 40 letters, digits and . _ @ -", name)
@@ -66,7 +72,7 @@ func (d *decoder) validateAccess() {
 			switch {
 			case !personForm.MatchString(name):
 				d.at(path, "%q is no name here: 1 to 40 letters, digits and . _ @ -", name)
-			case !token && a.Basic.File == "":
+			case !token && a.Basic.File == "" && a.Proxy.UserHeader == "":
 				d.at(path, "there is no %q in dashboard.auth%s", name, didYouMean(name, slices.Sorted(maps.Keys(a.Tokens))))
 			}
 		}

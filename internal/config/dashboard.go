@@ -9,7 +9,7 @@ import (
 
 // Dashboard configures the pages for the person on call.
 type Dashboard struct {
-	Listen       OrNone[string] `key:"listen" form:"address" restart:"true" help:"address of the pages. One that is not loopback needs names in auth, and tls. none: no dashboard"`
+	Listen       OrNone[string] `key:"listen" form:"address" restart:"true" help:"address of the pages. One that is not loopback needs names in auth, and tls or a proxy in front. none: no dashboard"`
 	AllowedHosts []string       `key:"allowed_hosts" restart:"true" help:"host names under which browsers may ask for it, besides localhost and the loopback addresses; for a proxy on this machine. All others get 421"`
 	PublicURL    string         `key:"public_url" null:"true" form:"origin" restart:"true" help:"address under which people reach the pages, such as a proxy's: links in alerts begin with it, and its host is allowed. null: http:// and the listen address"`
 	ReadOnly     bool           `key:"read_only" restart:"true" help:"nobody can act here, whatever token they have"`
@@ -42,10 +42,10 @@ func (d *decoder) validateListen() {
 		d.at("dashboard.tls.cert", "is missing: key stands alone")
 	}
 	listen, ok := c.Listen.Get()
-	if !ok || checkAddress(listen) != "" || isLoopback(listen) || c.Auth.Named() && c.TLS.Cert != "" {
+	if !ok || checkAddress(listen) != "" || isLoopback(listen) || c.Auth.Named() && (c.TLS.Cert != "" || c.Auth.Proxy.UserHeader != "" && len(c.Auth.Proxy.Trusted) > 0) {
 		return
 	}
-	d.at("dashboard.listen", "%q is not a loopback address: whoever reaches the dashboard may look. Give people names in dashboard.auth, and dashboard.tls a certificate; or listen on 127.0.0.1 and use"+
+	d.at("dashboard.listen", "%q is not a loopback address: whoever reaches the dashboard may look. Give people names in dashboard.auth, and dashboard.tls a certificate, or name the proxy in front in dashboard.auth.proxy; or listen on 127.0.0.1 and use"+
 		" a tunnel (ssh -L, kubectl port-forward), or a proxy with a login on this machine", listen)
 }
 

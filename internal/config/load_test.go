@@ -173,6 +173,14 @@ func TestProblems(t *testing.T) {
 		"nobody's role":   {with("dashboard: { auth: { tokens: { deploy: { env: A } } }, roles: { operator: { names: [deply] } } }\n"), `dashboard.roles.operator.names[0]: there is no "deply" in dashboard.auth, did you mean "deploy"?`},
 		"role of nobody":  {with("dashboard: { roles: { viewer: { names: [\"a b\"] } } }\n"), `dashboard.roles.viewer.names[0]: "a b" is no name here`},
 		"empty topic":     {with("dashboard: { roles: { payload: { topics: [\"\"] } } }\n"), "dashboard.roles.payload.topics[0]: is empty"},
+		"proxy, nobody":   {with("dashboard: { auth: { proxy: { user_header: X-User } } }\n"), "dashboard.auth.proxy.trusted: is empty: whoever sends the header would be believed"},
+		"proxy, listen":   {with("dashboard: { listen: \"0.0.0.0:8088\", auth: { proxy: { user_header: X-User } } }\n"), `"0.0.0.0:8088" is not a loopback address`},
+		"proxy, all":      {with("dashboard: { auth: { proxy: { user_header: X-User, trusted: [10.0.0.7, \"0.0.0.0/0\"] } } }\n"), `dashboard.auth.proxy.trusted[1]: "0.0.0.0/0" is no address of a proxy`},
+		"proxy, no name":  {with("dashboard: { auth: { proxy: { trusted: [10.0.0.7] } } }\n"), "dashboard.auth.proxy.user_header: is missing"},
+		"proxy, cookie":   {with("dashboard: { auth: { proxy: { user_header: Cookie, trusted: [10.0.0.7] } } }\n"), `dashboard.auth.proxy.user_header: "Cookie" is no header for this`},
+		"proxy, header":   {with("dashboard: { auth: { proxy: { user_header: \"X User\", trusted: [10.0.0.7] } } }\n"), `"X User" is no header for this`},
+		"proxy, browser":  {with("dashboard: { auth: { proxy: { user_header: X-User, role_header: Sec-Fetch-User, trusted: [10.0.0.7] } } }\n"), `"Sec-Fetch-User" is no header for this`},
+		"proxy, one":      {with("dashboard: { auth: { proxy: { user_header: X-User, role_header: x-user, trusted: [10.0.0.7] } } }\n"), "is the same as user_header"},
 		"path":            {with("privacy: { masks: [{ json_paths: [\"$..email\", \"email\"] }] }\n"), `privacy.masks[0].json_paths[1]: "email" is no path: it begins with $`},
 		"empty mask":      {with("privacy: { masks: [{ topics: [mail] }] }\n"), "privacy.masks[0]: hides nothing"},
 		"masked nowhere":  {with("privacy: { masks: [{ topics: [], headers: [a] }] }\n"), "privacy.masks[0]: hides nothing"},
@@ -237,6 +245,31 @@ func TestWarnings(t *testing.T) {
 	}
 	if _, err := Parse("config.yaml", []byte(text), Options{Strict: true}); err == nil {
 		t.Error("strict takes warnings")
+	}
+}
+
+// A proxy in front is enough for an address that others reach; one on this machine is warned of.
+func TestProxyInFront(t *testing.T) {
+	const proxied = "dashboard: { listen: \"%s:8088\", auth: { proxy: { user_header: X-Forwarded-User, role_header: X-Forwarded-Role, trusted: [%s] } }, roles: { operator: { names: [ana] } } }\n"
+	for _, c := range []struct {
+		listen, trusted string
+		warned          bool
+	}{{"0.0.0.0", "10.0.0.7", false}, {"10.0.0.1", "10.0.7.0/28, \"fd00::7\"", false}, {"127.0.0.1", "127.0.0.1", true}, {"127.0.0.1", "\"::1/128\"", true}, {"127.0.0.1", "126.0.0.0/7", true}} {
+		got, err := Parse("config.yaml", []byte(smallest+fmt.Sprintf(proxied, c.listen, c.trusted)), Options{})
+		if err != nil {
+			t.Errorf("%+v: %v", c, err)
+			continue
+		}
+		if warned := strings.Contains(got.Warnings.Error(), "can say that it is anybody"); warned != c.warned || !got.Dashboard.Auth.Named() {
+			t.Errorf("%+v: %v", c, got.Warnings)
+		}
+	}
+	for text, want := range map[string]string{"10.0.0.7": "10.0.0.7/32", "::ffff:10.0.0.7": "10.0.0.7/32", "10.0.7.9/28": "10.0.7.0/28", "fd00::7": "fd00::7/128", "fe80::1%eth0": "", "::ffff:10.0.0.0/100": "", "::/0": "",
+		"ops.example": "", "": "", "10.0.0.7:80": ""} {
+		of, ok := ParseTrusted(text)
+		if ok != (want != "") || ok && of.String() != want {
+			t.Errorf("%q: %s, %t", text, of, ok)
+		}
 	}
 }
 

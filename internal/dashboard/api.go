@@ -130,6 +130,14 @@ func (d *Dashboard) refusedAPI(rt apiRoute, r *http.Request) (p person, err erro
 
 // identify finds out who asks: a token as a Bearer, or a name and its password.
 func (d *Dashboard) identify(r *http.Request) (person, error) {
+	switch p, said, err := d.proxied(r); {
+	case err != nil:
+		return person{}, err
+	case said && byForm(r):
+		return person{}, &failure{"forbidden", http.StatusForbidden, "Not from a program", "Nothing was done: behind the proxy a request that changes something has the header Content-Type: application/json, which no form of another page can send."}
+	case said:
+		return p, nil
+	}
 	given := r.Header.Get("Authorization")
 	if name, password, ok := r.BasicAuth(); ok && d.Logins != nil {
 		p, err := d.Logins.byPassword(r.Context(), name, password, remote(r))

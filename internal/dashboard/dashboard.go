@@ -30,6 +30,7 @@ type Options struct {
 	NoToken      string        // for people: why there is no token
 	Logins       *Logins       // people and programs with names; nil = there are none, and whoever reaches the listener may look
 	NoLogins     string        // for people: why nobody of Logins can sign in; empty = they can
+	Proxy        *Proxy        // whose word counts for who asks; nil = nobody's. It needs Logins
 	Secure       bool          // it is asked by https
 	Reveals      *Reveals      // nil = nobody has payloads shown, whatever their roles
 	Log          *slog.Logger
@@ -87,8 +88,11 @@ const maxRequests = 32
 // maxBody bounds what a form can send.
 const maxBody = 16 << 10
 
-// New makes the handler. It panics without Inspector, Guide, Doctor or Log.
+// New makes the handler. It panics without Inspector, Guide, Doctor or Log, and with a Proxy without Logins, a header or an address.
 func New(o Options) *Dashboard {
+	if o.Proxy != nil && (o.Logins == nil || o.Proxy.UserHeader == "" || len(o.Proxy.Trusted) == 0) {
+		panic("dashboard: a Proxy needs Logins, UserHeader and Trusted")
+	}
 	if o.Inspector == nil || o.Guide == nil || o.Doctor == nil || o.Log == nil {
 		panic("dashboard: Inspector, Guide, Doctor and Log are required")
 	}
@@ -109,7 +113,7 @@ func New(o Options) *Dashboard {
 
 // mayAct says whether anybody can act here at all.
 func (d *Dashboard) mayAct() bool {
-	return (d.Token != "" || d.Logins.has(operator)) && !d.ReadOnly && d.Operator != nil
+	return (d.Token != "" || d.Logins.has(operator) || d.Proxy != nil && d.Proxy.RoleHeader != "") && !d.ReadOnly && d.Operator != nil
 }
 
 // mayPlan says whether anybody can act on many messages at once.
@@ -124,6 +128,10 @@ func (d *Dashboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if err := d.origins.Check(r); err != nil {
 		deny(w, r, &failure{"forbidden", http.StatusForbidden, "Cross-site", "this came from a page of another site"})
+		return
+	}
+	if f := d.forged(r); f != nil {
+		deny(w, r, f)
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)

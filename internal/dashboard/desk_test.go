@@ -128,6 +128,7 @@ func (d *desk) fill(text string) {
 type browser struct {
 	d      *desk
 	cookie *http.Cookie
+	way    func(*http.Request) // what a proxy in between does to each request
 }
 
 func (d *desk) browser() *browser { return &browser{d: d} }
@@ -156,6 +157,9 @@ func (b *browser) do(method, path string, body io.Reader, change func(*http.Requ
 		ctx, cancel := context.WithCancel(r.Context())
 		cancel()
 		r = r.WithContext(ctx)
+	}
+	if b.way != nil {
+		b.way(r)
 	}
 	if change != nil {
 		change(r)

@@ -17,15 +17,15 @@ import (
 const maxConnections = 200
 
 // Listen serves handler until Close, by https where there is a certificate. It fails when the address is taken, or is reached from other machines and handler is no Dashboard
-// with Logins, or there is no certificate: nobody else is asked who he is, and passwords would go in plain text.
+// with Logins, or there is neither a certificate nor a Proxy, which alone is answered then: nobody else is asked who he is, and passwords would go in plain text.
 func Listen(address string, c *Certificate, handler http.Handler, log *slog.Logger) (*httpserver.Server, error) {
 	l, err := httpserver.Listen("dashboard.listen", address)
 	if err != nil {
 		return nil, err
 	}
 	d, ok := handler.(*Dashboard)
-	if !mayBeReached(l.Addr(), ok && d.Logins != nil, c != nil) {
-		return nil, errors.Join(fmt.Errorf("dashboard.listen: %s is not a loopback address: whoever reaches the dashboard may look, unless people have names and there is a certificate", address), l.Close())
+	if !mayBeReached(l.Addr(), ok && d.Logins != nil, c != nil || ok && d.Proxy != nil) {
+		return nil, errors.Join(fmt.Errorf("dashboard.listen: %s is not a loopback address: whoever reaches the dashboard may look, unless people have names, and there is a certificate or a trusted proxy", address), l.Close())
 	}
 	l = &limited{Listener: l, free: make(chan struct{}, maxConnections)}
 	if c != nil {
@@ -34,11 +34,11 @@ func Listen(address string, c *Certificate, handler http.Handler, log *slog.Logg
 	return httpserver.Serve(l, newServer(handler, log)), nil
 }
 
-// mayBeReached says whether a listener may have an address: one that others reach needs names, so that not everybody looks, and a certificate, so that passwords and payloads
+// mayBeReached says whether a listener may have an address: one that others reach needs names, so that not everybody looks, and a certificate, or a proxy in front that alone is answered, so that passwords and payloads
 // are not read on their way.
-func mayBeReached(at net.Addr, names, certificate bool) bool {
+func mayBeReached(at net.Addr, names, private bool) bool {
 	tcp, ok := at.(*net.TCPAddr)
-	return ok && (tcp.IP.IsLoopback() || names && certificate)
+	return ok && (tcp.IP.IsLoopback() || names && private)
 }
 
 func newServer(handler http.Handler, log *slog.Logger) *http.Server {

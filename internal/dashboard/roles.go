@@ -35,6 +35,8 @@ type person struct {
 	token bool   // holds the token, which has no name
 	name  string // of a login; of the token's holder what he says, perhaps nothing
 	may   map[role]bool
+
+	proxied bool // a proxy says so
 }
 
 // holder is who has the token: all that there was before people had names, and no payload.

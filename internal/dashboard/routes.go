@@ -62,8 +62,10 @@ func (d *Dashboard) table() []route {
 // guarded puts the role of a route before its handler, and for a POST of a session the token of its forms: cookies are sent to every port of a host.
 func (d *Dashboard) guarded(rt route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s := d.sessions.of(r, d.cookieName())
-		err := d.refused(rt, r, s)
+		s, err := d.sessionOf(w, r, rt.role != anybody)
+		if err == nil {
+			err = d.refused(rt, r, s)
+		}
 		if err == errLogin {
 			http.Redirect(w, r, "/login?next="+url.QueryEscape(r.URL.RequestURI()), http.StatusSeeOther)
 			return

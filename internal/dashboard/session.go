@@ -80,6 +80,11 @@ func (l *sessions) lives(s *session) bool {
 
 // start opens a session under a new id, never under one that came from outside. When there are too many, the one that was idle longest ends.
 func (l *sessions) start(p person) (id string) {
+	id, _ = l.begin(p)
+	return id
+}
+
+func (l *sessions) begin(p person) (id string, s *session) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.open) >= maxSessions {
@@ -93,8 +98,9 @@ func (l *sessions) start(p person) (id string) {
 	}
 	id = rand.Text()
 	now := time.Now()
-	l.open[sessionKey(id)] = &session{person: p, form: rand.Text(), opened: now, seen: now}
-	return id
+	s = &session{person: p, form: rand.Text(), opened: now, seen: now}
+	l.open[sessionKey(id)] = s
+	return id, s
 }
 
 func (l *sessions) end(r *http.Request, cookie string) {
