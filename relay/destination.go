@@ -16,6 +16,7 @@ type destination struct {
 	from     ID      // lanes made from now on start behind here; 0 = live
 
 	breaker   breaker
+	ramp      ramp
 	paused    pause
 	topics    map[string]*pause  // by target topic
 	stopped   *PausedDestination // by a person; nil = not

@@ -123,7 +123,7 @@ func (s *session) opened(d *destination) {
 		return
 	}
 	d.opened, d.draining = true, false
-	s.flow.closeBreaker(d, Outcome{Kind: Acked})
+	s.flow.closeBreaker(d, nil, Outcome{Kind: Acked}, time.Now())
 	wasPaused := d.paused.active()
 	d.paused = pause{}
 	s.mu.Unlock()
@@ -194,5 +194,6 @@ func (f *flow) dissolve(d *destination) {
 	d.lanes, d.order, d.opened, d.from = map[Lane]*lane{}, nil, false, low
 	d.topics = map[string]*pause{}
 	d.breaker.alive()
+	d.ramp = ramp{}
 	f.catchGen++
 }

@@ -143,7 +143,7 @@ func (f *flow) laneOf(m *Message, late bool) *lane {
 func (f *flow) laneFor(d *destination, id Lane) *lane {
 	l := d.lanes[id]
 	if l == nil {
-		l = &lane{id: id, dest: d, wake: make(chan struct{}, 1), from: d.from}
+		l = &lane{id: id, dest: d, wake: make(chan struct{}, 1), barred: d.ramp.on, from: d.from}
 		d.lanes[id] = l
 		d.order = append(d.order, l)
 		f.lane(l)
@@ -302,6 +302,8 @@ func (f *flow) take(l *lane, trusted bool, now time.Time) (batch []*Message, ref
 		if ok, wait := d.breaker.probe(l, now); !ok {
 			return nil, false, wait
 		}
+	} else if wait := d.ramp.wait(l, now); wait > 0 && !f.stopping && !d.draining {
+		return nil, false, wait
 	}
 	if len(l.open) == 0 && len(l.queue) == 0 {
 		d.breaker.probing = false

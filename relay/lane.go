@@ -11,12 +11,13 @@ type lane struct {
 	dest *destination
 	wake chan struct{} // one slot
 
-	queue []*Message // in the order of sending
-	bytes int        // weight of queue and tail
-	open  []*Message // the batch in flight, or to be presented again unchanged
-	busy  bool       // a Publish of open is running
-	gone  bool       // its destination got other lanes
-	kept  []Key      // closed keys of which open may have stored messages: what of them is in queue waits there until that is known
+	queue  []*Message // in the order of sending
+	bytes  int        // weight of queue and tail
+	open   []*Message // the batch in flight, or to be presented again unchanged
+	busy   bool       // a Publish of open is running
+	gone   bool       // its destination got other lanes
+	barred bool       // waits for its turn after an outage (ramp)
+	kept   []Key      // closed keys of which open may have stored messages: what of them is in queue waits there until that is known
 
 	spooled bool       // the degraded cache may have messages of it: behind queue, before tail
 	lowest  ID         // of what was put there

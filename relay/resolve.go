@@ -39,7 +39,7 @@ func (f *flow) resolve(l *lane, outcomes []Outcome, took time.Duration, now time
 	}
 	f.setAsideKept(l)
 	if len(answered.acked)+len(answered.rejected) > 0 {
-		f.alive(d, l)
+		f.alive(d, l, now)
 	}
 	if d.draining {
 		d.poke()
@@ -50,6 +50,9 @@ func (f *flow) resolve(l *lane, outcomes []Outcome, took time.Duration, now time
 		f.failed(l, answered, took, now)
 	}
 	f.probed(l, answered.fault, now)
+	if answered.living() && !d.breaker.open {
+		d.ramp.answered(d.order, l, now)
+	}
 	f.putDown(l)
 	l.poke()
 }
@@ -70,6 +73,12 @@ type answered struct {
 	why      []Outcome
 	rest     []*Message // to be presented again, in order
 	fault    Outcome    // the gravest among rest: unknown, config, unavailable
+}
+
+// living says that a broker answered, and not the silence in its place.
+func (a *answered) living() bool {
+	o := a.fault
+	return len(a.acked)+len(a.rejected) > 0 || o.Kind == Config || o.Alive || o.Full
 }
 
 // sortOutcomes keeps acks of a key a prefix: what was acked behind a hole of its own key goes again after the hole, and nothing is dead while an earlier
@@ -127,8 +136,8 @@ func graver(a, b Outcome) bool {
 }
 
 // alive records that the destination answered.
-func (f *flow) alive(d *destination, l *lane) {
-	f.closeBreaker(d, Outcome{Kind: Acked})
+func (f *flow) alive(d *destination, l *lane, now time.Time) {
+	f.closeBreaker(d, l, Outcome{Kind: Acked}, now)
 	for _, p := range []struct {
 		pause *pause
 		scope Scope
@@ -198,11 +207,11 @@ func (f *flow) failed(l *lane, a answered, took time.Duration, now time.Time) {
 	}
 	switch {
 	case o.Kind == Config:
-		f.closeBreaker(d, o) // a broker that says what to change is not down
+		f.closeBreaker(d, l, o, now) // a broker that says what to change is not down
 		f.pauseScope(l, o, now)
 		return
 	case alone, o.Kind == Unavailable && o.Class == ClassUnknownTopic:
-		f.closeBreaker(d, o) // the broker answered: only this lane waits
+		f.closeBreaker(d, l, o, now) // the broker answered: only this lane waits
 	case o.Full, o.Kind == Unavailable && o.Scope == ScopeKey:
 	case o.Alive && !d.breaker.open: // so here; but a broker that comes back answers like this too, before it takes anything
 	default:
@@ -227,15 +236,16 @@ func (f *flow) failed(l *lane, a answered, took time.Duration, now time.Time) {
 	}
 }
 
-// closeBreaker lets every lane try again at once when the breaker was open.
-func (f *flow) closeBreaker(d *destination, by Outcome) {
+// closeBreaker lets the lanes try again when the breaker was open: lane l, which had the answer, at once, the others in turn.
+func (f *flow) closeBreaker(d *destination, l *lane, by Outcome, now time.Time) {
 	if !d.breaker.alive() {
 		return
 	}
-	for _, l := range d.order {
-		l.fails, l.retryAt = 0, time.Time{}
-		l.poke()
+	for _, other := range d.order {
+		other.fails, other.retryAt = 0, time.Time{}
+		other.poke()
 	}
+	d.ramp.begin(d.order, l, now)
 	if ev := f.opt.Events.Breaker; ev != nil {
 		ev(d.Name, false, by)
 	}

@@ -25,8 +25,9 @@ var processHazards = []Hazard{
 }
 
 var loadHazards = []Hazard{
-	{ID: "K1", What: "everybody sends at once when a broker returns", Answer: "one probe finds it; the rest follows",
-		Tests: []string{"relay.TestBreakerProbesInTurn", "relay.TestBrokerIsLeftAloneAndReturns_K1_K3"}, Open: "there is no slow start yet: behind the probe every lane sends at once, one batch each"},
+	{ID: "K1", What: "everybody sends at once when a broker returns", Answer: "one probe finds it; each answer lets in one more lane",
+		Tests: []string{"relay.TestBreakerProbesInTurn", "relay.TestRampLetsInOneLaneAnAnswer_K1", "relay.TestBrokerIsLeftAloneAndReturns_K1_K3",
+			"relay.TestBrokerThatTakesOneBatchAndFallsSilentGetsFew_K1"}},
 	{ID: "K2", What: "the breaker flaps or lets a storm through", Answer: "one probe at a time, further and further apart",
 		Tests: []string{"relay.TestBreakerUnderRandomAnswers_K2", "relay.TestBreakerOpens", "relay.TestBreakerProbesInTurn"}},
 	{ID: "K3", What: "retries keep a broker down", Answer: "back-off with jitter, one probe for a destination", Tests: []string{"relay.TestBackoffSaturates", "relay.TestBrokerIsLeftAloneAndReturns_K1_K3"}},
