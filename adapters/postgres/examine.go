@@ -38,6 +38,7 @@ type Examination struct {
 	Notify       Seen[float64]    // how full the server's queue of notifications is; 1 = full
 	Growth       Seen[GrowthFacts]
 	Plans        Seen[PlanFacts]
+	Indexes      Seen[IndexFacts]
 	Commit       Seen[[]RoleSetting] // synchronous_commit where a role or the database sets it
 	Rights       Seen[[]Right]
 	Public       Seen[[]string] // what everybody may: "EXECUTE on function publish(…)"

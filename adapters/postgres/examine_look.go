@@ -66,6 +66,7 @@ func (e *examiner) look(ctx context.Context) {
 	})
 	seen(ctx, e, &x.Commit, rows[RoleSetting](e, sqlCommit))
 	seen(ctx, e, &x.Growth, e.home)
+	seen(ctx, e, &x.Indexes, e.indexes)
 	if err := takeRole(ctx, e.conn, schema+"_relay"); err != nil {
 		x.Version.Err = personError("examine", schema, "relay", err)
 		return

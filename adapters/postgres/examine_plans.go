@@ -16,15 +16,15 @@ import (
 var hotStatements = map[string]string{"ids": sqlIDs, "dense": sqlDense, "sparse": sqlSparse, "claim": sqlClaim, "settle": sqlSettle, "take": sqlTake,
 	"settle_held": sqlSettleHeld, "closed": sqlClosed, "touched": sqlTouched, "due": sqlDue, "untake": sqlUntake}
 
-// IndexFacts describe an index of a table of the schema, those of partitions left out.
-type IndexFacts struct {
+// Index is one of a table of the schema, those of partitions left out.
+type Index struct {
 	Name, Table string
 	Valid       bool
 }
 
 // PlanFacts say how the planner would run the relay's statements in a session of the relay, as it is now.
 type PlanFacts struct {
-	Indexes []IndexFacts
+	Indexes []Index
 	Whole   []WholeScan
 	Off     []PlannerSetting // ways by an index that somebody has switched off
 	Refused []string         // statements that the server does not take, with its words
@@ -37,7 +37,7 @@ type WholeScan struct{ Statement, Table string }
 type PlannerSetting struct{ Name, Source string }
 
 const (
-	sqlIndexes = `SELECT i.relname::text, t.relname::text, x.indisvalid FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_class t ON t.oid = x.indrelid
+	sqlOwnIndexes = `SELECT i.relname::text, t.relname::text, x.indisvalid FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_class t ON t.oid = x.indrelid
 WHERE t.relnamespace = to_regnamespace($1) AND NOT t.relispartition ORDER BY 1`
 	sqlPlannerOff = `SELECT name, source FROM pg_settings WHERE name IN ('enable_indexscan', 'enable_indexonlyscan') AND setting = 'off' ORDER BY 1`
 )
@@ -58,7 +58,7 @@ func (e *examiner) plans(ctx context.Context) (f PlanFacts, err error) {
 		return f, err
 	}
 	asked := &examiner{cfg: e.cfg, conn: conn}
-	if f.Indexes, err = rows[IndexFacts](asked, sqlIndexes, e.cfg.Schema)(ctx); err != nil {
+	if f.Indexes, err = rows[Index](asked, sqlOwnIndexes, e.cfg.Schema)(ctx); err != nil {
 		return f, err
 	}
 	if f.Off, err = rows[PlannerSetting](asked, sqlPlannerOff)(ctx); err != nil {

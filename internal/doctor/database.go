@@ -53,6 +53,7 @@ func JudgeDatabase(x postgres.Examination, needs int) []Finding {
 	if x.Version.V >= needs { // statements for tables that are not there yet say nothing
 		r.plans(x)
 	}
+	r.indexes(x)
 	return r.found
 }
 

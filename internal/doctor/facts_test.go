@@ -16,7 +16,7 @@ import (
 func sound() postgres.Examination {
 	var plans postgres.PlanFacts
 	for _, i := range indexes {
-		plans.Indexes = append(plans.Indexes, postgres.IndexFacts{Name: i.name, Table: i.table, Valid: true})
+		plans.Indexes = append(plans.Indexes, postgres.Index{Name: i.name, Table: i.table, Valid: true})
 	}
 	return postgres.Examination{Plans: postgres.Seen[postgres.PlanFacts]{V: plans}, Schema: "outbox", Version: postgres.Seen[int]{V: 7},
 		Server: postgres.ServerFacts{Version: 180001, Encrypted: true, Verified: true,

@@ -73,6 +73,7 @@ var Checks = []Check{
 	{"database.autovacuum", Database, "message_pending grows with every message sent, and reading gets slower"},
 	{"database.dead_rows", Database, "reading gets slower"},
 	{"database.plans", Database, "the more messages wait, the slower each of them leaves, and the more the server has to do"},
+	{"database.indexes", Database, "messages whose rows an index lacks are not read: they wait, and later ones of their key overtake them"},
 	{"database.pooler", Database, "LISTEN, the lease's connection and prepared statements do not work through a pooler in transaction mode"},
 	{"database.tls", Database, "whoever is on the way can read messages and the password"},
 	{"database.certificate", Database, "from then on the server refuses the relay: nothing is published until it is renewed"},

@@ -47,7 +47,7 @@ func (r *report) plans(x postgres.Examination) {
 	r.each(id, x.Schema, "every index is there, and the relay's statements would use them", func() {
 		for _, want := range indexes {
 			name, table := x.Schema+"."+want.name, x.Schema+"."+want.table
-			i := slices.IndexFunc(f.Indexes, func(have postgres.IndexFacts) bool { return have.Name == want.name && have.Table == want.table })
+			i := slices.IndexFunc(f.Indexes, func(have postgres.Index) bool { return have.Name == want.name && have.Table == want.table })
 			switch {
 			case i < 0:
 				lacking[want.table] = true

@@ -190,6 +190,34 @@ func (r *report) options(schema string, t postgres.TableFacts) {
 	}
 }
 
+// indexes judges what amcheck found; without the extension there is nothing to say.
+func (r *report) indexes(x postgres.Examination) {
+	const id = "database.indexes"
+	f := x.Indexes.V
+	switch {
+	case x.Indexes.Err != nil:
+		r.unseen(id, x.Schema, x.Indexes.Err, "")
+		return
+	case !f.Extension:
+		return
+	case !f.Usable || !f.Allowed:
+		login := ident(x.Login.V.Name)
+		r.unseen(id, x.Schema, errors.New("this login may not call amcheck"),
+			fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s; GRANT EXECUTE ON FUNCTION %[1]s.bt_index_check(regclass, boolean) TO %[2]s", f.Schema, login))
+		return
+	}
+	fine := fmt.Sprintf("%d know every row of their tables", f.Compared)
+	if len(f.Left) > 0 {
+		fine += "; not compared, too large or locked: " + strings.Join(f.Left, ", ")
+	}
+	r.each(id, x.Schema, fine, func() {
+		for _, i := range f.Damaged {
+			name := x.Schema + "." + ident(i.Index)
+			r.add(id, relay.LevelFail, name, "REINDEX INDEX "+name, "%s", i.Text)
+		}
+	})
+}
+
 var plainIdent = regexp.MustCompile(`^[a-z_][a-z0-9_]*$`)
 
 // ident writes a name for a statement that a person pastes.
