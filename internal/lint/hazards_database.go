@@ -49,7 +49,7 @@ var databaseHazards = []Hazard{
 			"internal/doctor.TestBreakages"}},
 	{ID: "F19", What: "rows of many megabytes", Answer: "read by bytes, not by count",
 		Tests: []string{"adapters/postgres.TestStore/a page is cut by bytes, never to nothing", "relay.TestUnclaimedPagesTakeRoom",
-			"internal/app.TestEveryKindOfMessageArrivesAsWritten_P5_D14_F19_L1_L4_L9"}, Open: "the largest one tried has 900 KB; no test limits the memory"},
+			"internal/app.TestEveryKindOfMessageArrivesAsWritten_P5_D14_F19_L1_L4_L9", "internal/app.TestLargeRowsTakeLittleMemory_F19_K8"}},
 	{ID: "F20", What: "a privilege is lost while the relay runs", Answer: "one clear message and no crash loop",
 		Tests: []string{"adapters/postgres.TestPrivilegeIsLost_F20"}},
 	{ID: "F21", What: "50,000 messages a second are written", Answer: "the lag is shown, the business does not notice", Open: "a figure of `waybill bench`, not a test"},

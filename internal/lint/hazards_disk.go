@@ -20,7 +20,7 @@ var cacheHazards = []Hazard{
 	{ID: "H10", What: "one destination has filled the cache", Answer: "its lanes fall behind; the others go on", Tests: []string{"relay.TestFullCacheLeavesTheRestBehindIt", "relay.TestSimulationOfTheCache", "internal/checker.TestHarmCache/H5 H9 H10 cache",
 		"relay.TestOneDestinationFillsTheCache_H10"}},
 	{ID: "H11", What: "a folder of a newer format", Answer: "refused, and left as it is", Tests: []string{"internal/spool.TestNewerFormatH11"}},
-	{ID: "H12", What: "a cache of 50 GB is opened", Answer: "read as a stream, in bounded memory", Open: "no test opens a large one"},
+	{ID: "H12", What: "a cache of 50 GB is opened", Answer: "read as a stream, in bounded memory", Tests: []string{"internal/spool.TestLargeCacheIsReadAsAStream_H12"}},
 	{ID: "H13", What: "hostile names, files that do not belong there, open permissions", Answer: "numbers are the only names; folders and files are its owner's alone",
 		Tests: []string{"internal/spool.TestPermissionsH13", "internal/spool.FuzzRecord"}},
 	{ID: "H14", What: "the power fails at any moment", Answer: "what was stored is there, or comes from the table again", Tests: []string{"internal/spool.TestCrashImagesH4H6H7H14"}},

@@ -40,5 +40,5 @@ var loadHazards = []Hazard{
 		Tests: []string{"internal/dashboard.TestOneReadingForAllViewers_K7", "internal/dashboard.TestSlowCountsDoNotMakeTheRestOld_K7", "adapters/postgres.TestSearchIsBounded", "adapters/postgres.TestSearchPlans"}},
 	{ID: "K8", What: "large payloads times a large window", Answer: "a budget of bytes",
 		Tests: []string{"relay.TestUnclaimedPagesTakeRoom", "adapters/postgres.TestStore/a limit of rows for each destination, and of bytes",
-			"adapters/postgres.TestStore/a page is cut by bytes, never to nothing", "adapters/kafka.TestRequestIsBounded"}},
+			"adapters/postgres.TestStore/a page is cut by bytes, never to nothing", "adapters/kafka.TestRequestIsBounded", "internal/app.TestLargeRowsTakeLittleMemory_F19_K8"}},
 }
