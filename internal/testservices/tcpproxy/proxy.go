@@ -30,6 +30,7 @@ type Proxy struct {
 	cuts   [2]*cut
 	loss   *loss
 	watch  *watch
+	change func() func([]byte) []byte // see Rewrite
 	held   [2]bool
 	dead   bool // see Swallow
 	closed bool
@@ -57,9 +58,10 @@ type watch struct {
 // link is one connection through the proxy.
 type link struct {
 	client, server net.Conn
-	doomed         *loss // guarded by the proxy's mu: no answer passes any more
-	dead           bool  // likewise: nothing passes any more, not even its end
-	over           int   // likewise: directions that have ended, of a dead one
+	doomed         *loss               // guarded by the proxy's mu: no answer passes any more
+	dead           bool                // likewise: nothing passes any more, not even its end
+	over           int                 // likewise: directions that have ended, of a dead one
+	change         func([]byte) []byte // of answers; nil = none
 }
 
 func (l *link) close() {
@@ -149,6 +151,14 @@ func (p *Proxy) Heal() {
 	p.dead = false
 }
 
+// Rewrite puts a function of its own, which each returns, between server and client of each connection that is made from now on: it gets what the server says, in
+// pieces as they come, and gives what the client hears instead, nothing perhaps. It must not keep what it got. So a test can let a real server answer as it never does.
+func (p *Proxy) Rewrite(each func() func(answer []byte) []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.change = each
+}
+
 // Drop resets all connections.
 func (p *Proxy) Drop() {
 	p.mu.Lock()
@@ -192,6 +202,9 @@ func (p *Proxy) accept() {
 			return
 		}
 		l.dead = p.dead
+		if p.change != nil {
+			l.change = p.change()
+		}
 		p.links[l] = struct{}{}
 		p.tasks.Add(2)
 		p.mu.Unlock()
@@ -215,7 +228,11 @@ func (p *Proxy) forward(l *link, d Direction, from, to net.Conn) {
 			if pass == 0 && cut == nil {
 				continue // swallowed
 			}
-			if _, werr := to.Write(buf[:pass]); werr != nil {
+			out := buf[:pass]
+			if d == Answer && l.change != nil {
+				out = l.change(out)
+			}
+			if _, werr := to.Write(out); werr != nil {
 				return
 			}
 			if cut != nil {

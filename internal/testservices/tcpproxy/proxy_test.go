@@ -213,3 +213,38 @@ func TestSwallow(t *testing.T) {
 		t.Errorf("%q, %v", b, err)
 	}
 }
+
+// Each connection has a function of its own, which may keep bytes back and say others.
+func TestRewrite(t *testing.T) {
+	addr, _ := echo(t)
+	p, err := New(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Close() })
+	p.Rewrite(func() func([]byte) []byte {
+		var kept []byte
+		return func(answer []byte) []byte {
+			if kept = append(kept, answer...); len(kept) < 6 {
+				return nil
+			}
+			return bytes.ToUpper(kept)
+		}
+	})
+	for range 2 {
+		c, err := net.Dial("tcp", p.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		got := make([]byte, 6)
+		for _, part := range []string{"abc", "def"} {
+			if _, err := c.Write([]byte(part)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := io.ReadFull(c, got); err != nil || string(got) != "ABCDEF" {
+			t.Errorf("%q, %v", got, err)
+		}
+	}
+}
