@@ -38,8 +38,7 @@ var ownerHazards = []Hazard{
 	{ID: "C15", What: "50 relays start at once", Answer: "one becomes the owner; the others look now and then", Tests: []string{"relay.TestManyRelaysStartAtOnce_C15"}},
 	{ID: "C16", What: "the name of a destination leads to another cluster", Answer: "clusters are pinned: nothing is sent until a person adopts the other one",
 		Tests: []string{"internal/app.TestAnotherClusterIsRefused_C16_ASecondSignalEndsAtOnce_G1", "internal/app.TestDestinationIsAdopted", "adapters/postgres.TestPinDestination",
-			"adapters/postgres.TestRegistration", "adapters/kafka.TestSecured", "adapters/rabbitmq.TestOneNode"},
-		Open: "a second relay beside a broker inside the first one is not refused by a test"},
+			"adapters/postgres.TestRegistration", "adapters/kafka.TestSecured", "adapters/rabbitmq.TestOneNode", "internal/app.TestSecondRelayWithABrokerOfItsOwn_C16"}},
 }
 
 var orderHazards = []Hazard{
