@@ -74,5 +74,6 @@ var accessHazards = []Hazard{
 			"internal/dashboard.TestNobodyCanActWithoutToken_S18", "internal/dashboard.TestAPINobodyCanAct_S18", "internal/dashboard.TestAPIWithoutToken_S18", "internal/dashboard.TestOnlyLoopback_S15_S18",
 			"internal/dashboard.TestForgedProxyHeaders_S16_S18", "internal/dashboard.TestProxySaysWhoAsks_S18", "internal/dashboard.TestProxiedSession_S7_S18", "internal/app.TestConfiguredProxy_S18"}},
 	{ID: "S19", What: "dependencies and builds that are not what they seem", Answer: "a reviewed list, pinned by checksums, scanned for known vulnerabilities",
-		Tests: []string{"internal/lint.TestRepositoryKeepsItsArchitecture", "internal/lint.TestEveryDependencyHasAReason"}, Open: "no list of parts, no second build to compare, no signature"},
+		Tests: []string{"internal/lint.TestRepositoryKeepsItsArchitecture", "internal/lint.TestEveryDependencyHasAReason", "deploy.TestParts_S19", "deploy.TestTwoBuildsAreEqual_S19"},
+		Open:  "nothing is signed: neither tags nor programs"},
 }
