@@ -10,6 +10,7 @@ type stream struct {
 	first  uint64
 	places []place
 	terms  []termStart // ascending; the first one begins at or below first
+	begun  bool        // nothing before first counts, wherever it may stand
 }
 
 type termStart struct{ index, term uint64 }
@@ -27,7 +28,7 @@ func (p place) position() Position {
 // anew. A repaired entry takes the place of the one it repairs and voids nothing. A first index voids everything before it.
 func (x *index) put(r Record, p Position) {
 	if r.Kind == KindFirstIndex {
-		x.streams[r.Stream] = &stream{first: r.Index + 1}
+		x.streams[r.Stream] = &stream{first: r.Index + 1, begun: true}
 		return
 	}
 	if r.Kind != KindEntry && r.Kind != KindRepairedEntry {
@@ -46,7 +47,7 @@ func (x *index) put(r Record, p Position) {
 		}
 		return
 	case r.Index < s.first || r.Index > next:
-		*s = stream{first: r.Index}
+		*s = stream{first: r.Index, begun: r.Index > next}
 	default:
 		s.places = s.places[:r.Index-s.first]
 		s.terms = slices.DeleteFunc(s.terms, func(t termStart) bool { return t.index >= r.Index })
@@ -68,6 +69,27 @@ func (x *index) release(below uint64) {
 		s.places = slices.Delete(s.places, 0, n)
 		for len(s.terms) > 1 && s.terms[1].index <= s.first {
 			s.terms = s.terms[1:]
+		}
+	}
+}
+
+// precede puts the entries of an older piece of the log before those of x. Where both hold an index, or an entry between them is missing, the older ones do not
+// count.
+func (x *index) precede(older *index) {
+	for id, o := range older.streams {
+		s := x.streams[id]
+		switch {
+		case s == nil:
+			x.streams[id] = o
+		case s.begun || o.first >= s.first || o.first+uint64(len(o.places)) < s.first:
+		default:
+			o.places = append(o.places[:s.first-o.first:s.first-o.first], s.places...)
+			o.terms = slices.DeleteFunc(o.terms, func(t termStart) bool { return t.index >= s.first })
+			if n := len(o.terms); n > 0 && len(s.terms) > 0 && o.terms[n-1].term == s.terms[0].term {
+				s.terms = s.terms[1:]
+			}
+			o.terms = append(o.terms, s.terms...)
+			x.streams[id] = o
 		}
 	}
 }

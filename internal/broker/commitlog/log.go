@@ -30,6 +30,9 @@ type Log struct {
 	wake  chan struct{} // holds one element when a batch waits
 	files files
 
+	cold   sync.Mutex // held while segments that nothing is written to are read as a whole, or given up
+	unread uint64     // guarded by cold: Open has not read the segments below this one
+
 	mu      sync.Mutex // guards what is below
 	room    sync.Cond  // on mu: filling is another one, or the log is closed
 	filling *batch     // what will be the next frame

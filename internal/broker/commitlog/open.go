@@ -110,7 +110,7 @@ func open(cfg Config, each func(p Position, r Record) error) (*Log, Found, error
 		return nil, r.found, err
 	}
 	l := newLog(cfg, s, segmentHeader{Number: r.last.Number, Node: cfg.Node, Cluster: cfg.Cluster, Opens: r.found.Opens, First: r.end.seq + 1, Seed: r.end.crc})
-	l.index, l.w.from = r.index, r.from
+	l.index, l.w.from, l.unread = r.index, r.from, r.from
 	if err := l.w.roll(); err != nil {
 		return nil, r.found, err
 	}

@@ -56,7 +56,8 @@ func (l *Log) Read(stream uint16, index uint64) (Record, error) {
 	return r, nil
 }
 
-// Position is where an entry stands; false when the log does not hold it, or did not need to read it when it was opened.
+// Position is where an entry stands; false when the log does not hold it, or did not need to read it when it was opened;
+// see [Log.Complete].
 func (l *Log) Position(stream uint16, index uint64) (Position, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

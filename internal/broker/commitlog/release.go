@@ -6,9 +6,12 @@ import (
 	"path"
 )
 
-// Release gives up every segment below one: their records are not read again, and the files become spares. It may run beside everything but another Release.
+// Release gives up every segment below one: their records are not read again, and the files become spares. It may run beside everything; another Release
+// and a [Log.Complete] wait for it, and it for them.
 // The segment in use stays, whatever is asked for. What the newest checkpoint needs must not be asked for.
 func (l *Log) Release(below uint64) error {
+	l.cold.Lock()
+	defer l.cold.Unlock()
 	folder := path.Join(l.w.cfg.Dir, logDir)
 	numbers, err := segments(l.w.cfg.FS, l.w.cfg.Dir)
 	if err == nil && len(numbers) == 0 {
