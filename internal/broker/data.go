@@ -2,6 +2,7 @@ package broker
 
 import (
 	"encoding/binary"
+	"iter"
 	"sync"
 
 	"github.com/waybillmq/waybill/internal/broker/commitlog"
@@ -55,23 +56,78 @@ func (m *dataMachine) Apply(at commitlog.Position, term uint64, e fsm.Entry) []f
 func (m *dataMachine) Snapshot(dst []byte) []byte {
 	m.mu.Lock() // the state forgets silent producers meanwhile
 	defer m.mu.Unlock()
-	state := m.state.Snapshot(nil)
-	dst = binary.AppendUvarint(dst, uint64(len(state)))
-	dst = append(dst, state...)
-	return appendRows(dst, m.rows)
+	return appendRows(appendState(dst, m.state.Snapshot(nil)), m.rows)
 }
 
-// Restore implements replica.Machine. The rows are places in this node's own log: the state of another node must not come here.
-func (m *dataMachine) Restore(b []byte) (err error) {
+// Bare implements replica.Pointing: the same without rows, which are places of this node's log.
+func (m *dataMachine) Bare(dst []byte) []byte {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return appendRows(appendState(dst, m.state.Snapshot(nil)), nil)
+}
+
+func appendState(dst, state []byte) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(state))), state...)
+}
+
+// cutState is the other way; rest are the rows.
+func cutState(b []byte) (state, rest []byte, err error) {
 	n, used := binary.Uvarint(b)
 	if used <= 0 || n > uint64(len(b)-used) {
-		return fsm.ErrSnapshot
+		return nil, nil, fsm.ErrSnapshot
 	}
-	if m.state, err = fsm.RestoreData(b[used : used+int(n)]); err != nil {
+	return b[used : used+int(n)], b[used+int(n):], nil
+}
+
+// Restore implements replica.Machine. A bare state has partitions without rows: what they hold is given up before this node leads, for a state lies before all that
+// is kept, and what follows comes as entries.
+func (m *dataMachine) Restore(b []byte) error {
+	b, rest, err := cutState(b)
+	if err != nil {
 		return err
 	}
-	m.rows, err = parseRows(b[used+int(n):])
-	return err
+	state, err := fsm.RestoreData(b)
+	if err != nil {
+		return err
+	}
+	all, err := parseRows(rest)
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, r := range m.rows {
+		r.wake()
+	}
+	m.state, m.rows = state, all
+	return nil
+}
+
+// Oldest implements replica.Pointing.
+func (m *dataMachine) Oldest() (at commitlog.Position, points bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for _, r := range m.rows {
+		if len(r.list) == 0 {
+			continue
+		}
+		if x := r.list[0].at; !points || x.Segment < at.Segment || x.Segment == at.Segment && x.At < at.At {
+			at, points = x, true
+		}
+	}
+	return at, points
+}
+
+// Forward implements replica.Pointing.
+func (m *dataMachine) Forward(bare []byte, entries iter.Seq2[uint64, fsm.Entry]) ([]byte, error) {
+	state, rest, err := cutState(bare)
+	if err != nil {
+		return nil, err
+	}
+	if state, err = fsm.ForwardData(state, entries); err != nil {
+		return nil, err
+	}
+	return append(appendState(nil, state), rest...), nil
 }
 
 // bounds are the oldest offset of a partition and the one behind the newest; false when it is not open.

@@ -32,9 +32,15 @@ func (m *metaMachine) Snapshot(dst []byte) []byte {
 }
 
 // Restore implements replica.Machine.
-func (m *metaMachine) Restore(b []byte) (err error) {
-	m.state, err = fsm.RestoreMeta(b)
-	return err
+func (m *metaMachine) Restore(b []byte) error {
+	state, err := fsm.RestoreMeta(b)
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.state = state
+	return nil
 }
 
 func (m *metaMachine) topic(name string) (fsm.Topic, bool) {

@@ -81,7 +81,7 @@ func (n *Node) logConfig(fsys vfs.FS) commitlog.Config {
 // recover brings the machines to where the log has left them.
 func (n *Node) recover(machines []replica.Machine, r *replica.Recovery) (err error) {
 	id := n.id.raftID()
-	n.host, err = replica.New(replica.Config{ID: id, Voters: []uint64{id}, Machines: machines, Opens: n.found.Opens, Recycle: n.recycle}, n.log, r)
+	n.host, err = replica.New(replica.Config{ID: id, Voters: []uint64{id}, Machines: machines, Opens: n.found.Opens, Recycle: n.recycle, Failed: n.cfg.Failed}, n.log, r)
 	if err != nil {
 		return errors.Join(fmt.Errorf("broker: %w", err), n.log.Close())
 	}

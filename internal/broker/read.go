@@ -91,8 +91,12 @@ func (m *dataMachine) find(partition uint32, from int64, maxBytes int) ([]row, e
 	case from == p.HighWatermark():
 		return nil, nil
 	}
-	list := m.rows[partition].list
-	first, size := m.rows[partition].from(from), 0
+	r := m.rows[partition]
+	if r == nil || len(r.list) == 0 || from < r.list[0].base {
+		return nil, ErrOffset // of a state that another node gave, and that still calls kept what was given up since
+	}
+	list := r.list
+	first, size := r.from(from), 0
 	end := first
 	for end < len(list) && (end == first || size+int(list[end].size) <= maxBytes) {
 		size += int(list[end].size)

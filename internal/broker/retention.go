@@ -35,7 +35,7 @@ func (n *Node) release(below uint64) {
 	for _, m := range n.data {
 		below = m.oldest(below)
 	}
-	if err := n.log.Release(below); err != nil { // tried again at the next checkpoint
+	if err := n.host.Release(below); err != nil { // tried again at the next checkpoint
 		n.cfg.Failed("release of segments", err)
 	}
 }

@@ -56,10 +56,12 @@ const (
 	AckBeforeMajority     Bug = "ack_before_majority"      // a leader takes its own disk for a majority
 	VoteBeforeSync        Bug = "vote_before_sync"         // a vote is given before it is synced
 	CampaignBeforeSync    Bug = "campaign_before_sync"     // votes are asked for before the new term is synced
+	BaseTooNew            Bug = "base_too_new"             // a follower is given a state behind entries that are still read
+	BaseUnkept            Bug = "base_unkept"              // what a follower needs behind that state is given up
 )
 
 // ReplicaBugs lists every bug of replication.
-var ReplicaBugs = []Bug{AckBeforeSync, SyncErrorIgnored, FollowerAckBeforeSync, AckBeforeMajority, VoteBeforeSync, CampaignBeforeSync}
+var ReplicaBugs = []Bug{AckBeforeSync, SyncErrorIgnored, FollowerAckBeforeSync, AckBeforeMajority, VoteBeforeSync, CampaignBeforeSync, BaseTooNew, BaseUnkept}
 
 // WindowForgotten is planted in the bundled broker: what a partition remembers of its sources does not survive a restart. Its power cuts must find it.
 const WindowForgotten Bug = "window_forgotten"

@@ -26,11 +26,6 @@ func (g *group) applying(ctx context.Context) {
 	}
 }
 
-// snapshot is the applier's state now.
-func (g *group) snapshot() snapshot {
-	return snapshot{g.appliedIndex, g.appliedTerm, g.machine.Snapshot(nil)}
-}
-
 // applyWaiting applies what has come.
 func (g *group) applyWaiting() error {
 	for _, m := range g.apply.take() {
@@ -87,6 +82,7 @@ func (g *group) restore(s *pb.Snapshot) error {
 		return fmt.Errorf("group %d: the state of another node up to entry %d: %w", g.id, s.GetMetadata().GetIndex(), err)
 	}
 	g.appliedIndex, g.appliedTerm = s.GetMetadata().GetIndex(), s.GetMetadata().GetTerm()
+	g.base.Store(&snapshot{index: g.appliedIndex, term: g.appliedTerm, state: s.GetData()})
 	g.installing.Add(-1)
 	return nil
 }

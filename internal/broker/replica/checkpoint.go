@@ -11,6 +11,7 @@ import (
 const (
 	partFirst = 1 << 0 // a flag: the state of a group begins
 	partTaken = 1 << 1 // a flag: it is that of another node, and no part of a checkpoint
+	partBase  = 1 << 2 // a flag: it is a group's base
 	partBytes = 1 << 20
 )
 
@@ -56,6 +57,9 @@ func (h *Host) Checkpoint(ctx context.Context) error {
 		}
 		states = append(states, <-answer)
 	}
+	for i, g := range h.groups {
+		g.bring(&states[i])
+	}
 	c, first, err := h.newCheckpoint(states)
 	if err != nil {
 		return err
@@ -73,8 +77,8 @@ func (h *Host) Checkpoint(ctx context.Context) error {
 	if _, err := h.log.Append(h.endCheckpoint(c)...); err != nil {
 		return err
 	}
-	if h.cfg.Recycle != nil {
-		h.cfg.Recycle(c.from)
+	if keep := h.keepFrom(c); keep > 0 && h.cfg.Recycle != nil {
+		h.cfg.Recycle(keep)
 	}
 	return nil
 }
@@ -99,6 +103,9 @@ func (h *Host) newCheckpoint(states []snapshot) (*checkpoint, commitlog.Pending,
 	c := &checkpoint{number: h.checkpoint, states: states}
 	for i, s := range states {
 		c.parts = append(c.parts, partRecords(h.groups[i].id, c.number, s, h.partSize, 0)...)
+		if s.base != nil {
+			c.parts = append(c.parts, partRecords(h.groups[i].id, c.number, *s.base, h.partSize, partBase)...)
+		}
 	}
 	for _, r := range c.parts {
 		c.sum = crc32.Update(c.sum, castagnoli, r.Body)
@@ -106,9 +113,12 @@ func (h *Host) newCheckpoint(states []snapshot) (*checkpoint, commitlog.Pending,
 	h.installs.Lock()
 	defer h.installs.Unlock()
 	for i, g := range h.groups {
-		if g.installing.Load() > 0 || g.store.covered() > states[i].index {
+		if g.overtaken(&states[i]) {
 			return nil, commitlog.Pending{}, errInstalling
 		}
+	}
+	for i, g := range h.groups {
+		g.base.Store(states[i].base)
 	}
 	first, err := h.log.Begin(h.log.Refused(), c.parts[0])
 	return c, first, err

@@ -64,9 +64,9 @@ func TestCommitReachesTheCheckpoint(t *testing.T) {
 	fs := vfs.NewMemory()
 	h := stillHost(t, fs)
 	g := h.groups[0]
-	c, _, err := h.newCheckpoint([]snapshot{{index: 40, term: 3, state: []byte("a\nb")}})
+	c, _, err := h.newCheckpoint([]snapshot{{index: 40, term: 3, state: []byte("a\nb"), base: &snapshot{index: 30, term: 2, state: []byte("a")}}})
 	must(t, err)
-	for _, records := range [][]commitlog.Record{h.first(), h.endCheckpoint(c), {hardRecord(g.id, &pb.HardState{Term: new(uint64(3)), Vote: new(uint64(1))}, 7)}} {
+	for _, records := range [][]commitlog.Record{c.parts[1:], h.first(), h.endCheckpoint(c), {hardRecord(g.id, &pb.HardState{Term: new(uint64(3)), Vote: new(uint64(1))}, 7)}} {
 		_, err := h.log.Begin(h.log.Refused(), records...)
 		must(t, err)
 	}
@@ -77,5 +77,8 @@ func TestCommitReachesTheCheckpoint(t *testing.T) {
 	again := stillHost(t, fs).groups[0]
 	if commit := again.store.hard.GetCommit(); commit != 40 || again.appliedIndex != 40 || fmt.Sprint(again.machine.(*list).all()) != "[a b]" {
 		t.Errorf("commit %d, applied %d, state %q", commit, again.appliedIndex, again.machine.(*list).all())
+	}
+	if base := again.base.Load(); base.index != 30 || base.term != 2 || string(base.state) != "a" {
+		t.Errorf("the state for followers is %+v", base)
 	}
 }

@@ -44,7 +44,8 @@ type group struct {
 
 	appliedIndex, appliedTerm uint64 // the applier's
 
-	installing atomic.Int32 // states of another node between the writer and the applier
+	base       atomic.Pointer[snapshot] // nil with one voter
+	installing atomic.Int32             // states of another node between the writer and the applier
 
 	leads atomic.Bool
 	term  atomic.Uint64 // in which it led last
@@ -92,6 +93,10 @@ func (p *proposal) size() int { return p.command.Size() + commandAllowance }
 type snapshot struct {
 	index, term uint64
 	state       []byte
+
+	oldest *commitlog.Position // to which it points; nil = to none, or nobody needs to know
+	bare   []byte              // with several voters, when it points to none
+	base   *snapshot           // that belongs to it
 }
 
 // propose hands a command over; it is answered when it was applied, cannot be any more, or is overdue.

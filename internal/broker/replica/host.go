@@ -14,13 +14,14 @@ import (
 
 // Config says which groups a node hosts.
 type Config struct {
-	ID       uint64        // of this node in raft, never 0
-	Voters   []uint64      // of a log that has no membership yet
-	Machines []Machine     // one for each group, from group 0 on
-	Tick     time.Duration // default 100 ms; an election waits for 10 to 20 of them
-	Opens    uint64        // starts of the log so far, this one included
-	Recycle  func(uint64)  // may be nil: a checkpoint is complete, and reading begins at this segment from now on
-	Send     func(Message) // hands a message to the net, for one voter nil. Called from several goroutines, it must not block: what has no room is dropped, and
+	ID       uint64                     // of this node in raft, never 0
+	Voters   []uint64                   // of a log that has no membership yet
+	Machines []Machine                  // one for each group, from group 0 on
+	Tick     time.Duration              // default 100 ms; an election waits for 10 to 20 of them
+	Opens    uint64                     // starts of the log so far, this one included
+	Recycle  func(uint64)               // may be nil: a checkpoint is complete, and needs nothing below this segment, nor does a follower that comes
+	Failed   func(op string, err error) // hears of what goes on without an end of the host; it must not block; nil = nobody does
+	Send     func(Message)              // hands a message to the net, for one voter nil. Called from several goroutines, it must not block: what has no room is dropped, and
 	// told to [Host.Dropped]
 }
 
@@ -58,6 +59,9 @@ type Host struct {
 func New(cfg Config, log *commitlog.Log, r *Recovery) (*Host, error) {
 	if cfg.Tick == 0 {
 		cfg.Tick = 100 * time.Millisecond
+	}
+	if cfg.Failed == nil {
+		cfg.Failed = func(string, error) {}
 	}
 	h := &Host{cfg: cfg, log: log, fresh: len(r.groups) == 0, checkpoint: cfg.Opens << 32, rolled: make(chan struct{}, 1), now: time.Now,
 		partSize: min(partBytes, log.MaxBody()-8), frameSize: min(frameBytes, log.MaxBody()-8-2*entryAllowance)}

@@ -11,7 +11,7 @@ import (
 	"github.com/waybillmq/waybill/internal/broker/commitlog"
 )
 
-// A follower that needs entries which the leader's log does not hold any more is given the leader's state instead. It stands in the follower's log as parts, and
+// A follower that needs entries which the leader's log does not hold any more is given the leader's base instead. It stands in the follower's log as parts, and
 // counts from the first index record behind them on, which voids every entry before.
 
 // fetching brings what raft has asked the storage for, beside the worker.
@@ -22,17 +22,15 @@ func (g *group) fetching(ctx context.Context) {
 			return
 		case <-g.store.wanted:
 		}
-		g.store.prefetch()
-		if !g.store.stateAsked() {
-			continue
-		}
-		answer := make(chan snapshot, 1)
-		select {
-		case <-ctx.Done():
-			return
-		case g.asks <- answer:
-			g.store.give(<-answer)
-		}
+		g.fetch()
+	}
+}
+
+// fetch brings it once.
+func (g *group) fetch() {
+	g.store.prefetch()
+	if g.store.stateAsked() {
+		g.store.give(*g.base.Load())
 	}
 }
 
@@ -43,7 +41,7 @@ func (ws *writer) planInstall(s *pb.Snapshot, hard *pb.HardState) (list []*writi
 	ws.installing.Add(1)
 	h.installs.Unlock()
 	sum := uint32(0)
-	for _, r := range partRecords(ws.id, meta.GetIndex(), snapshot{meta.GetIndex(), meta.GetTerm(), s.GetData()}, h.partSize, partTaken) {
+	for _, r := range partRecords(ws.id, meta.GetIndex(), snapshot{index: meta.GetIndex(), term: meta.GetTerm(), state: s.GetData()}, h.partSize, partTaken) {
 		sum = crc32.Update(sum, castagnoli, r.Body)
 		list = append(list, &writing{records: []commitlog.Record{r}})
 	}
@@ -63,7 +61,8 @@ func (r *Recovery) taken(rec commitlog.Record) error {
 		r.whole = false
 		return nil
 	}
-	r.group(rec.Stream).state = &p.part
+	g := r.group(rec.Stream)
+	g.state, g.base = &p.part, &p.part
 	return nil
 }
 

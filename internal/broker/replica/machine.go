@@ -2,6 +2,7 @@ package replica
 
 import (
 	"errors"
+	"iter"
 
 	"github.com/waybillmq/waybill/internal/broker/commitlog"
 	"github.com/waybillmq/waybill/internal/broker/fsm"
@@ -12,9 +13,20 @@ type Machine interface {
 	// Apply does what a committed entry wishes, which stands at a place of the log, and returns one result for each command.
 	Apply(at commitlog.Position, term uint64, e fsm.Entry) []fsm.Result
 	// Snapshot appends the state to dst, Restore takes it in place of what the machine holds. With several voters it may be the state of another node: nothing in
-	// it may hold on this node alone, as a place in the log does.
+	// it may hold on this node alone, but for a [Pointing] machine.
 	Snapshot(dst []byte) []byte
 	Restore(b []byte) error
+}
+
+// Pointing is a Machine that remembers where in this node's log entries lie. Its Snapshot is for this node alone; Restore takes a bare state too.
+type Pointing interface {
+	Machine
+	// Bare appends the state to dst without any place.
+	Bare(dst []byte) []byte
+	// Oldest is the place of the oldest entry that the state points to; false = it points to none.
+	Oldest() (commitlog.Position, bool)
+	// Forward returns a bare state behind more entries, each with its term. It does not touch the machine, and may run beside its other methods.
+	Forward(bare []byte, entries iter.Seq2[uint64, fsm.Entry]) ([]byte, error)
 }
 
 var (

@@ -13,5 +13,5 @@ func TestPlantedBugs(t *testing.T) {
 }
 
 func TestPlantedBugsInHistory(t *testing.T) {
-	kptest.Hunt(t, "TestSimulation", []kp.Bug{kp.AckBeforeSync, kp.SyncErrorIgnored, kp.FollowerAckBeforeSync, kp.AckBeforeMajority, kp.VoteBeforeSync}, "-sim.seeds", "60", "-sim.promises=false")
+	kptest.Hunt(t, "TestSimulation", []kp.Bug{kp.AckBeforeSync, kp.SyncErrorIgnored, kp.FollowerAckBeforeSync, kp.AckBeforeMajority, kp.VoteBeforeSync, kp.BaseTooNew, kp.BaseUnkept}, "-sim.seeds", "60", "-sim.promises=false")
 }

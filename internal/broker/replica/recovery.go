@@ -24,6 +24,7 @@ var ErrRecords = errors.New("a record of the log cannot be read by this version 
 type Recovery struct {
 	groups map[uint16]*found
 	parts  map[uint16]*part // of a checkpoint whose end was not seen yet
+	bases  map[uint16]*part // of the same
 	takes  map[uint16]*take // states of other nodes whose end was not seen yet
 	number uint64           // of the newest checkpoint that began
 	sum    uint32           // of its parts so far
@@ -35,6 +36,7 @@ type found struct {
 	hard  *pb.HardState
 	conf  *pb.ConfState
 	state *part // of the newest complete checkpoint; nil = none
+	base  *part // that belongs to it; nil = it has none
 }
 
 // part is the state of one group in a checkpoint.
@@ -45,7 +47,7 @@ type part struct {
 
 // NewRecovery returns a recovery that has seen nothing.
 func NewRecovery() *Recovery {
-	return &Recovery{groups: map[uint16]*found{}, parts: map[uint16]*part{}, takes: map[uint16]*take{}, whole: true}
+	return &Recovery{groups: map[uint16]*found{}, parts: map[uint16]*part{}, bases: map[uint16]*part{}, takes: map[uint16]*take{}, whole: true}
 }
 
 func (r *Recovery) group(id uint16) *found {
@@ -106,13 +108,17 @@ func (r *Recovery) part(rec commitlog.Record) error {
 		return nil
 	}
 	if n := le.Uint64(rec.Body); n != r.number {
-		r.number, r.sum, r.parts = n, 0, map[uint16]*part{}
+		r.number, r.sum, r.parts, r.bases = n, 0, map[uint16]*part{}, map[uint16]*part{}
 	}
 	r.sum = crc32.Update(r.sum, castagnoli, rec.Body)
-	p := r.parts[rec.Stream]
+	parts := r.parts
+	if rec.Flags&partBase != 0 {
+		parts = r.bases
+	}
+	p := parts[rec.Stream]
 	if rec.Flags&partFirst != 0 || p == nil {
 		p = &part{index: rec.Index, term: rec.Term}
-		r.parts[rec.Stream] = p
+		parts[rec.Stream] = p
 	}
 	p.state = append(p.state, rec.Body[8:]...)
 	return nil
@@ -126,11 +132,11 @@ func (r *Recovery) end(rec commitlog.Record) error {
 	if r.whole = rec.Index == r.number && le.Uint32(rec.Body) == r.sum; r.whole {
 		for id, p := range r.parts {
 			if g := r.group(id); g.state == nil || g.state.index <= p.index {
-				g.state = p
+				g.state, g.base = p, r.bases[id]
 			}
 		}
 	}
-	r.parts = map[uint16]*part{}
+	r.parts, r.bases = map[uint16]*part{}, map[uint16]*part{}
 	return nil
 }
 

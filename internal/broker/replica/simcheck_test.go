@@ -1,12 +1,6 @@
 package replica
 
-import (
-	"fmt"
-	"strings"
-
-	"github.com/waybillmq/waybill/internal/broker/commitlog"
-	"github.com/waybillmq/waybill/internal/broker/fsm"
-)
+import "fmt"
 
 // history is what the simulation knows for certain, gathered from outside: what was proposed, what each client was told, what the first node applied at each
 // place. Everything else is compared with it.
@@ -122,8 +116,11 @@ func (h *history) complete() error {
 			if len(n.machines[group].items) != len(g.applied) {
 				return fmt.Errorf("group %d: node %d has applied %d commands of %d", group, n.id, len(n.machines[group].items), len(g.applied))
 			}
-			if a, b := string(n.machines[group].Snapshot(nil)), string(h.w.nodes[0].machines[group].Snapshot(nil)); a != b {
+			if a, b := string(n.machines[group].Bare(nil)), string(h.w.nodes[0].machines[group].Bare(nil)); a != b {
 				return fmt.Errorf("group %d: the states of nodes %d and %d differ", group, n.id, h.w.nodes[0].id)
+			}
+			if err := n.machines[group].readable(); err != nil {
+				return err
 			}
 		}
 		for body, f := range g.proposed {
@@ -131,57 +128,6 @@ func (h *history) complete() error {
 				return fmt.Errorf("group %d: %q was acked and is lost", group, body)
 			}
 		}
-	}
-	return nil
-}
-
-// simMachine remembers every command.
-type simMachine struct {
-	w     *world
-	node  *simNode
-	group uint16
-	log   *commitlog.Log
-	last  uint64 // index of the newest entry with commands
-	items []appliedCommand
-}
-
-func (m *simMachine) Apply(at commitlog.Position, term uint64, e fsm.Entry) []fsm.Result {
-	r, err := m.log.ReadAt(at)
-	if err != nil || r.Term != term || r.Stream != m.group || r.Index <= m.last {
-		m.w.fail("group %d: node %d applies an entry of term %d behind %d, its log has %d of term %d: %v", m.group, m.node.id, term, m.last, r.Index, r.Term, err)
-	}
-	m.last = r.Index
-	var results []fsm.Result
-	for _, c := range e.Commands {
-		body := string(c.Body)
-		results = append(results, fsm.Result{Base: int64(len(m.items))})
-		item := appliedCommand{body, r.Index, term}
-		m.w.history.apply(m.node.id, m.group, len(m.items), item)
-		m.items = append(m.items, item)
-	}
-	return results
-}
-
-func (m *simMachine) Snapshot(dst []byte) []byte {
-	for _, c := range m.items {
-		dst = fmt.Appendf(dst, "%s %d %d\n", c.body, c.index, c.term)
-	}
-	return dst
-}
-
-func (m *simMachine) Restore(b []byte) error {
-	m.items, m.last = nil, 0
-	for line := range strings.Lines(string(b)) {
-		var c appliedCommand
-		if _, err := fmt.Sscanf(line, "%s %d %d", &c.body, &c.index, &c.term); err != nil {
-			return err
-		}
-		m.items, m.last = append(m.items, c), c.index
-	}
-	m.w.history.restored(m.node.id, m.group, m.items)
-	if m.node.up {
-		m.w.note("group %d: node %d takes over a state of %d commands", m.group, m.node.id, len(m.items))
-		m.w.taken++
 	}
 	return nil
 }

@@ -50,6 +50,13 @@ func (w *world) call(group uint16, n *simNode) {
 	w.serial++
 	body := fmt.Sprintf("c%d%s", w.serial, strings.Repeat("x", w.rng.IntN(200)))
 	g := &w.history.groups[group]
+	if w.chance(0.15) { // a trim, mostly of nearly everything
+		from := len(g.applied)
+		if w.chance(0.3) {
+			from = w.rng.IntN(from + 1)
+		}
+		body = fmt.Sprintf("c%d:%d", w.serial, max(0, from-w.rng.IntN(30)))
+	}
 	g.proposed[body] = pending
 	p, err := n.propose(group, body, w.dice.Duration(8*time.Second))
 	if err != nil {

@@ -141,9 +141,10 @@ func (n *simNode) open() (err error) {
 	if err != nil {
 		return err
 	}
-	cfg := Config{ID: n.id, Voters: []uint64{1, 2, 3}, Opens: found.Opens, Send: func(m Message) { n.w.send(n, m) }}
+	cfg := Config{ID: n.id, Voters: []uint64{1, 2, 3}, Opens: found.Opens, Send: func(m Message) { n.w.send(n, m) },
+		Failed: func(op string, err error) { n.w.fail("node %d: %s: %v", n.id, op, err) }}
 	for group := range n.machines {
-		n.machines[group] = &simMachine{w: n.w, node: n, group: uint16(group), log: log}
+		n.machines[group] = &simMachine{w: n.w, node: n, group: uint16(group), log: log, places: map[int]commitlog.Position{}}
 		cfg.Machines = append(cfg.Machines, n.machines[group])
 	}
 	host, err := New(cfg, log, r)

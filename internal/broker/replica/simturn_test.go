@@ -55,6 +55,9 @@ func (n *simNode) pump() {
 		}
 		n.checkpointStep()
 	}
+	if ready(n.host.rolled) {
+		n.beginCheckpoint()
+	}
 	n.write()
 	n.w.poll()
 }
@@ -87,11 +90,7 @@ func (n *simNode) apply(i int) {
 // fetch does what the goroutine beside the worker does.
 func (n *simNode) fetch(i int) {
 	n.fetching[i] = false
-	g := n.host.groups[i]
-	g.store.prefetch()
-	if g.store.stateAsked() {
-		g.store.give(g.snapshot())
-	}
+	n.host.groups[i].fetch()
 }
 
 // write puts the next frame on the disk, which is synced later.
@@ -160,7 +159,9 @@ func (n *simNode) beginCheckpoint() {
 	}
 	var states []snapshot
 	for _, g := range n.host.groups {
-		states = append(states, g.snapshot())
+		s := g.snapshot()
+		g.bring(&s)
+		states = append(states, s)
 	}
 	c, first, err := n.host.newCheckpoint(states)
 	if errors.Is(err, errInstalling) {
@@ -191,13 +192,23 @@ func (n *simNode) checkpointStep() {
 	case n.ending != nil:
 		if ready(n.ending.Done()) {
 			_, err := n.ending.Wait()
-			from := n.check.from
+			c := n.check
 			if n.check, n.ending = nil, nil; err != nil {
 				return
 			}
 			n.w.note("node %d has a checkpoint", n.id)
+			below := n.host.keepFrom(c)
+			for _, m := range n.machines {
+				if at, points := m.Oldest(); points {
+					below = min(below, at.Segment)
+				}
+			}
 			if n.w.chance(0.7) {
-				if err := n.log.Release(from); err != nil {
+				release := n.host.Release
+				if n.w.chance(0.2) { // as with a full disk: nobody waits for followers
+					release = n.log.Release
+				}
+				if err := release(below); err != nil {
 					n.w.fail("node %d: %v", n.id, err)
 				}
 			}

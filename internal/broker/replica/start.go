@@ -17,6 +17,7 @@ func (h *Host) recover(id uint16, machine Machine, f *found) (*group, error) {
 	// A group begins behind an entry 1 of term 1 that nobody wrote: raft learns its members from the storage, not from entries.
 	g.appliedIndex, g.appliedTerm = 1, 1
 	g.store = &storage{log: h.log, stream: id, wanted: make(chan struct{}, 1), hard: &pb.HardState{Term: new(uint64(1)), Vote: new(uint64(0)), Commit: new(uint64(1))}, members: &pb.ConfState{Voters: h.cfg.Voters}}
+	base := &snapshot{index: 1, term: 1, state: bare(machine)}
 	if f != nil {
 		if f.hard == nil || f.conf == nil {
 			return nil, fmt.Errorf("no hard state or no membership: %w", ErrRecords)
@@ -27,13 +28,22 @@ func (h *Host) recover(id uint16, machine Machine, f *found) (*group, error) {
 			if err := machine.Restore(f.state.state); err != nil {
 				return nil, err
 			}
+			base = nil
+			if f.base != nil {
+				base = &snapshot{index: f.base.index, term: f.base.term, state: f.base.state}
+			}
 		}
 	}
 	g.alone = slices.Equal(g.store.members.GetVoters(), []uint64{h.cfg.ID})
+	g.store.begin(g.appliedIndex, g.appliedTerm)
 	if !g.alone {
+		if base == nil {
+			return nil, fmt.Errorf("its checkpoint is that of an only voter, without a state for others: %w", ErrRecords)
+		}
+		g.base.Store(base)
 		g.store.keep = tailBytes / len(h.cfg.Machines)
+		g.store.first, g.store.beforeTerm = base.index+1, base.term
 	}
-	g.store.first, g.store.beforeTerm, g.store.last = g.appliedIndex+1, g.appliedTerm, g.appliedIndex
 	if _, next := h.log.Bounds(id); next > 0 && g.alone {
 		g.store.hard.Commit = new(max(g.store.hard.GetCommit(), next-1)) // synced on the only voter is committed
 	}
@@ -50,6 +60,14 @@ func (h *Host) recover(id uint16, machine Machine, f *found) (*group, error) {
 		MaxSizePerMsg: 1 << 20, MaxCommittedSizePerReady: 8 << 20, MaxUncommittedEntriesSize: 16 << 20, MaxInflightMsgs: 64, MaxInflightBytes: 4 << 20,
 		CheckQuorum: true, PreVote: true, ReadOnlyOption: raft.ReadOnlySafe, DisableProposalForwarding: true, StepDownOnRemoval: true, Logger: quiet})
 	return g, err
+}
+
+// bare is the state of a machine for other nodes.
+func bare(machine Machine) []byte {
+	if m, points := machine.(Pointing); points {
+		return m.Bare(nil)
+	}
+	return machine.Snapshot(nil)
 }
 
 // replay applies what the log holds behind the state up to the commit it knows, and keeps the rest for raft.

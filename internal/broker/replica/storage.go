@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"errors"
 	"sync"
 
 	"go.etcd.io/raft/v3"
@@ -24,6 +25,8 @@ type storage struct {
 	first      uint64        // index of the oldest entry that raft may ask for
 	beforeTerm uint64        // term of the entry before it
 	last       uint64
+	known      uint64      // index of the entry before those that were read when the log was opened
+	knownTerm  uint64      // its term
 	done       uint64      // applied
 	tail       []*pb.Entry // the newest entries, up to last
 	size       int         // bytes of tail
@@ -32,6 +35,8 @@ type storage struct {
 	cold       []*pb.Entry // older entries, as they were fetched
 	asked      bool        // raft wants a state for a follower
 	offer      *pb.Snapshot
+	offers     uint64 // index of the newest state that was offered
+	offersTerm uint64
 }
 
 const (
@@ -40,6 +45,11 @@ const (
 )
 
 var _ raft.Storage = (*storage)(nil)
+
+// begin is the start behind a state.
+func (s *storage) begin(index, term uint64) {
+	s.first, s.beforeTerm, s.known, s.knownTerm, s.last = index+1, term, index, term, index
+}
 
 func (s *storage) InitialState() (*pb.HardState, *pb.ConfState, error) { return s.hard, s.conf(), nil }
 
@@ -64,6 +74,10 @@ func (s *storage) Term(i uint64) (uint64, error) {
 		return 0, raft.ErrCompacted
 	case i+1 == s.first:
 		return s.beforeTerm, nil
+	case i == s.known:
+		return s.knownTerm, nil
+	case i == s.offers: // the log may hold nothing but what follows
+		return s.offersTerm, nil
 	case i > s.last:
 		return 0, raft.ErrUnavailable
 	case i >= from:
@@ -71,6 +85,7 @@ func (s *storage) Term(i uint64) (uint64, error) {
 	}
 	term, err := s.log.Term(s.stream, i)
 	if err != nil {
+		s.wish(i)
 		return 0, raft.ErrCompacted
 	}
 	return term, nil
@@ -95,11 +110,16 @@ func (s *storage) older(lo, hi, maxSize uint64) ([]*pb.Entry, error) {
 		at := lo - s.cold[0].GetIndex()
 		return upTo(s.cold[at:min(uint64(n), at+hi-lo)], maxSize), nil
 	}
-	if lo > s.gone {
-		s.want = lo
+	s.wish(lo)
+	return nil, raft.ErrCompacted
+}
+
+// wish notes that raft needs an older entry.
+func (s *storage) wish(i uint64) {
+	if i > s.gone {
+		s.want = i
 		s.call()
 	}
-	return nil, raft.ErrCompacted
 }
 
 // call wakes whoever fetches.
@@ -154,14 +174,23 @@ func (s *storage) give(state snapshot) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.asked = false
+	s.offers, s.offersTerm = state.index, state.term
 	s.offer = &pb.Snapshot{Data: state.state, Metadata: &pb.SnapshotMetadata{ConfState: s.members, Index: &state.index, Term: &state.term}}
+}
+
+// offered is the index of the newest state that was offered to a follower.
+func (s *storage) offered() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.offers
 }
 
 // install takes note of a state that is synced: what was before it is void.
 func (s *storage) install(m *pb.SnapshotMetadata) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.first, s.beforeTerm, s.last, s.done = m.GetIndex()+1, m.GetTerm(), m.GetIndex(), m.GetIndex()
+	s.begin(m.GetIndex(), m.GetTerm())
+	s.done = m.GetIndex()
 	s.tail, s.size, s.cold, s.want, s.gone = nil, 0, nil, 0, m.GetIndex()
 	s.members = m.GetConfState()
 }
@@ -219,6 +248,18 @@ func (s *storage) applied(i uint64) {
 	s.tail = s.tail[n:]
 }
 
+// read returns an entry, which may stand in a segment that was not read when the log was opened.
+func (s *storage) read(i uint64) (commitlog.Record, error) {
+	r, err := s.log.Read(s.stream, i)
+	if !errors.Is(err, commitlog.ErrNotHeld) {
+		return r, err
+	}
+	if err := s.log.Complete(); err != nil {
+		return r, err
+	}
+	return s.log.Read(s.stream, i)
+}
+
 // prefetch reads the older entries that raft has asked for: they are applied, so nothing changes them. raft asks again with the follower's next answer. An entry
 // that the log does not give is left to a snapshot.
 func (s *storage) prefetch() {
@@ -231,7 +272,7 @@ func (s *storage) prefetch() {
 	}
 	var entries []*pb.Entry
 	for i, size := lo, 0; i < hi && size < coldBytes; i++ {
-		r, err := s.log.Read(s.stream, i)
+		r, err := s.read(i)
 		if err != nil {
 			break
 		}

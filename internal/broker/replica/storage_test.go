@@ -92,7 +92,7 @@ func TestStateForOldEntries(t *testing.T) {
 		t.Fatalf("no state is asked for: %v", err)
 	}
 	s.members = &pb.ConfState{Voters: []uint64{1, 2, 3}}
-	s.give(snapshot{50, 6, []byte("state")})
+	s.give(snapshot{index: 50, term: 6, state: []byte("state")})
 	got, err := s.Snapshot()
 	if err != nil || got.GetMetadata().GetIndex() != 50 || got.GetMetadata().GetTerm() != 6 || string(got.GetData()) != "state" ||
 		!slices.Equal(got.GetMetadata().GetConfState().GetVoters(), []uint64{1, 2, 3}) {
