@@ -63,12 +63,11 @@ func (g *group) applyEntry(e *pb.Entry) error {
 		}
 	}
 	g.appliedIndex, g.appliedTerm = e.GetIndex(), e.GetTerm()
-	select {
-	case <-g.led:
-	default:
-		if g.leads.Load() && e.GetTerm() == g.term.Load() {
+	if term := e.GetTerm(); term != g.ledTerm.Load() && g.leads.Load() && term == g.term.Load() {
+		if g.ledTerm.Swap(term) == 0 {
 			close(g.led)
 		}
+		g.host.cfg.Moved()
 	}
 	return nil
 }

@@ -34,6 +34,10 @@ type group struct {
 	heard   map[uint64]uint64 // the worker's: tick at which a node was heard last
 	sending map[uint64]uint64 // the worker's: tick at which a state was seen on its way to a node
 
+	questions uint64                // the worker's: to the others so far, whether this node leads
+	asked     map[uint64][]*confirm // the worker's: who waits for the answer
+	sure      []*confirm            // the worker's: who waits until enough is applied
+
 	steps  *mailbox[*pb.Message] // to the worker: answers of writer and applier, messages of other nodes
 	writes *mailbox[*pb.Message] // to the writer
 	apply  *mailbox[*pb.Message] // to the applier
@@ -47,11 +51,14 @@ type group struct {
 	base       atomic.Pointer[snapshot] // nil with one voter
 	installing atomic.Int32             // states of another node between the writer and the applier
 
-	leads atomic.Bool
-	term  atomic.Uint64 // in which it led last
-	led   chan struct{} // closed when this node has applied an entry of a term that it leads, and so everything before
+	leads   atomic.Bool
+	leader  atomic.Uint64 // node; 0 = none is known
+	term    atomic.Uint64 // in which it led last
+	ledTerm atomic.Uint64 // the newest such term of which it has applied an entry, and so everything before
+	led     chan struct{} // closed when this node has applied an entry of a term that it leads, and so everything before
 
 	mu       sync.Mutex
+	confirms []*confirm  // not asked yet
 	waiting  []*proposal // not proposed yet
 	bytes    int         // of waiting
 	writing  int         // own entries on their way to the disk
@@ -202,6 +209,7 @@ func (g *group) close(err error) {
 	}
 	g.mu.Unlock()
 	finish(left, nil, err)
+	g.refuseConfirms(err)
 }
 
 func lastIndex(entries []*pb.Entry) uint64 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,6 +22,7 @@ type Config struct {
 	Opens    uint64                     // starts of the log so far, this one included
 	Recycle  func(uint64)               // may be nil: a checkpoint is complete, and needs nothing below this segment, nor does a follower that comes
 	Failed   func(op string, err error) // hears of what goes on without an end of the host; it must not block; nil = nobody does
+	Moved    func()                     // another node leads a group, or this one has begun to; it must not block; nil = nobody cares
 	Send     func(Message)              // hands a message to the net, for one voter nil. Called from several goroutines, it must not block: what has no room is dropped, and
 	// told to [Host.Dropped]
 }
@@ -62,6 +64,9 @@ func New(cfg Config, log *commitlog.Log, r *Recovery) (*Host, error) {
 	}
 	if cfg.Failed == nil {
 		cfg.Failed = func(string, error) {}
+	}
+	if cfg.Moved == nil {
+		cfg.Moved = func() {}
 	}
 	h := &Host{cfg: cfg, log: log, fresh: len(r.groups) == 0, checkpoint: cfg.Opens << 32, rolled: make(chan struct{}, 1), now: time.Now,
 		partSize: min(partBytes, log.MaxBody()-8), frameSize: min(frameBytes, log.MaxBody()-8-2*entryAllowance)}
@@ -160,6 +165,18 @@ func (h *Host) cause() error {
 	defer h.mu.Unlock()
 	return h.err
 }
+
+// Voters are the nodes that replicate, as the log says.
+func (h *Host) Voters() []uint64 { return slices.Clone(h.groups[0].store.conf().GetVoters()) }
+
+// Leads says whether this node leads a group, and has applied everything that was committed before it did.
+func (h *Host) Leads(group uint16) bool {
+	g := h.groups[group]
+	return g.leads.Load() && g.ledTerm.Load() == g.term.Load()
+}
+
+// Leader is the node that leads a group, as far as this one knows; 0 = it knows of none.
+func (h *Host) Leader(group uint16) uint64 { return h.groups[group].leader.Load() }
 
 // Led returns when this node leads every group and has applied all that was committed before, or ctx ends.
 func (h *Host) Led(ctx context.Context) error {

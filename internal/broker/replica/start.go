@@ -13,7 +13,7 @@ import (
 // recover brings one group to where the log has left it.
 func (h *Host) recover(id uint16, machine Machine, f *found) (*group, error) {
 	g := &group{id: id, host: h, machine: machine, steps: newMailbox[*pb.Message](), writes: newMailbox[*pb.Message](), apply: newMailbox[*pb.Message](),
-		asks: make(chan chan snapshot), led: make(chan struct{}), proposed: map[uint64]*ownEntry{}, heard: map[uint64]uint64{}, sending: map[uint64]uint64{}}
+		asks: make(chan chan snapshot), led: make(chan struct{}), proposed: map[uint64]*ownEntry{}, heard: map[uint64]uint64{}, sending: map[uint64]uint64{}, asked: map[uint64][]*confirm{}}
 	// A group begins behind an entry 1 of term 1 that nobody wrote: raft learns its members from the storage, not from entries.
 	g.appliedIndex, g.appliedTerm = 1, 1
 	g.store = &storage{log: h.log, stream: id, wanted: make(chan struct{}, 1), hard: &pb.HardState{Term: new(uint64(1)), Vote: new(uint64(0)), Commit: new(uint64(1))}, members: &pb.ConfState{Voters: h.cfg.Voters}}

@@ -48,7 +48,7 @@ var _ raft.Storage = (*storage)(nil)
 
 // begin is the start behind a state.
 func (s *storage) begin(index, term uint64) {
-	s.first, s.beforeTerm, s.known, s.knownTerm, s.last = index+1, term, index, term, index
+	s.first, s.beforeTerm, s.known, s.knownTerm, s.last, s.done = index+1, term, index, term, index, index
 }
 
 func (s *storage) InitialState() (*pb.HardState, *pb.ConfState, error) { return s.hard, s.conf(), nil }
@@ -190,7 +190,6 @@ func (s *storage) install(m *pb.SnapshotMetadata) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.begin(m.GetIndex(), m.GetTerm())
-	s.done = m.GetIndex()
 	s.tail, s.size, s.cold, s.want, s.gone = nil, 0, nil, 0, m.GetIndex()
 	s.members = m.GetConfState()
 }
@@ -200,6 +199,13 @@ func (s *storage) conf() *pb.ConfState {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.members
+}
+
+// appliedUpTo is the index of the newest entry that was applied, as the worker knows.
+func (s *storage) appliedUpTo() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.done
 }
 
 // covered is the index of the last entry before those that raft may ask for.

@@ -100,10 +100,13 @@ func (g *group) turn() {
 func (g *group) settle() {
 	for {
 		g.merge()
+		g.ask()
 		if !g.raw.HasReady() {
+			g.answerConfirms()
 			return
 		}
 		ready := g.raw.Ready()
+		g.agreed(ready.ReadStates)
 		if s := ready.SoftState; s != nil {
 			g.role(s)
 		}
@@ -117,11 +120,14 @@ func (g *group) role(s *raft.SoftState) {
 		status := g.raw.BasicStatus()
 		g.term.Store(status.HardState.GetTerm())
 	}
+	g.leader.Store(s.Lead)
 	g.leads.Store(s.RaftState == raft.StateLeader)
 	if s.RaftState != raft.StateLeader {
 		g.refuse(ErrNotLeader)
+		g.refuseConfirms(ErrNotLeader)
 		g.lose()
 	}
+	g.host.cfg.Moved()
 }
 
 // hand gives raft's messages to writer, applier and net. raft asks for votes before the new term, the own vote and the entries that the candidate boasts of are
