@@ -24,7 +24,7 @@ type Ack struct {
 }
 
 // Append stores one record batch of Kafka's format, version 2, with base offset 0, and returns when it is acknowledged. Before [ErrNotLeader], [ErrTooLarge],
-// [ErrUnknownTopic] and refusals of the batch nothing was stored; after [ErrFlushTimeout], [ErrStopped] and the error of ctx it may be. It keeps no slice.
+// [ErrUnknownTopic] and refusals of the batch nothing was stored; after [ErrFlushTimeout], [ErrLeadershipLost], [ErrStopped] and the error of ctx it may be. It keeps no slice.
 func (n *Node) Append(ctx context.Context, topic string, partition int32, batch []byte) (Ack, error) {
 	return n.append(ctx, topic, partition, fsm.AppendRequest{Batch: batch})
 }
@@ -67,13 +67,22 @@ func (n *Node) Fence(ctx context.Context, id SourceID, epoch uint64) error {
 	if err := n.Ready(ctx); err != nil {
 		return fmt.Errorf("%w: %w", ErrNotLeader, err)
 	}
-	body := le.AppendUint64(id[:len(id):len(id)], epoch)
 	for group := uint16(1); group <= dataGroups; group++ {
-		if _, err := n.propose(ctx, group, fsm.Command{Type: fsm.CommandFence, Body: body}); err != nil {
+		if err := n.FenceGroup(ctx, group, id, epoch); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// DataGroups is how many groups hold records: 1 to DataGroups. They may be led by different nodes.
+const DataGroups = dataGroups
+
+// FenceGroup is Fence for the partitions of one data group. Each is to be fenced, at the node that leads it, before anything is sent.
+func (n *Node) FenceGroup(ctx context.Context, group uint16, id SourceID, epoch uint64) error {
+	body := le.AppendUint64(id[:len(id):len(id)], epoch)
+	_, err := n.propose(ctx, group, fsm.Command{Type: fsm.CommandFence, Body: body})
+	return err
 }
 
 // SourceState returns what a partition remembers of a source, and refuses everything that was sent to it under this epoch before.

@@ -21,6 +21,8 @@ type Config struct {
 	RetentionBytes int64         // of all topics together; the oldest records go first; 0 = no bound
 	RetentionEvery time.Duration // how often old records are looked for; default 1 min
 
+	Cluster *Cluster // nil = this node is alone
+
 	Failed func(op string, err error) // hears of a chore that failed and is tried again; it must not block; nil = nobody does
 }
 
@@ -59,8 +61,10 @@ func (c *Config) complete() error {
 
 // Why something is refused. What ends in Stored was not, unless it says so.
 var (
-	// ErrNotLeader means that this node cannot store it now. Nothing was stored.
+	// ErrNotLeader means that this node cannot store it now, or read it; see [NotLeaderError]. Nothing was stored.
 	ErrNotLeader = replica.ErrNotLeader
+	// ErrLeadershipLost means that the node led no more before it could answer. It may be stored.
+	ErrLeadershipLost = replica.ErrLeadershipLost
 	// ErrStopped means that the node has ended, in order or by an error of its disk. What was being appended may be stored.
 	ErrStopped = replica.ErrStopped
 	// ErrDiskFull comes with [ErrNotLeader]: there is no room for more. It is tried again every 5 s.

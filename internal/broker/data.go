@@ -14,10 +14,11 @@ type dataMachine struct {
 	mu    sync.RWMutex
 	state *fsm.Data
 	rows  map[uint32]*rows
+	moved func() // is told when a partition was opened or closed; it must not block
 }
 
-func newDataMachine() *dataMachine {
-	return &dataMachine{state: fsm.NewData(), rows: map[uint32]*rows{}}
+func newDataMachine(moved func()) *dataMachine {
+	return &dataMachine{state: fsm.NewData(), rows: map[uint32]*rows{}, moved: moved}
 }
 
 func (m *dataMachine) rowsOf(partition uint32) *rows {
@@ -40,6 +41,8 @@ func (m *dataMachine) Apply(at commitlog.Position, term uint64, e fsm.Entry) []f
 		case s.Count > 0:
 			m.rowsOf(s.Partition).add(row{base: s.Base, at: at, command: uint16(i), time: m.state.Time(), size: int32(len(c.Body))})
 		case results[i].Err != nil:
+		case c.Type == fsm.CommandOpen:
+			m.moved()
 		case c.Type == fsm.CommandTrim:
 			id := le.Uint32(c.Body)
 			m.rowsOf(id).trim(m.state.Partition(id).Start())
@@ -47,6 +50,7 @@ func (m *dataMachine) Apply(at commitlog.Position, term uint64, e fsm.Entry) []f
 			id := le.Uint32(c.Body)
 			m.rowsOf(id).wake()
 			delete(m.rows, id)
+			m.moved()
 		}
 	}
 	return results
@@ -100,6 +104,7 @@ func (m *dataMachine) Restore(b []byte) error {
 		r.wake()
 	}
 	m.state, m.rows = state, all
+	m.moved()
 	return nil
 }
 

@@ -40,8 +40,13 @@ func (i identity) clusterText() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", c[0:4], c[4:6], c[6:8], c[8:10], c[10:])
 }
 
-// openIdentity reads the identity of a folder, or makes one for an empty folder.
-func openIdentity(fsys vfs.FS, dir string) (identity, error) {
+func newUUID() (id commitlog.UUID) {
+	_, _ = rand.Read(id[:])
+	return id
+}
+
+// openIdentity reads the identity of a folder, or makes one of a cluster for an empty folder.
+func openIdentity(fsys vfs.FS, dir string, cluster commitlog.UUID) (identity, error) {
 	i, err := readIdentity(fsys, dir)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return i, err
@@ -49,8 +54,7 @@ func openIdentity(fsys vfs.FS, dir string) (identity, error) {
 	if names, err := fsys.List(path.Join(dir, "log")); err == nil && len(names) > 0 {
 		return identity{}, fmt.Errorf("%s holds a log and no file %q: it was removed, or this is no folder of a broker; put it back from a copy of the folder", dir, identityFile)
 	}
-	_, _ = rand.Read(i.node[:])
-	_, _ = rand.Read(i.cluster[:])
+	i = identity{node: newUUID(), cluster: cluster}
 	return i, i.write(fsys, dir)
 }
 

@@ -10,9 +10,9 @@ import (
 func TestIdentity(t *testing.T) {
 	fsys := vfs.NewMemory()
 	must(t, fsys.MakeDir("node"))
-	first, err := openIdentity(fsys, "node")
+	first, err := openIdentity(fsys, "node", newUUID())
 	must(t, err)
-	again, err := openIdentity(fsys, "node")
+	again, err := openIdentity(fsys, "node", newUUID())
 	if err != nil || again != first || first.raftID() == 0 {
 		t.Errorf("%v, then %v, %v", first, again, err)
 	}
@@ -29,7 +29,7 @@ func TestIdentity(t *testing.T) {
 	f, err := fsys.Create("node/log/00000001.seg")
 	must(t, err)
 	must(t, f.Close())
-	if _, err := openIdentity(fsys, "node"); err == nil || !strings.Contains(err.Error(), "identity") {
+	if _, err := openIdentity(fsys, "node", newUUID()); err == nil || !strings.Contains(err.Error(), "identity") {
 		t.Errorf("a log without an identity: %v", err)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path"
 	"sync"
 
 	"golang.org/x/sync/semaphore"
@@ -29,6 +28,7 @@ type Node struct {
 	ready chan struct{}       // closed when Run has come up
 	ended chan struct{}       // closed when Run has ended
 
+	moved    signal      // a leader, a topic, or what is open
 	making   sync.Mutex  // one change of topics at a time
 	recycled chan uint64 // one slot: the newest checkpoint lets reading begin at this segment
 }
@@ -39,15 +39,17 @@ func Open(cfg Config, fsys vfs.FS) (*Node, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	if err := fsys.MakeDir(cfg.Dir); err != nil {
-		return nil, fmt.Errorf("broker: %w", err)
+	if err := makeFolder(cfg.Dir, fsys); err != nil {
+		return nil, err
 	}
-	if err := fsys.SyncDir(path.Dir(cfg.Dir)); err != nil {
-		return nil, fmt.Errorf("broker: %w", err)
-	}
-	id, err := openIdentity(fsys, cfg.Dir)
+	id, err := openIdentity(fsys, cfg.Dir, newUUID())
 	if err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
+	}
+	if cfg.Cluster != nil {
+		if err := cfg.Cluster.check(id); err != nil {
+			return nil, fmt.Errorf("broker: %w", err)
+		}
 	}
 	n, machines := newNode(cfg, id)
 	recovery := replica.NewRecovery()
@@ -59,16 +61,23 @@ func Open(cfg Config, fsys vfs.FS) (*Node, error) {
 	case err != nil:
 		return nil, fmt.Errorf("broker: %w", err)
 	}
-	return n, n.recover(machines, recovery)
+	if err := n.recover(machines, recovery); err != nil {
+		return nil, err
+	}
+	if err := cfg.Cluster.fits(n.host.Voters()); err != nil {
+		return nil, errors.Join(fmt.Errorf("broker: %s: %w", cfg.Dir, err), n.log.Close())
+	}
+	return n, nil
 }
 
 // newNode returns a node that holds nothing, and the machines of its groups.
 func newNode(cfg Config, id identity) (*Node, []replica.Machine) {
-	n := &Node{cfg: cfg, id: id, meta: &metaMachine{state: fsm.NewMeta()}, room: semaphore.NewWeighted(inFlight), ready: make(chan struct{}), ended: make(chan struct{}),
+	n := &Node{cfg: cfg, id: id, room: semaphore.NewWeighted(inFlight), ready: make(chan struct{}), ended: make(chan struct{}),
 		recycled: make(chan uint64, 1)}
+	n.meta = &metaMachine{state: fsm.NewMeta(), moved: n.moved.fire}
 	machines := []replica.Machine{n.meta}
 	for range dataGroups {
-		n.data = append(n.data, newDataMachine())
+		n.data = append(n.data, newDataMachine(n.moved.fire))
 		machines = append(machines, n.data[len(n.data)-1])
 	}
 	return n, machines
@@ -80,8 +89,11 @@ func (n *Node) logConfig(fsys vfs.FS) commitlog.Config {
 
 // recover brings the machines to where the log has left them.
 func (n *Node) recover(machines []replica.Machine, r *replica.Recovery) (err error) {
-	id := n.id.raftID()
-	n.host, err = replica.New(replica.Config{ID: id, Voters: []uint64{id}, Machines: machines, Opens: n.found.Opens, Recycle: n.recycle, Failed: n.cfg.Failed}, n.log, r)
+	cfg := replica.Config{ID: n.ID(), Voters: []uint64{n.ID()}, Machines: machines, Opens: n.found.Opens, Recycle: n.recycle, Failed: n.cfg.Failed, Moved: n.moved.fire}
+	if c := n.cfg.Cluster; c != nil {
+		cfg.Voters, cfg.Send = c.Voters, c.Send
+	}
+	n.host, err = replica.New(cfg, n.log, r)
 	if err != nil {
 		return errors.Join(fmt.Errorf("broker: %w", err), n.log.Close())
 	}
@@ -110,10 +122,13 @@ func (n *Node) Run(ctx context.Context) error {
 	work, stop := context.WithCancel(ctx)
 	var chores sync.WaitGroup
 	chores.Go(func() {
-		if n.host.Led(work) == nil && n.settle(work) == nil {
-			close(n.ready)
-			n.retention(work)
+		if n.cfg.Cluster != nil {
+			chores.Go(func() { n.settling(work) })
+		} else if n.host.Led(work) != nil || n.settle(work) != nil {
+			return
 		}
+		close(n.ready)
+		n.retention(work)
 	})
 	err := n.host.Run(work)
 	stop()
@@ -146,27 +161,11 @@ func (n *Node) Ready(ctx context.Context) error {
 	}
 }
 
-// settle makes the cluster on its first start, and brings the partitions in line with the topics: a node may have died between the two.
-func (n *Node) settle(ctx context.Context) error {
-	if !n.meta.founded() {
-		r := fsm.InitRequest{Cluster: fsm.UUID(n.id.cluster), Groups: dataGroups}
-		if err := n.change(ctx, fsm.Command{Type: fsm.CommandInit, Body: r.Append(nil)}); err != nil {
-			return err
-		}
-	}
-	for _, t := range n.meta.topics() {
-		if err := n.openPartitions(ctx, t); err != nil {
-			return err
-		}
-	}
-	return n.closeOrphans(ctx)
-}
-
 // change proposes a command of the metadata.
 func (n *Node) change(ctx context.Context, c fsm.Command) error {
 	r, err := n.host.Propose(ctx, 0, c, 0)
 	if err != nil {
-		return err
+		return n.whoLeads(0, err)
 	}
 	return r.Err
 }
@@ -178,7 +177,7 @@ func (n *Node) propose(ctx context.Context, group uint16, c fsm.Command) (fsm.Re
 	case errors.Is(err, replica.ErrTimeout):
 		return r, fmt.Errorf("after %v: %w", n.cfg.FlushTimeout, ErrFlushTimeout)
 	case err != nil:
-		return r, err
+		return r, n.whoLeads(group, err)
 	}
 	return r, r.Err
 }

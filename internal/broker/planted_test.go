@@ -11,3 +11,8 @@ import (
 func TestPlantedBugs(t *testing.T) {
 	kptest.Hunt(t, "TestSourceSurvivesPowerCuts", []kp.Bug{kp.WindowForgotten})
 }
+
+// Three nodes under faults find one that leaves a follower without records.
+func TestPlantedBugsOfThree(t *testing.T) {
+	kptest.Hunt(t, "TestChaos", []kp.Bug{kp.BaseTooNew}, "-chaos.seeds", "3")
+}

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/waybillmq/waybill/internal/broker/commitlog"
@@ -29,12 +30,34 @@ func (n *Node) Bounds(topic string, partition int32) (start, high int64, err err
 }
 
 // Read returns acknowledged batches from an offset on, the first of which may begin before it: at most maxBytes, but at least one when there is any. At the end of
-// the partition it returns none. [ErrOffset]: the offset is below the oldest or above the end.
+// the partition it returns none. [ErrOffset]: the offset is below the oldest or above the end. Of three nodes the one that leads the partition reads, and others say
+// [*NotLeaderError]; [ErrOffset] is said only when a majority knows no better.
 func (n *Node) Read(ctx context.Context, topic string, partition int32, from int64, maxBytes int) ([]StoredBatch, error) {
 	p, err := n.place(topic, partition)
 	if err != nil {
 		return nil, err
 	}
+	if err := n.mustLead(p.Group); err != nil {
+		return nil, err
+	}
+	batches, err := n.read(topic, partition, p, from, maxBytes)
+	if n.cfg.Cluster == nil {
+		return batches, err
+	}
+	if errors.Is(err, ErrOffset) {
+		if err := n.host.Confirm(ctx, p.Group); err != nil {
+			return nil, n.whoLeads(p.Group, err)
+		}
+		batches, err = n.read(topic, partition, p, from, maxBytes)
+	}
+	if errors.Is(err, commitlog.ErrClosed) { // another node has it
+		return nil, fmt.Errorf("%w: %w", ErrNotLeader, ErrStopped)
+	}
+	return batches, err
+}
+
+// read reads what this node holds.
+func (n *Node) read(topic string, partition int32, p fsm.PartitionPlace, from int64, maxBytes int) ([]StoredBatch, error) {
 	places, err := n.machine(p).find(p.ID, from, maxBytes)
 	if err != nil {
 		return nil, fmt.Errorf("topic %q, partition %d, offset %d: %w", topic, partition, from, err)
@@ -112,7 +135,7 @@ func (m *dataMachine) partitions() []uint32 {
 	return m.state.Partitions()
 }
 
-// Wait returns when a partition holds records from an offset on, or was closed; or with the error of ctx, or [ErrStopped].
+// Wait returns when a partition holds records from an offset on, or was closed; or with the error of ctx, [ErrStopped] or [*NotLeaderError].
 func (n *Node) Wait(ctx context.Context, topic string, partition int32, from int64) error {
 	p, err := n.place(topic, partition)
 	if err != nil {
@@ -120,6 +143,10 @@ func (n *Node) Wait(ctx context.Context, topic string, partition int32, from int
 	}
 	m := n.machine(p)
 	for {
+		moved := n.moved.wait()
+		if err := n.mustLead(p.Group); err != nil {
+			return err
+		}
 		m.mu.Lock()
 		state := m.state.Partition(p.ID)
 		if state == nil || state.HighWatermark() > from {
@@ -130,6 +157,7 @@ func (n *Node) Wait(ctx context.Context, topic string, partition int32, from int
 		m.mu.Unlock()
 		select {
 		case <-grown:
+		case <-moved:
 		case <-n.ended:
 			return ErrStopped
 		case <-ctx.Done():

@@ -40,11 +40,11 @@ func (n *Node) release(below uint64) {
 	}
 }
 
-// trim proposes new starts of partitions: by the age and size that their topics allow, and of all together by the node's bound, the oldest first.
+// trim proposes new starts of the partitions that this node leads: by the age and size that their topics allow, and of all together by the node's bound, the oldest first.
 func (n *Node) trim(ctx context.Context, now time.Time) {
 	for _, t := range n.meta.topics() {
 		for _, p := range t.Partitions {
-			if start := n.machine(p).keep(p, t, now); start > 0 && !n.proposeTrim(ctx, p, start) {
+			if start := n.machine(p).keep(p, t, now); start > 0 && n.leads(p.Group) && !n.proposeTrim(ctx, p, start) {
 				return
 			}
 		}
@@ -52,7 +52,7 @@ func (n *Node) trim(ctx context.Context, now time.Time) {
 	n.trimNode(ctx)
 }
 
-// trimNode proposes new starts by the node's bound alone.
+// trimNode proposes new starts by the node's bound alone. With several nodes each leader finds the same records among those of all, and proposes for its own.
 func (n *Node) trimNode(ctx context.Context) {
 	if n.cfg.RetentionBytes <= 0 {
 		return
@@ -84,7 +84,7 @@ func (n *Node) trimNode(ctx context.Context) {
 		starts[o.place] = o.at
 	}
 	for p, start := range starts {
-		if !n.proposeTrim(ctx, p, start) {
+		if n.leads(p.Group) && !n.proposeTrim(ctx, p, start) {
 			return
 		}
 	}
@@ -180,7 +180,7 @@ func (m *dataMachine) bytes(partition uint32) int64 {
 func (n *Node) proposeTrim(ctx context.Context, p fsm.PartitionPlace, start int64) (done bool) {
 	body := le.AppendUint64(le.AppendUint32(nil, p.ID), uint64(start))
 	_, err := n.propose(ctx, p.Group, fsm.Command{Type: fsm.CommandTrim, Body: body})
-	if err != nil && ctx.Err() == nil {
+	if err != nil && ctx.Err() == nil && !n.passedOn(err) {
 		n.cfg.Failed("retention", err)
 	}
 	return err == nil

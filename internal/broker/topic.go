@@ -72,7 +72,11 @@ func (n *Node) create(ctx context.Context, t Topic) error {
 	err := n.change(ctx, fsm.Command{Type: fsm.CommandCreateTopic, Body: r.Append(nil)})
 	made, ok := n.meta.topic(t.Name)
 	if ok && (err == nil || errors.Is(err, ErrTopicExists)) { // one that exists may have been left half open by a node that died
-		err = errors.Join(err, n.openPartitions(ctx, made))
+		if n.cfg.Cluster == nil {
+			err = errors.Join(err, n.openPartitions(ctx, made))
+		} else { // whoever leads its partitions opens them
+			err = errors.Join(err, n.opened(ctx, made))
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("create topic %q: %w", t.Name, err)
@@ -91,41 +95,10 @@ func (n *Node) DeleteTopic(ctx context.Context, name string) error {
 	if err := n.change(ctx, fsm.Command{Type: fsm.CommandDeleteTopic, Body: r.Append(nil)}); err != nil {
 		return fmt.Errorf("delete topic %q: %w", name, err)
 	}
+	if n.cfg.Cluster != nil {
+		return nil // whoever leads its partitions closes them
+	}
 	return n.closeOrphans(ctx)
-}
-
-// openPartitions opens those of a topic that are not.
-func (n *Node) openPartitions(ctx context.Context, t fsm.Topic) error {
-	for _, p := range t.Partitions {
-		if _, _, open := n.machine(p).bounds(p.ID); open {
-			continue
-		}
-		if r, err := n.host.Propose(ctx, p.Group, fsm.Command{Type: fsm.CommandOpen, Body: le.AppendUint32(nil, p.ID)}, 0); err != nil || r.Err != nil {
-			return errors.Join(err, r.Err)
-		}
-	}
-	return nil
-}
-
-// closeOrphans closes the partitions that belong to no topic any more.
-func (n *Node) closeOrphans(ctx context.Context) error {
-	owned := map[uint32]bool{}
-	for _, t := range n.meta.topics() {
-		for _, p := range t.Partitions {
-			owned[p.ID] = true
-		}
-	}
-	for i, m := range n.data {
-		for _, id := range m.partitions() {
-			if owned[id] {
-				continue
-			}
-			if r, err := n.host.Propose(ctx, uint16(i+1), fsm.Command{Type: fsm.CommandClose, Body: le.AppendUint32(nil, id)}, 0); err != nil || r.Err != nil {
-				return errors.Join(err, r.Err)
-			}
-		}
-	}
-	return nil
 }
 
 // machine is the one that a partition lies in.

@@ -39,6 +39,9 @@ func (m *Meta) Cluster() UUID { return m.cluster }
 // Groups is how many data groups there are, 1 to Groups; 0 before [CommandInit].
 func (m *Meta) Groups() uint16 { return m.groups }
 
+// Placed is the highest partition that was ever given to a topic: those up to it that no topic has were deleted.
+func (m *Meta) Placed() uint32 { return m.placed }
+
 // Topic returns a topic by its name.
 func (m *Meta) Topic(name string) (Topic, bool) {
 	t, ok := m.topics[name]
