@@ -78,7 +78,11 @@ func threeNodes(t *testing.T) {
 			tr.stop(m)
 		}
 	}
+	began := time.Now()
 	ack, next, err := append1(0, "after")
+	if took := time.Since(began); took > 500*time.Millisecond { // nobody had to find out that it was gone
+		t.Errorf("an append %v after a node has stopped in order", took)
+	}
 	if err != nil || ack.Base != 2 || next == leader {
 		t.Errorf("without the old leader: offset %d, %v", ack.Base, err)
 	}

@@ -115,12 +115,20 @@ func (n *Node) Found() commitlog.Found { return n.found }
 // Cluster is the uuid of the cluster, as text.
 func (n *Node) Cluster() string { return n.id.clusterText() }
 
-// Run works until ctx ends: then it marks the log as closed in order, and returns nil; what was being appended is answered, or gets [ErrStopped]. An error of the
+// Run works until ctx ends: then it lets other nodes lead, marks the log as closed in order, and returns nil; what was being appended is answered, or gets [ErrStopped]. An error of the
 // disk ends it at once and for ever: only a new Open may go on.
 func (n *Node) Run(ctx context.Context) error {
 	defer close(n.ended)
-	work, stop := context.WithCancel(ctx)
+	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var chores sync.WaitGroup
+	chores.Go(func() {
+		select {
+		case <-ctx.Done():
+			n.handOver(work)
+			stop()
+		case <-work.Done():
+		}
+	})
 	chores.Go(func() {
 		if n.cfg.Cluster != nil {
 			chores.Go(func() { n.settling(work) })

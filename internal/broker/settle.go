@@ -82,21 +82,12 @@ func (n *Node) closeOrphans(ctx context.Context) error {
 
 // opened waits until all partitions of a topic are open here: those who lead them open them.
 func (n *Node) opened(ctx context.Context, t fsm.Topic) error {
-	for {
-		moved, open := n.moved.wait(), true
+	return n.until(ctx, func() bool {
 		for _, p := range t.Partitions {
-			_, _, there := n.machine(p).bounds(p.ID)
-			open = open && there
+			if _, _, open := n.machine(p).bounds(p.ID); !open {
+				return false
+			}
 		}
-		if open {
-			return nil
-		}
-		select {
-		case <-moved:
-		case <-n.ended:
-			return ErrStopped
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
+		return true
+	})
 }

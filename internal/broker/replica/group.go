@@ -46,6 +46,8 @@ type group struct {
 	hard   atomic.Pointer[pb.HardState] // the newest; the writer sets it before it writes it
 	status atomic.Pointer[Status]       // as of the last tick
 
+	syncing atomic.Int64 // when the writer began the oldest writing that is not durable, in ns; 0 = there is none
+
 	appliedIndex, appliedTerm uint64 // the applier's
 
 	base       atomic.Pointer[snapshot] // nil with one voter

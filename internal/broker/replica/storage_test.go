@@ -98,6 +98,10 @@ func TestStateForOldEntries(t *testing.T) {
 		!slices.Equal(got.GetMetadata().GetConfState().GetVoters(), []uint64{1, 2, 3}) {
 		t.Errorf("%v, %v", got, err)
 	}
+	s.give(snapshot{index: first - 1, term: 5}) // raft asks for its term before it sends what follows, and the log begins with that
+	if term, err := s.Term(first - 1); term != 5 || err != nil {
+		t.Errorf("the entry of a state that was given has term %d, %v", term, err)
+	}
 }
 
 // Applied entries stay in memory up to a bound, those that are not applied always do.

@@ -48,6 +48,7 @@ func (g *group) tick() {
 	g.watchStates()
 	g.settle()
 	g.publish()
+	g.watchDisk()
 }
 
 // watchStates finds the followers that wait for a state for too long.

@@ -101,7 +101,9 @@ func (w *writer) begin() (err error) {
 	if next.pending, err = w.host.log.Begin(w.refused, next.records...); err != nil {
 		return err
 	}
-	w.planned, w.begun = w.planned[1:], append(w.begun, next)
+	if w.planned, w.begun = w.planned[1:], append(w.begun, next); len(w.begun) == 1 {
+		w.clock()
+	}
 	w.tooEarly(next)
 	return nil
 }
@@ -111,6 +113,7 @@ func (w *writer) next() error {
 	err := w.complete(w.begun[0])
 	if err == nil {
 		w.begun = slices.Delete(w.begun, 0, 1)
+		w.clock()
 	}
 	return err
 }
@@ -121,6 +124,7 @@ func (w *writer) again() {
 		w.begun = w.begun[1:]
 	}
 	w.planned, w.begun = append(w.begun, w.planned...), nil
+	w.clock()
 	w.refused = w.host.log.Refused()
 }
 

@@ -1,0 +1,129 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/waybillmq/waybill/internal/broker/fsm"
+	"github.com/waybillmq/waybill/internal/broker/vfs"
+)
+
+// A node that comes back after it was cut off disturbs nobody: it asks whether it would be elected before it begins a term.
+func TestReturningNodeDisturbsNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTrio(t)
+		leader := tr.leader(0, 1, 2, 3)
+		_, err := leader.propose(0, "before")
+		must(t, err)
+		away := 1 + leader.cfg.ID%3
+		cut := func(yes bool) {
+			tr.mu.Lock()
+			tr.cut[away] = yes
+			tr.mu.Unlock()
+		}
+		cut(true)
+		time.Sleep(30 * time.Second)
+		term := leader.Status()[0].Term
+		cut(false)
+		for range 50 {
+			time.Sleep(100 * time.Millisecond)
+			_, err := leader.propose(0, "after")
+			must(t, err)
+		}
+		if s := leader.Status()[0]; s.Term != term || s.Leader != leader.cfg.ID {
+			t.Errorf("term %d led by node %d, it was term %d of node %d", s.Term, s.Leader, term, leader.cfg.ID)
+		}
+		for id := 1; id <= 3; id++ {
+			must(t, tr.nodes[id].stop())
+		}
+	})
+}
+
+// While a leader's disk does not answer, another node leads, and takes commands. What the first has proposed is stored or not, and never acked by it.
+func TestStalledDiskLosesTheLead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var stalled [4]atomic.Pointer[chan struct{}]
+		tr := &trio{t: t}
+		for id := 1; id <= 3; id++ {
+			tr.fs[id] = vfs.Inject(vfs.NewMemory(), func(op vfs.Op) (int, error) {
+				if wait := stalled[id].Load(); wait != nil && op.Kind == vfs.Datasync {
+					<-*wait
+				}
+				return 0, nil
+			})
+			tr.start(id)
+		}
+		old := tr.leader(0, 1, 2, 3)
+		_, err := old.propose(0, "before")
+		must(t, err)
+		time.Sleep(time.Second)
+		free := make(chan struct{})
+		release := sync.OnceFunc(func() { close(free) })
+		t.Cleanup(release)
+		stalled[old.cfg.ID].Store(&free)
+		began := time.Now()
+		answered := make(chan error, 1)
+		go func() { _, err := old.propose(0, "slow"); answered <- err }()
+		others := slices.DeleteFunc([]int{1, 2, 3}, func(id int) bool { return id == int(old.cfg.ID) })
+		next := tr.leader(0, others...)
+		_, err = next.propose(0, "after")
+		must(t, err)
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("another node leads after %v", took)
+		}
+		if err := <-answered; !errors.Is(err, ErrLeadershipLost) {
+			t.Errorf("the slow one: %v", err)
+		}
+		release()
+		time.Sleep(5 * time.Second)
+		want := next.lists[0].all()
+		for id := 1; id <= 3; id++ {
+			if got := tr.nodes[id].lists[0].all(); !slices.Equal(got, want) {
+				t.Errorf("node %d has %q, want %q", id, got, want)
+			}
+			must(t, tr.nodes[id].stop())
+		}
+	})
+}
+
+// What a leader takes without an answer of the others is bounded; more is refused for certain.
+func TestUncommittedIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTrio(t)
+		leader := tr.leader(0, 1, 2, 3)
+		_, err := leader.propose(0, "before")
+		must(t, err)
+		tr.mu.Lock()
+		tr.cut[leader.cfg.ID] = true
+		tr.mu.Unlock()
+		body := []byte(strings.Repeat("x", 40<<10))
+		var refused, lost atomic.Int32
+		var all sync.WaitGroup
+		for range 1200 { // 48 MB
+			all.Go(func() {
+				switch _, err := leader.Propose(context.Background(), 0, fsm.Command{Type: 9, Body: body}, 0); {
+				case errors.Is(err, ErrNotLeader):
+					refused.Add(1)
+				case errors.Is(err, ErrLeadershipLost):
+					lost.Add(1)
+				default:
+					t.Errorf("without the others: %v", err)
+				}
+			})
+		}
+		all.Wait()
+		if n := lost.Load(); n < 100 || int(n)*len(body) > 18<<20 {
+			t.Errorf("%d commands were taken, %d refused", n, refused.Load())
+		}
+		for id := 1; id <= 3; id++ {
+			must(t, tr.nodes[id].stop())
+		}
+	})
+}

@@ -1,0 +1,77 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/waybillmq/waybill/internal/broker/replica"
+)
+
+// GroupStatus is where a group stands on a node.
+type GroupStatus = replica.Status
+
+// Status tells of each group, 0 to [DataGroups], who leads it and what is stored here; of those that this node leads, how far the other nodes are.
+func (n *Node) Status() []GroupStatus { return n.host.Status() }
+
+// transferLimit is how long a change of leaders may take. raft gives it up after an election timeout of 1 s.
+const transferLimit = 2 * time.Second
+
+// Transfer makes another node the leader of a group, which this one must lead, and returns when that one does. Meanwhile nothing is stored. A node that is not heard,
+// or is far behind, is refused.
+func (n *Node) Transfer(ctx context.Context, group uint16, node uint64) error {
+	if err := n.mustLead(group); err != nil {
+		return err
+	}
+	if s := n.host.Status()[group]; !s.Ready(node) {
+		return fmt.Errorf("group %d: node %d is not heard, or too far behind to lead; look at the status, and try again when it has caught up", group, node)
+	}
+	ctx, cancel := context.WithTimeout(ctx, transferLimit)
+	defer cancel()
+	n.host.Transfer(group, node)
+	if err := n.until(ctx, func() bool { return n.host.Leader(group) == node }); err != nil {
+		return fmt.Errorf("group %d: node %d has not taken over: %w", group, node, err)
+	}
+	return nil
+}
+
+// handOver makes others lead what this node leads, before it ends: nobody waits for an election then. It takes transferLimit at most.
+func (n *Node) handOver(ctx context.Context) {
+	if n.cfg.Cluster == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, transferLimit)
+	defer cancel()
+	var asked []uint16
+	for group, s := range n.host.Status() {
+		if heir := s.Heir(); heir != 0 && n.host.Leads(uint16(group)) {
+			n.host.Transfer(uint16(group), heir)
+			asked = append(asked, uint16(group))
+		}
+	}
+	_ = n.until(ctx, func() bool {
+		for _, group := range asked {
+			if n.host.Leads(group) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// until waits until something holds that changes only when something moves.
+func (n *Node) until(ctx context.Context, holds func() bool) error {
+	for {
+		moved := n.moved.wait()
+		if holds() {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-n.ended:
+			return ErrStopped
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
