@@ -35,28 +35,46 @@ func (n *Node) Transfer(ctx context.Context, group uint16, node uint64) error {
 	return nil
 }
 
-// handOver makes others lead what this node leads, before it ends: nobody waits for an election then. It takes transferLimit at most.
+// raft gives a change of leaders up after an election timeout; then another node is tried.
+const transferAgain = time.Second
+
+// handOver makes others lead what this node leads, before it ends: nobody waits for an election then. It takes transferLimit at most, and half a second when nobody is
+// ready.
 func (n *Node) handOver(ctx context.Context) {
 	if n.cfg.Cluster == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, transferLimit)
 	defer cancel()
-	var asked []uint16
-	for group, s := range n.host.Status() {
-		if heir := s.Heir(); heir != 0 && n.host.Leads(uint16(group)) {
-			n.host.Transfer(uint16(group), heir)
-			asked = append(asked, uint16(group))
-		}
-	}
-	_ = n.until(ctx, func() bool {
-		for _, group := range asked {
-			if n.host.Leads(group) {
-				return false
+	look := time.NewTicker(transferAgain / 20)
+	defer look.Stop()
+	asked, heirs := map[uint16]time.Time{}, map[uint16]uint64{}
+	for began := time.Now(); len(asked) > 0 || time.Since(began) < transferAgain/2; {
+		moved, left := n.moved.wait(), false
+		for i, s := range n.host.Status() {
+			group := uint16(i)
+			if !n.host.Leads(group) {
+				continue
+			}
+			left = true
+			if at, waits := asked[group]; waits && time.Since(at) < transferAgain {
+				continue
+			}
+			if heir := s.Heir(heirs[group]); heir != 0 {
+				n.host.Transfer(group, heir)
+				asked[group], heirs[group] = time.Now(), heir
 			}
 		}
-		return true
-	})
+		if !left {
+			return
+		}
+		select {
+		case <-moved:
+		case <-look.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // until waits until something holds that changes only when something moves.

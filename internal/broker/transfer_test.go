@@ -51,8 +51,8 @@ func statusAndTransfer(t *testing.T) {
 			t.Errorf("node %d, which runs: %v: %+v", p.Node, here, p)
 		}
 	}
-	if s.Heir() != follower.ID() || follower.Status()[1].Heir() != 0 {
-		t.Errorf("the heir is %d", s.Heir())
+	if s.Heir(0) != follower.ID() || s.Heir(follower.ID()) != 0 || follower.Status()[1].Heir(0) != 0 {
+		t.Errorf("the heir is %d", s.Heir(0))
 	}
 	if err := leader.Transfer(ctx, 1, tr.voters[2]); err == nil || errors.Is(err, ErrNotLeader) {
 		t.Errorf("to a node that is away: %v", err)

@@ -5,7 +5,7 @@ import (
 	"go.etcd.io/raft/v3/tracker"
 )
 
-// Status is where a group stands on this node, as of its last tick.
+// Status is where a group stands on this node, as of its last tick, or since when another node leads.
 type Status struct {
 	Group   uint16
 	Term    uint64

@@ -15,11 +15,11 @@ func (s Status) Ready(node uint64) bool {
 
 func (p PeerStatus) ready() bool { return p.Active && !p.Snapshot && p.Lag <= heirLag }
 
-// Heir is the follower that is best prepared to lead: of those that are ready, the one that lacks the fewest entries. 0 = there is none, or another node leads.
-func (s Status) Heir() uint64 {
+// Heir is the follower that is best prepared to lead: of those that are ready, the one that lacks the fewest entries. not is left out. 0 = there is none, or another node leads.
+func (s Status) Heir(not uint64) uint64 {
 	var best PeerStatus
 	for _, p := range s.Peers {
-		if p.ready() && (best.Node == 0 || p.Lag < best.Lag) {
+		if p.ready() && p.Node != not && (best.Node == 0 || p.Lag < best.Lag) {
 			best = p
 		}
 	}
@@ -35,7 +35,7 @@ func (g *group) watchDisk() {
 	if since == 0 || g.alone || !g.leads.Load() || g.host.now().UnixNano()-since < int64(diskPatience) {
 		return
 	}
-	if heir := g.status.Load().Heir(); heir != 0 {
+	if heir := g.status.Load().Heir(0); heir != 0 {
 		g.raw.TransferLeader(heir)
 		g.settle()
 	}

@@ -110,6 +110,7 @@ func (g *group) settle() {
 		g.agreed(ready.ReadStates)
 		if s := ready.SoftState; s != nil {
 			g.role(s)
+			g.publish()
 		}
 		g.hand(ready.Messages)
 	}
