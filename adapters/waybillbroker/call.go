@@ -222,6 +222,8 @@ func refusal(err error, lane relay.Lane) relay.Outcome {
 		set(relay.Unavailable, relay.ScopeDestination, relay.ClassUnreachable, "NOT_LEADER")
 	case errors.Is(err, broker.ErrFlushTimeout):
 		set(relay.Unknown, 0, relay.ClassTimeout, "FLUSH_DISK_TIMEOUT")
+	case errors.Is(err, broker.ErrReplicationTimeout), errors.Is(err, broker.ErrLeadershipLost):
+		set(relay.Unknown, 0, relay.ClassTimeout, "FLUSH_SLAVE_TIMEOUT")
 	case errors.Is(err, broker.ErrStale):
 		set(relay.Unknown, 0, relay.ClassRefused, "STALE")
 	case errors.Is(err, context.DeadlineExceeded):

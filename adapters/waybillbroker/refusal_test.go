@@ -28,6 +28,9 @@ func TestRefusal(t *testing.T) {
 		{broker.ErrStopped, relay.Unknown, "CUT", ""}, // while it was on its way
 		{broker.ErrNotLeader, relay.Unavailable, "NOT_LEADER", ""},
 		{broker.ErrFlushTimeout, relay.Unknown, "FLUSH_DISK_TIMEOUT", ""},
+		{broker.ErrReplicationTimeout, relay.Unknown, "FLUSH_SLAVE_TIMEOUT", ""},
+		{broker.ErrLeadershipLost, relay.Unknown, "FLUSH_SLAVE_TIMEOUT", ""},
+		{&broker.NotLeaderError{Group: 1, Leader: 7}, relay.Unavailable, "NOT_LEADER", "node 7 leads group 1"},
 		{broker.ErrStale, relay.Unknown, "STALE", ""},
 		{context.DeadlineExceeded, relay.Unknown, "TIMEOUT", ""},
 		{errors.New("x"), relay.Unknown, "CUT", ""},

@@ -24,7 +24,7 @@ type Ack struct {
 }
 
 // Append stores one record batch of Kafka's format, version 2, with base offset 0, and returns when it is acknowledged. Before [ErrNotLeader], [ErrTooLarge],
-// [ErrUnknownTopic] and refusals of the batch nothing was stored; after [ErrFlushTimeout], [ErrLeadershipLost], [ErrStopped] and the error of ctx it may be. It keeps no slice.
+// [ErrUnknownTopic] and refusals of the batch nothing was stored; after [ErrFlushTimeout], [ErrReplicationTimeout], [ErrLeadershipLost], [ErrStopped] and the error of ctx it may be. It keeps no slice.
 func (n *Node) Append(ctx context.Context, topic string, partition int32, batch []byte) (Ack, error) {
 	return n.append(ctx, topic, partition, fsm.AppendRequest{Batch: batch})
 }

@@ -14,7 +14,7 @@ import (
 type Config struct {
 	Dir          string        // its folder; made when it is missing, its parent must exist
 	SegmentBytes int64         // of the log; default 128 MiB
-	FlushTimeout time.Duration // how long an append waits for its answer; default 5 s
+	FlushTimeout time.Duration // how long an append waits for its answer, of the disk or of other nodes; default 5 s
 	Partitions   int           // of a topic made without a number; default 12
 
 	RetentionAge   time.Duration // of a topic made without its own; default 7 days, negative = for ever
@@ -73,6 +73,8 @@ var (
 	ErrTooLarge = errors.New("the record batch is larger than the broker takes")
 	// ErrFlushTimeout means that the disk has not answered in time. It may be stored.
 	ErrFlushTimeout = errors.New("the disk did not confirm in time")
+	// ErrReplicationTimeout means that this node has stored it, and no other one has said in time that it has. It may be stored for good.
+	ErrReplicationTimeout = errors.New("no other node confirmed in time")
 	// ErrUnknownTopic means that there is no such topic or partition.
 	ErrUnknownTopic = fsm.ErrUnknownPartition
 	// ErrTopicExists means that a topic of this name exists.

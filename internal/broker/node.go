@@ -184,6 +184,8 @@ func (n *Node) propose(ctx context.Context, group uint16, c fsm.Command) (fsm.Re
 	switch {
 	case errors.Is(err, replica.ErrTimeout):
 		return r, fmt.Errorf("after %v: %w", n.cfg.FlushTimeout, ErrFlushTimeout)
+	case errors.Is(err, replica.ErrUnreplicated):
+		return r, fmt.Errorf("after %v: %w", n.cfg.FlushTimeout, ErrReplicationTimeout)
 	case err != nil:
 		return r, n.whoLeads(group, err)
 	}

@@ -76,7 +76,7 @@ func (tr *trio) start(m *member) {
 	cfg := tr.cfg
 	cfg.Cluster = &Cluster{Voters: tr.voters, Send: func(msg Message) { tr.send(l, m.at, msg) }}
 	cfg.Failed = func(op string, err error) {
-		if !l.gone.Load() && !errors.Is(err, ErrStopped) && !errors.Is(err, replica.ErrTimeout) && !errors.Is(err, ErrFlushTimeout) {
+		if !l.gone.Load() && !errors.Is(err, ErrStopped) && !errors.Is(err, replica.ErrTimeout) && !errors.Is(err, ErrFlushTimeout) && !errors.Is(err, ErrReplicationTimeout) {
 			tr.fail(op + ": " + err.Error())
 		}
 	}

@@ -105,6 +105,14 @@ func ParseEntry(b []byte) (e Entry, err error) {
 	return e, nil
 }
 
+// ProposalOf is the proposal of an encoded entry; false when b is none.
+func ProposalOf(b []byte) (proposer, proposal uint64, ok bool) {
+	if len(b) < entryHeader || b[0] != entryVersion || b[1] != entryKindData {
+		return 0, 0, false
+	}
+	return le.Uint64(b[12:]), le.Uint64(b[20:]), true
+}
+
 // AppendRequest is the body of [CommandAppend].
 type AppendRequest struct {
 	Partition uint32

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -155,7 +156,11 @@ func (g *group) expire(now time.Time) {
 	})
 	for _, own := range g.proposed {
 		for _, p := range own.proposals {
-			if err := p.overdue(now); err != nil {
+			err := p.overdue(now)
+			if own.synced && errors.Is(err, ErrTimeout) {
+				err = ErrUnreplicated
+			}
+			if err != nil {
 				p.answer(fsm.Result{}, err)
 			}
 		}

@@ -191,7 +191,7 @@ func (h *Host) Led(ctx context.Context) error {
 }
 
 // Propose replicates a command and returns what became of it. The error is [ErrNotLeader] (also with a full disk) or [ErrTooLarge], then nothing was proposed;
-// else [ErrStopped], [ErrLeadershipLost], [ErrTimeout] after limit (0 = none), or that of ctx, then it may be stored. Limit and ctx are looked at every
+// else [ErrStopped], [ErrLeadershipLost], [ErrTimeout] or [ErrUnreplicated] after limit (0 = none), or that of ctx, then it may be stored. Limit and ctx are looked at every
 // [Config.Tick], so that a command needs neither a timer nor a select. It keeps nothing of the command.
 func (h *Host) Propose(ctx context.Context, group uint16, c fsm.Command, limit time.Duration) (fsm.Result, error) {
 	if err := ctx.Err(); err != nil {

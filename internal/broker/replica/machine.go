@@ -38,6 +38,8 @@ var (
 	ErrLeadershipLost = errors.New("the node lost the leadership of the group before the answer")
 	// ErrTimeout means that there was no answer within the limit of a proposal. It may be stored.
 	ErrTimeout = errors.New("no answer in time")
+	// ErrUnreplicated is ErrTimeout for what this node has synced, and no majority. It may be stored.
+	ErrUnreplicated = errors.New("no majority has confirmed it in time")
 	// ErrTooLarge means that a command does not fit into an entry. Nothing was proposed.
 	ErrTooLarge = errors.New("larger than an entry of the log may be")
 )

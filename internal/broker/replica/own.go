@@ -14,6 +14,7 @@ import (
 // entry itself.
 type ownEntry struct {
 	proposals []*proposal
+	synced    bool    // here; with several voters
 	encoded   *[]byte // from encodings, given back when the entry was applied: it is durable then; not used with several voters
 }
 
@@ -46,6 +47,21 @@ func (g *group) data(e *pb.Entry) ([]byte, error) {
 		return nil, fmt.Errorf("group %d: entry %d was proposed by nobody here: %w", g.id, e.GetIndex(), fsm.ErrEntry)
 	}
 	return *own.encoded, nil
+}
+
+// syncedOwn notes which own entries are synced here, so that one who waits in vain is told whom for.
+func (g *group) syncedOwn(entries []*pb.Entry) {
+	if g.alone {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, e := range entries {
+		proposer, number, ok := fsm.ProposalOf(e.GetData())
+		if own := g.proposed[number]; ok && own != nil && proposer == g.host.cfg.ID {
+			own.synced = true
+		}
+	}
 }
 
 // answer gives those who wait for an own entry their results, when it was applied.

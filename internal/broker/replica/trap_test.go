@@ -127,3 +127,51 @@ func TestUncommittedIsBounded(t *testing.T) {
 		}
 	})
 }
+
+// Who waits in vain is told for whom: for this node's own disk, or for the others.
+func TestTimeoutsSayWhoIsLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var stalled [4]atomic.Pointer[chan struct{}]
+		tr := &trio{t: t}
+		for id := 1; id <= 3; id++ {
+			tr.fs[id] = vfs.Inject(vfs.NewMemory(), func(op vfs.Op) (int, error) {
+				if wait := stalled[id].Load(); wait != nil && op.Kind == vfs.Datasync {
+					<-*wait
+				}
+				return 0, nil
+			})
+			tr.start(id)
+		}
+		leader := tr.leader(0, 1, 2, 3)
+		_, err := leader.propose(0, "before")
+		must(t, err)
+		time.Sleep(time.Second)
+		for _, c := range []struct {
+			own  bool
+			want error
+		}{{false, ErrUnreplicated}, {true, ErrTimeout}} {
+			free := make(chan struct{})
+			release := sync.OnceFunc(func() { close(free) })
+			t.Cleanup(release)
+			for id := 1; id <= 3; id++ {
+				if c.own == (id == int(leader.cfg.ID)) {
+					stalled[id].Store(&free)
+				}
+			}
+			_, err := leader.Propose(t.Context(), 0, fsm.Command{Type: 9, Body: []byte("late")}, 500*time.Millisecond)
+			if !errors.Is(err, c.want) {
+				t.Errorf("own disk %v: %v, want %v", c.own, err, c.want)
+			}
+			for id := range stalled {
+				stalled[id].Store(nil)
+			}
+			release()
+			time.Sleep(5 * time.Second)
+			leader = tr.leader(0, 1, 2, 3)
+			time.Sleep(time.Second)
+		}
+		for id := 1; id <= 3; id++ {
+			must(t, tr.nodes[id].stop())
+		}
+	})
+}

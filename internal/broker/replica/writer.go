@@ -160,6 +160,7 @@ func (g *group) complete(w *writing) error {
 			from = i
 		}
 	}
+	g.syncedOwn(w.entries)
 	g.host.wrote(at.Segment)
 	if w.own > 0 && g.leads.Load() {
 		g.mu.Lock()
