@@ -123,6 +123,12 @@ func TestClusterRefusesStrangers(t *testing.T) {
 		time.Sleep(time.Second)
 		tr.stop(tr.members[0])
 	})
+	stopped, err := Inspect(cfg.Dir, tr.members[0].fs) // reading alone needs no other node
+	must(t, err)
+	must(t, stopped.Close())
+	if report, err := Verify(cfg.Dir, tr.members[0].fs); err != nil || report.Damage != nil {
+		t.Errorf("verified: %+v, %v", report, err)
+	}
 	if _, err := Open(tr.cfg, tr.members[0].fs); err == nil || !strings.Contains(err.Error(), "cannot run alone") {
 		t.Errorf("alone: %v", err)
 	}
