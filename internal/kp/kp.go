@@ -74,6 +74,18 @@ const (
 	CacheSecondTruth    Bug = "cache_second_truth"    // 27: an ownership sends what a former one left in the folder
 )
 
+// The bugs planted in the coordinator of consumer groups. Its simulation must find each.
+const (
+	GenerationKept      Bug = "generation_kept"       // a rebalance ends in the generation that it began in
+	AnswerForgotten     Bug = "answer_forgotten"      // a member that is removed is not answered
+	InstanceNotFenced   Bug = "instance_not_fenced"   // whoever had an instance id before goes on
+	CommitAnyGeneration Bug = "commit_any_generation" // a commit of an earlier generation is taken
+	LateLeaderBelieved  Bug = "late_leader_believed"  // a leader assigns again in a generation that runs
+)
+
+// GroupBugs lists every bug of consumer groups.
+var GroupBugs = []Bug{GenerationKept, AnswerForgotten, InstanceNotFenced, CommitAnyGeneration, LateLeaderBelieved}
+
 // LogBugs lists every bug of the commit log.
 var LogBugs = []Bug{AckBeforeSync, TornTailTaken, StaleBytes}
 

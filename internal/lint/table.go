@@ -30,6 +30,7 @@ var importTable = []Imports{
 	{Package: "internal/audit", May: []string{"relay", "outbox"}},
 	{Package: "internal/bench", May: everything},
 	{Package: "internal/broker", May: []string{"internal/kp"}},
+	{Package: "internal/broker/group", May: []string{"internal/kp"}, Standard: true},
 	{Package: "internal/broker/modelcheck", May: []string{"internal/broker/fsm"}, TestOnly: true},
 	{Package: "internal/child", Standard: true},
 	{Package: "internal/config", May: []string{"internal/mask"}},
