@@ -88,7 +88,8 @@ var dependencies = []Dependency{
 	{"github.com/twmb/franz-go", "a second Kafka client: the loop that the relay is measured against, and tests that check what the first one wrote",
 		[]string{"internal/bench"}},
 	{"github.com/twmb/franz-go/pkg/kfake", "tests: Kafka's faults that no real server gives on demand", nil},
-	{"github.com/twmb/franz-go/pkg/kmsg", "tests: Kafka's requests and answers as types", nil},
+	{"github.com/twmb/franz-go/pkg/kmsg", "Kafka's requests and answers as types, generated from its own definitions; sockets, versions and handlers are ours",
+		[]string{"internal/broker/kafka"}},
 	{"go.uber.org/goleak", "tests: every goroutine is awaited", nil},
 
 	{"golang.org/x/perf", "tool: benchstat compares rounds of figures", nil},

@@ -1,0 +1,184 @@
+package kafka
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// longest is how long a Fetch may wait, whatever it asks for.
+const longest = time.Minute
+
+// fetch returns records, and waits for them as long as the client likes. Sessions are not offered: its id is 0, so each request names all its partitions.
+func (c *conn) fetch(ctx context.Context, req *kmsg.FetchRequest) (kmsg.Response, error) {
+	wait, cancel := context.WithTimeout(ctx, min(longest, max(0, time.Duration(req.MaxWaitMillis)*time.Millisecond)))
+	defer cancel()
+	if n := partitionsOf(req); n > produceItem {
+		return nil, fmt.Errorf("a Fetch of %d partitions: a cluster has %d at most", n, produceItem)
+	}
+	for {
+		waits := c.behind(req)
+		if waits != nil && !await(wait, c.cfg.Log, waits) {
+			return c.fetched(ctx, req)
+		}
+		resp, size, err := c.answerable(ctx, req)
+		if err != nil || size < 0 || size >= int(req.MinBytes) || size >= c.cfg.Response || wait.Err() != nil {
+			return resp, err
+		}
+		c.free()
+		if !await(wait, c.cfg.Log, ends(resp)) {
+			return c.fetched(ctx, req)
+		}
+	}
+}
+
+func partitionsOf(req *kmsg.FetchRequest) (n int) {
+	for _, t := range req.Topics {
+		n += len(t.Partitions)
+	}
+	return n
+}
+
+func (c *conn) fetched(ctx context.Context, req *kmsg.FetchRequest) (kmsg.Response, error) {
+	resp, _, err := c.answerable(ctx, req)
+	return resp, err
+}
+
+// behind are the ends of all partitions that are asked for; nil when there is something to say already.
+func (c *conn) behind(req *kmsg.FetchRequest) (waits []point) {
+	for _, t := range req.Topics {
+		for _, p := range t.Partitions {
+			_, high, err := c.cfg.Log.Bounds(t.Topic, p.Partition)
+			if err != nil || high != p.FetchOffset {
+				return nil
+			}
+			waits = append(waits, point{place{t.Topic, p.Partition}, high})
+		}
+	}
+	return waits
+}
+
+// ends are the places behind what an answer holds.
+func ends(resp *kmsg.FetchResponse) (waits []point) {
+	for _, t := range resp.Topics {
+		for _, p := range t.Partitions {
+			waits = append(waits, point{place{t.Topic, p.Partition}, p.HighWatermark})
+		}
+	}
+	return waits
+}
+
+type point struct {
+	place
+	offset int64
+}
+
+// await returns true when one of the partitions has grown, false when the time is up. Nothing to wait for takes all the time.
+func await(ctx context.Context, log Log, waits []point) (grown bool) {
+	if len(waits) == 1 {
+		return log.Wait(ctx, waits[0].topic, waits[0].partition, waits[0].offset) == nil
+	}
+	first, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var all sync.WaitGroup
+	var once sync.Once
+	for _, w := range waits {
+		all.Go(func() {
+			if log.Wait(first, w.topic, w.partition, w.offset) == nil {
+				once.Do(func() { grown = true })
+				cancel()
+			}
+		})
+	}
+	<-first.Done()
+	all.Wait()
+	return grown
+}
+
+// answerable is the answer as of now, and the bytes of records in it; -1 when a partition is refused, which nobody waits with.
+func (c *conn) answerable(ctx context.Context, req *kmsg.FetchRequest) (*kmsg.FetchResponse, int, error) {
+	resp := req.ResponseKind().(*kmsg.FetchResponse)
+	most := int(min(int64(c.cfg.Response), max(0, int64(req.MaxBytes))))
+	most, err := c.reserve(ctx, most)
+	if err != nil {
+		return nil, 0, errClosed
+	}
+	size, refused := 0, false
+	for _, t := range req.Topics {
+		answer := kmsg.NewFetchResponseTopic()
+		answer.Topic = t.Topic
+		for _, p := range t.Partitions {
+			a := c.fetchOne(ctx, t.Topic, p, most-size, size == 0)
+			size += len(a.RecordBatches)
+			refused = refused || a.ErrorCode != codeNone
+			answer.Partitions = append(answer.Partitions, a)
+		}
+		resp.Topics = append(resp.Topics, answer)
+	}
+	c.keep(size)
+	if refused {
+		size = -1
+	}
+	return resp, size, nil
+}
+
+// reserve takes memory for an answer of most bytes, for less when others have it; enough for one batch in any case. It is given back by free.
+func (c *conn) reserve(ctx context.Context, most int) (int, error) {
+	if !c.responses.TryAcquire(int64(most)) {
+		most = min(most, 1<<20)
+		if err := c.responses.Acquire(ctx, int64(most)); err != nil {
+			return 0, err
+		}
+	}
+	c.held = int64(most)
+	return most, nil
+}
+
+// keep gives back what an answer of size bytes does not need.
+func (c *conn) keep(size int) {
+	if more := c.held - int64(size); more > 0 {
+		c.responses.Release(more)
+		c.held -= more
+	}
+}
+
+func (c *conn) free() { c.keep(0) }
+
+// fetchOne reads one partition: at most room bytes, but a first batch whatever its size, so that a consumer comes by it.
+func (c *conn) fetchOne(ctx context.Context, topic string, p kmsg.FetchRequestTopicPartition, room int, first bool) kmsg.FetchResponseTopicPartition {
+	a := kmsg.NewFetchResponseTopicPartition()
+	a.Partition, a.HighWatermark, a.LastStableOffset, a.LogStartOffset, a.PreferredReadReplica = p.Partition, -1, -1, -1, -1
+	a.CurrentLeader.LeaderID, a.CurrentLeader.LeaderEpoch = -1, -1
+	a.RecordBatches = []byte{} // kafka-go fails on null
+	room = min(room, int(max(0, p.PartitionMaxBytes)))
+	if first || room > 0 {
+		// without room the offset is not looked at: the next Fetch says what is wrong with it
+		batches, err := c.cfg.Log.Read(ctx, topic, p.Partition, p.FetchOffset, room)
+		if err != nil {
+			a.ErrorCode = codeOf(err)
+			return a
+		}
+		for _, b := range batches {
+			if len(a.RecordBatches)+len(b.Bytes) > room && (!first || len(a.RecordBatches) > 0) {
+				break
+			}
+			binary.BigEndian.PutUint32(b.Bytes[batchEpochAt:], 0xffffffff) // before what the crc covers
+			if len(a.RecordBatches) == 0 {
+				a.RecordBatches = b.Bytes
+				continue
+			}
+			a.RecordBatches = append(a.RecordBatches, b.Bytes...)
+		}
+	}
+	start, high, err := c.cfg.Log.Bounds(topic, p.Partition) // after the read: records lie below it
+	if err != nil {
+		a.ErrorCode, a.RecordBatches = codeOf(err), []byte{}
+		return a
+	}
+	a.HighWatermark, a.LastStableOffset, a.LogStartOffset = high, high, start
+	return a
+}

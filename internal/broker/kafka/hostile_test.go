@@ -1,0 +1,260 @@
+package kafka
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/waybillmq/waybill/internal/broker"
+)
+
+// healthy says that others are served.
+func (p *port) healthy(t testing.TB) {
+	t.Helper()
+	r := p.dial(t)
+	defer r.Close()
+	if got := ask[*kmsg.ApiVersionsResponse](r, &kmsg.ApiVersionsRequest{Version: 0}); len(got.ApiKeys) != len(table) {
+		t.Fatalf("%+v", got)
+	}
+}
+
+// whole puts a length before bytes.
+func whole(b []byte) []byte { return append(binary.BigEndian.AppendUint32(nil, uint32(len(b))), b...) }
+
+// Bytes that are no request end their own connection, with a sentence, and nobody else's.
+func TestMalformed(t *testing.T) {
+	p := start(t, t.TempDir(), func(c *Config) { c.Half = 200 * time.Millisecond })
+	create(t, p, "orders", 1)
+	header := func(key, version uint16, body ...byte) []byte {
+		b := binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, key), version)
+		return append(append(b, 0, 0, 0, 1, 0xff, 0xff), body...)
+	}
+	topics := []byte{0xff, 0xff, 0, 1, 0, 0, 0, 0} // no transaction, acks, timeout
+	many := append(append([]byte(nil), topics...), 0, 0, 0x30, 0)
+	for range 0x3000 {
+		many = append(many, 0, 0, 0, 0, 0, 0)
+	}
+	noise := make([]byte, 5_000)
+	for i := range noise {
+		noise[i] = byte(rand.Uint32())
+	}
+	for _, c := range []struct {
+		what, why string
+		bytes     []byte
+	}{
+		{"2 GiB", "a request of 2147483647 bytes", []byte{0x7f, 0xff, 0xff, 0xff, 0, 0}},
+		{"a negative length", "a request of 4294967295 bytes", []byte{0xff, 0xff, 0xff, 0xff, 0, 0}},
+		{"nothing", "a request of 0 bytes", []byte{0, 0, 0, 0}},
+		{"half a length", "half a request", []byte{0, 0}},
+		{"half a header", "half a request", whole(header(3, 1, 0xff, 0xff, 0xff, 0xff))[:9]},
+		{"a byte too few", "half a request", whole(header(3, 1, 0xff, 0xff, 0xff, 0xff))[:17]},
+		{"a client id that is cut off", "no request", whole([]byte{0, 3, 0, 1, 0, 0, 0, 1, 0x7f, 0xff})},
+		{"tags that are cut off", "no request", whole(header(3, 12, 0x85))},
+		{"an API that is not", "API key 999", whole(header(999, 0))},
+		{"a version that is not", "Metadata in version 13: 0 to 12", whole(header(3, 13, 0))},
+		{"a negative version", "Metadata in version -1", whole(header(3, 0xffff, 0))},
+		{"an empty request", "Metadata: bytes that are no request", whole(header(3, 1))},
+		{"2³¹-1 topics", "Metadata: bytes that are no request", whole(header(3, 1, 0x7f, 0xff, 0xff, 0xff))},
+		{"2³¹-1 topics to produce to", "Produce: bytes that are no request", whole(header(0, 3, append(topics, 0x7f, 0xff, 0xff, 0xff)...))},
+		{"topics without end", "of more than 10000 partitions", whole(header(0, 3, many...))},
+		{"a large question", "Metadata of", whole(header(3, 1, make([]byte, structured+1)...))},
+		{"noise", "", noise},
+	} {
+		before := len(p.why())
+		r := p.dial(t)
+		_, err := r.Write(c.bytes)
+		must(t, err)
+		r.ended()
+		if why := p.why()[before:]; len(why) != 1 || !strings.Contains(why[0].Error(), c.why) {
+			t.Errorf("%s: %v", c.what, why)
+		}
+		p.healthy(t)
+	}
+}
+
+// A client that is newer than we are learns in the oldest form what is offered (KIP-511).
+func TestApiVersions(t *testing.T) {
+	p := start(t, t.TempDir(), nil)
+	r := p.dial(t)
+	future := kmsg.NewPtrApiVersionsRequest()
+	future.Version = 99
+	_, err := r.Write(frame(future, 7))
+	must(t, err)
+	future.Version = 0
+	got := r.receive(future, 7).(*kmsg.ApiVersionsResponse)
+	if got.ErrorCode != codeUnsupportedVersion || len(got.ApiKeys) != len(table) {
+		t.Errorf("%+v", got)
+	}
+	for version := int16(0); version <= 4; version++ {
+		got := ask[*kmsg.ApiVersionsResponse](r.at(int32(version)), &kmsg.ApiVersionsRequest{Version: version, ClientSoftwareName: "test", ClientSoftwareVersion: "1"})
+		for i, k := range got.ApiKeys {
+			if a := table[i]; k.ApiKey != a.key || k.MinVersion != a.min || k.MaxVersion != a.max {
+				t.Errorf("version %d: %+v, want %+v", version, k, a)
+			}
+		}
+	}
+	// what is told can be asked: each version of each API is one that the types know
+	for _, a := range table {
+		req := kmsg.RequestForKey(a.key)
+		if req == nil || req.MaxVersion() < a.max || a.min > a.max || kmsg.NameForKey(a.key) != a.name && a.name != "InitProducerId" {
+			t.Errorf("%+v: %T, %s", a, req, kmsg.NameForKey(a.key))
+		}
+	}
+}
+
+func (r *raw) at(n int32) *raw { r.n = n; return r }
+
+// Answers have the order of their requests, however long each takes.
+func TestAnswersAreInOrder(t *testing.T) {
+	p := start(t, t.TempDir(), nil)
+	create(t, p, "orders", 1)
+	r := p.dial(t)
+	var sent []kmsg.Request
+	for i := range 40 {
+		var req kmsg.Request = produceOf(9, -1, "orders", batch(fmt.Sprint(i)))
+		switch i % 4 {
+		case 1:
+			slow := fetchOf("orders", 0)
+			slow.MaxWaitMillis, slow.MinBytes = 20, 1<<30
+			req = slow
+		case 2:
+			req = kmsg.NewPtrMetadataRequest()
+		}
+		sent = append(sent, req)
+		r.send(req)
+	}
+	offset := int64(0)
+	for i, req := range sent {
+		resp := r.receive(req, int32(i+1))
+		if produced, ok := resp.(*kmsg.ProduceResponse); ok {
+			if got := produced.Topics[0].Partitions[0].BaseOffset; got != offset {
+				t.Fatalf("offset %d, want %d", got, offset)
+			}
+			offset++
+		}
+	}
+}
+
+func TestConnectionsAreBounded(t *testing.T) {
+	p := start(t, t.TempDir(), func(c *Config) { c.Connections, c.Idle = 3, 500*time.Millisecond })
+	var idle []*raw
+	for range 3 {
+		r := p.dial(t)
+		ask[*kmsg.ApiVersionsResponse](r, &kmsg.ApiVersionsRequest{})
+		idle = append(idle, r)
+	}
+	p.dial(t).ended()
+	for _, r := range idle {
+		r.ended()
+	}
+	p.healthy(t)
+	if why := p.why(); len(why) != 1 || !strings.Contains(why[0].Error(), "3 connections") { // who was idle is no news
+		t.Errorf("%v", why)
+	}
+}
+
+// Who tells a length and sends little takes no memory from those who send.
+func TestLengthsTakeNoMemory(t *testing.T) {
+	p := start(t, t.TempDir(), func(c *Config) { c.Request, c.Memory, c.Half = 1<<20, 2<<20, 5*time.Second })
+	create(t, p, "orders", 1)
+	for range 10 {
+		r := p.dial(t)
+		_, err := r.Write(append([]byte{0, 0x10, 0, 0}, make([]byte, 60)...))
+		must(t, err)
+	}
+	r := p.dial(t)
+	if a := ask[*kmsg.ProduceResponse](r, produceOf(9, -1, "orders", batch(string(make([]byte, 1<<19))))).Topics[0].Partitions[0]; a.ErrorCode != 0 {
+		t.Errorf("%+v", a)
+	}
+}
+
+// A client that asks for much and reads nothing loses its connection; others go on.
+func TestSlowReader(t *testing.T) {
+	p := start(t, t.TempDir(), func(c *Config) { c.Half = 300 * time.Millisecond })
+	create(t, p, "orders", 1)
+	writer := p.dial(t)
+	for range 8 {
+		ask[*kmsg.ProduceResponse](writer, produceOf(9, -1, "orders", batch(string(make([]byte, 1<<19)))))
+	}
+	_ = writer.Close()
+	slow := p.dial(t)
+	must(t, slow.Conn.(*net.TCPConn).SetReadBuffer(4096))
+	req := fetchOf("orders", 0)
+	req.MaxBytes, req.Topics[0].Partitions[0].PartitionMaxBytes = 8<<20, 8<<20
+	for range 10 {
+		slow.send(req)
+	}
+	deadline := time.Now().Add(15 * time.Second)
+	for len(p.why()) == 0 && time.Now().Before(deadline) {
+		p.healthy(t)
+	}
+	if why := p.why(); len(why) != 1 || !strings.Contains(why[0].Error(), "was not taken") {
+		t.Errorf("%v", why)
+	}
+}
+
+func TestManyIdleConnections(t *testing.T) {
+	p := start(t, t.TempDir(), nil)
+	for range 300 {
+		p.dial(t)
+	}
+	p.healthy(t)
+	p.stop() // ends all of them
+}
+
+// elsewhere is a listener that others could reach.
+type elsewhere struct{ net.Listener }
+
+func (elsewhere) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 9092} }
+
+func TestLoopbackOnly(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	s, err := New(Config{Log: &broker.Node{}, Advertise: "127.0.0.1:9092"})
+	must(t, err)
+	if err := s.Serve(t.Context(), elsewhere{l}); !errors.Is(err, ErrNotLoopback) {
+		t.Errorf("%v", err)
+	}
+	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("the listener stays open: %v", err)
+	}
+}
+
+func TestConfig(t *testing.T) {
+	for _, address := range []string{"", "host", ":9092", "0.0.0.0:9092", "[::]:9092", "host:0", "host:70000", "host:name"} {
+		if _, err := New(Config{Log: &broker.Node{}, Advertise: address}); err == nil {
+			t.Errorf("%q passes", address)
+		}
+	}
+	if _, err := New(Config{Log: &broker.Node{}, Advertise: "host:1", Memory: 1 << 20}); err == nil {
+		t.Error("less memory than a request passes")
+	}
+}
+
+// Errors of the node become codes; that nothing was stored counts more than why.
+func TestCodes(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		code int16
+	}{
+		{nil, 0},
+		{fmt.Errorf("%w: %w", broker.ErrNotLeader, broker.ErrStopped), codeNotEnoughReplicas},
+		{fmt.Errorf("%w: %w", broker.ErrNotLeader, context.DeadlineExceeded), codeNotEnoughReplicas},
+		{fmt.Errorf("later: %w", broker.ErrStopped), codeNotEnoughAfterAppend},
+		{broker.ErrFlushTimeout, codeRequestTimedOut},
+		{context.DeadlineExceeded, codeRequestTimedOut},
+		{errors.New("new"), codeUnknownServerError},
+	} {
+		if got := codeOf(c.err); got != c.code {
+			t.Errorf("%v: %d, want %d", c.err, got, c.code)
+		}
+	}
+}

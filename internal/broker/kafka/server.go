@@ -1,0 +1,92 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+)
+
+// Server answers Kafka's clients.
+type Server struct {
+	cfg  Config
+	host string
+	port int32
+
+	memory    *semaphore.Weighted // bytes of requests that are being read or handled
+	decoding  *semaphore.Weighted // bytes that requests are being decoded to, at most
+	responses *semaphore.Weighted // bytes of records that are being answered
+	places    *semaphore.Weighted // connections
+}
+
+// ErrNotLoopback means that others than this machine could connect, and nothing would ask them who they are.
+var ErrNotLoopback = errors.New("the Kafka port listens on loopback only, as long as it has neither TLS nor logins: use 127.0.0.1 or [::1]")
+
+// New returns a server.
+func New(cfg Config) (*Server, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	host, port, _ := net.SplitHostPort(cfg.Advertise)
+	n, _ := strconv.ParseUint(port, 10, 16)
+	return &Server{cfg: cfg, host: host, port: int32(n), memory: semaphore.NewWeighted(cfg.Memory), decoding: semaphore.NewWeighted(decodingMemory),
+		responses: semaphore.NewWeighted(int64(max(responseMemory, cfg.Response))), places: semaphore.NewWeighted(int64(cfg.Connections))}, nil
+}
+
+const (
+	decodingMemory = 128 << 20
+	responseMemory = 64 << 20
+)
+
+// Serve answers whoever connects to l until ctx ends; then it closes l and all connections, waits for their goroutines and returns nil. Any other end of l is an
+// error. [ErrNotLoopback] comes before anything is accepted.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	if a, ok := l.Addr().(*net.TCPAddr); !ok || !a.IP.IsLoopback() {
+		return errors.Join(fmt.Errorf("kafka: listen on %v: %w", l.Addr(), ErrNotLoopback), l.Close())
+	}
+	var conns sync.WaitGroup
+	defer conns.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
+	defer stop()
+	for {
+		nc, err := l.Accept()
+		switch {
+		case ctx.Err() != nil:
+			if err == nil {
+				_ = nc.Close()
+			}
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("kafka: %w", err)
+		case err != nil: // no descriptors are left, or the client has gone
+			s.cfg.Closed("", fmt.Errorf("accept a connection: %w", err))
+			s.pause(ctx)
+			continue
+		}
+		if !s.places.TryAcquire(1) {
+			s.cfg.Closed(nc.RemoteAddr().String(), fmt.Errorf("there are %d connections already", s.cfg.Connections))
+			_ = nc.Close()
+			continue
+		}
+		conns.Go(func() {
+			defer s.places.Release(1)
+			s.serve(ctx, nc)
+		})
+	}
+}
+
+func (s *Server) pause(ctx context.Context) {
+	t := time.NewTimer(50 * time.Millisecond)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
