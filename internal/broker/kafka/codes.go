@@ -38,6 +38,9 @@ const (
 	codeUnknownTopicID           int16 = 100
 )
 
+// errReserved means that a name is not for clients.
+var errReserved = errors.New("choose another name")
+
 // codes says which code an error of the node is, in the order in which they are asked: ErrNotLeader comes with its cause, and means that nothing was stored.
 var codes = []struct {
 	err  error
@@ -56,6 +59,7 @@ var codes = []struct {
 	{commitlog.ErrDamaged, codeStorageError},
 	{broker.ErrTopicExists, codeTopicAlreadyExists},
 	{fsm.ErrTopicName, codeInvalidTopic},
+	{errReserved, codeInvalidTopic},
 	{fsm.ErrTooManyTopics, codePolicyViolation},
 	{fsm.ErrTooManyPartitions, codeInvalidPartitions},
 	{fsm.ErrNoPartitions, codeInvalidPartitions},

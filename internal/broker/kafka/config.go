@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/waybillmq/waybill/internal/broker"
+	"github.com/waybillmq/waybill/internal/broker/group"
 )
 
 // Log is the node behind the port; [*broker.Node] is one. Its errors are those of package broker. All methods may be called at once.
@@ -32,7 +33,9 @@ type Log interface {
 type Config struct {
 	Log       Log    // required
 	Advertise string // host:port that clients connect to; required, not 0.0.0.0
-	// Closed hears why a connection was ended by this side, or by a client in the middle of a request. It must not block; nil = nobody does.
+	Groups    group.Config
+	// Closed hears why a connection was ended by this side, or by a client in the middle of a request; and with no remote, what else failed and is tried again. It must
+	// not block; nil = nobody does.
 	Closed func(remote string, why error)
 
 	Connections int           // most at once; default 10,000

@@ -122,3 +122,9 @@ func (c *conn) write(h header, resp kmsg.Response) error {
 	}
 	return nil
 }
+
+// remote is the address of the client, as Kafka shows it.
+func (c *conn) remote() string {
+	host, _, _ := net.SplitHostPort(c.nc.RemoteAddr().String())
+	return "/" + host
+}

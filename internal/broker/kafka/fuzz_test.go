@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"encoding/binary"
+	"net"
 	"testing"
 	"time"
 
@@ -56,6 +57,9 @@ func FuzzRequest(f *testing.F) {
 	}
 	s, err := New(Config{Log: nothing{}, Advertise: "127.0.0.1:9092"})
 	must(f, err)
+	nc, other := net.Pipe()
+	defer nc.Close()
+	defer other.Close()
 	f.Fuzz(func(t *testing.T, b []byte) {
 		h, body, err := parseHeader(b)
 		if err != nil {
@@ -63,7 +67,7 @@ func FuzzRequest(f *testing.F) {
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Millisecond)
 		defer cancel()
-		c := &conn{Server: s}
+		c := &conn{Server: s, nc: nc}
 		resp, err := c.handle(ctx, h, body)
 		c.free()
 		if err != nil || resp == nil {

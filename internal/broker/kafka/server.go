@@ -17,6 +17,7 @@ type Server struct {
 	cfg  Config
 	host string
 	port int32
+	desk *desk
 
 	memory    *semaphore.Weighted // bytes of requests that are being read or handled
 	decoding  *semaphore.Weighted // bytes that requests are being decoded to, at most
@@ -34,7 +35,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	host, port, _ := net.SplitHostPort(cfg.Advertise)
 	n, _ := strconv.ParseUint(port, 10, 16)
-	return &Server{cfg: cfg, host: host, port: int32(n), memory: semaphore.NewWeighted(cfg.Memory), decoding: semaphore.NewWeighted(decodingMemory),
+	d := newDesk(cfg.Log, cfg.Groups, func(err error) { cfg.Closed("", err) })
+	cfg.Log = visible{cfg.Log}
+	return &Server{cfg: cfg, desk: d, host: host, port: int32(n), memory: semaphore.NewWeighted(cfg.Memory), decoding: semaphore.NewWeighted(decodingMemory),
 		responses: semaphore.NewWeighted(int64(max(responseMemory, cfg.Response))), places: semaphore.NewWeighted(int64(cfg.Connections))}, nil
 }
 
@@ -44,17 +47,18 @@ const (
 )
 
 // Serve answers whoever connects to l until ctx ends; then it closes l and all connections, waits for their goroutines and returns nil. Any other end of l is an
-// error. [ErrNotLoopback] comes before anything is accepted.
+// error. It may be called once. [ErrNotLoopback] comes before anything is accepted.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	if a, ok := l.Addr().(*net.TCPAddr); !ok || !a.IP.IsLoopback() {
 		return errors.Join(fmt.Errorf("kafka: listen on %v: %w", l.Addr(), ErrNotLoopback), l.Close())
 	}
 	var conns sync.WaitGroup
-	defer conns.Wait()
+	defer conns.Wait() // behind cancel
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
 	defer stop()
+	conns.Go(func() { s.desk.run(ctx) })
 	for {
 		nc, err := l.Accept()
 		switch {

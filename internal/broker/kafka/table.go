@@ -26,11 +26,22 @@ var table = []api{
 	{"Fetch", 1, 4, 12},
 	{"ListOffsets", 2, 1, 7},
 	{"Metadata", 3, 0, 12},
+	{"OffsetCommit", 8, 2, 8},
+	{"OffsetFetch", 9, 1, 8},
+	{"FindCoordinator", 10, 0, 4},
+	{"JoinGroup", 11, 0, 9},
+	{"Heartbeat", 12, 0, 4},
+	{"LeaveGroup", 13, 0, 5},
+	{"SyncGroup", 14, 0, 5},
+	{"DescribeGroups", 15, 0, 5},
+	{"ListGroups", 16, 0, 4},
 	{"ApiVersions", keyApiVersions, 0, 4},
 	{"CreateTopics", 19, 2, 7},
 	{"DeleteTopics", 20, 1, 6},
 	{"InitProducerId", 22, 0, 4},
 	{"DescribeConfigs", 32, 1, 4},
+	{"DeleteGroups", 42, 0, 2},
+	{"OffsetDelete", 47, 0, 0},
 	{"DescribeCluster", 60, 0, 1},
 }
 
@@ -45,6 +56,28 @@ func (c *conn) answer(ctx context.Context, req kmsg.Request) (kmsg.Response, err
 		return c.listOffsets(ctx, req)
 	case *kmsg.MetadataRequest:
 		return c.metadata(req), nil
+	case *kmsg.OffsetCommitRequest:
+		return c.offsetCommit(ctx, req), nil
+	case *kmsg.OffsetFetchRequest:
+		return c.offsetFetch(ctx, req), nil
+	case *kmsg.FindCoordinatorRequest:
+		return c.findCoordinator(req), nil
+	case *kmsg.JoinGroupRequest:
+		return c.joinGroup(ctx, req), nil
+	case *kmsg.HeartbeatRequest:
+		return c.heartbeat(ctx, req), nil
+	case *kmsg.LeaveGroupRequest:
+		return c.leaveGroup(ctx, req), nil
+	case *kmsg.SyncGroupRequest:
+		return c.syncGroup(ctx, req), nil
+	case *kmsg.DescribeGroupsRequest:
+		return c.describeGroups(ctx, req), nil
+	case *kmsg.ListGroupsRequest:
+		return c.listGroups(ctx, req), nil
+	case *kmsg.DeleteGroupsRequest:
+		return c.deleteGroups(ctx, req), nil
+	case *kmsg.OffsetDeleteRequest:
+		return c.offsetDelete(ctx, req), nil
 	case *kmsg.ApiVersionsRequest:
 		return versions(req.Version, codeNone), nil
 	case *kmsg.CreateTopicsRequest:

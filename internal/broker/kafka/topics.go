@@ -104,6 +104,8 @@ func (c *conn) deleteTopics(ctx context.Context, req *kmsg.DeleteTopicsRequest) 
 		if err := c.cfg.Log.DeleteTopic(ctx, *a.Topic); err != nil {
 			text := err.Error()
 			a.ErrorCode, a.ErrorMessage = codeOf(err), &text
+		} else { // a failure leaves offsets of a topic that is no more, which expire
+			_ = c.desk.call(ctx, func(time.Time) { c.desk.c.TopicGone(*a.Topic) })
 		}
 		resp.Topics = append(resp.Topics, a)
 	}

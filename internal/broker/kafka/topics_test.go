@@ -75,7 +75,7 @@ func TestTopics(t *testing.T) {
 			t.Errorf("%d: %+v, want %d", i, a, codes[i])
 		}
 	}
-	if list := p.Topics(); len(list) != 0 {
+	if list := (visible{p}).Topics(); len(list) != 0 {
 		t.Errorf("%+v", list)
 	}
 	old := kmsg.NewPtrDeleteTopicsRequest()
