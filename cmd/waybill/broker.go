@@ -15,9 +15,11 @@ import (
 )
 
 func newBroker(p *program) *cobra.Command {
-	c := &cobra.Command{Use: "broker", Short: "Look into the folder of a bundled broker that does not run", GroupID: groupSee, Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return usage("broker needs a verb: cat, verify, dump or repair") }}
-	c.AddCommand(newBrokerCat(p), newBrokerVerify(p), newBrokerDump(p), newBrokerRepair(p))
+	c := &cobra.Command{Use: "broker", Short: "Run a bundled broker alone, or look into its folder", GroupID: groupSee, Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return usage("broker needs a verb: run, cat, verify, dump or repair")
+		}}
+	c.AddCommand(newBrokerRun(p), newBrokerCat(p), newBrokerVerify(p), newBrokerDump(p), newBrokerRepair(p))
 	return c
 }
 
