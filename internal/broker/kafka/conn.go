@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -17,6 +18,7 @@ type conn struct {
 	*Server
 	nc     net.Conn
 	client string // what the client calls itself; of the request that is being handled
+	taken  int64  // bytes of the request, of Server.memory
 	held   int64  // bytes of records that the answer may have, of Server.responses
 	out    []byte // of the last answer, used again
 }
@@ -45,7 +47,8 @@ func (c *conn) next(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer c.memory.Release(int64(len(frame)))
+	c.taken = int64(len(frame))
+	defer c.forget()
 	h, body, err := parseHeader(frame)
 	if err != nil {
 		return err
@@ -57,6 +60,12 @@ func (c *conn) next(ctx context.Context) error {
 		return err
 	}
 	return c.write(h, resp)
+}
+
+// forget gives back the memory of a request whose bytes nobody needs any more. What waits for other clients does so before it waits.
+func (c *conn) forget() {
+	c.memory.Release(c.taken)
+	c.taken = 0
 }
 
 // early is how much of a request must have come before memory is taken for all of it: a length alone is worth nothing.
@@ -117,8 +126,12 @@ func (c *conn) write(h header, resp kmsg.Response) error {
 		c.out = nil
 	}
 	_ = c.nc.SetWriteDeadline(time.Now().Add(3 * c.cfg.Half))
-	if _, err := c.nc.Write(b); err != nil {
-		return fmt.Errorf("an answer of %d bytes was not taken: %w", len(b), err)
+	_, err := c.nc.Write(b)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("an answer of %d bytes was not taken within %v", len(b), 3*c.cfg.Half)
+	}
+	if err != nil {
+		return errClosed // the client has gone, which is its right
 	}
 	return nil
 }

@@ -17,8 +17,8 @@ const longest = time.Minute
 func (c *conn) fetch(ctx context.Context, req *kmsg.FetchRequest) (kmsg.Response, error) {
 	wait, cancel := context.WithTimeout(ctx, min(longest, max(0, time.Duration(req.MaxWaitMillis)*time.Millisecond)))
 	defer cancel()
-	if n := partitionsOf(req); n > produceItem {
-		return nil, fmt.Errorf("a Fetch of %d partitions: a cluster has %d at most", n, produceItem)
+	if n := itemsOf(req); n > mostItems {
+		return nil, fmt.Errorf("a Fetch of %d topics and partitions: %d are taken", n, mostItems)
 	}
 	for {
 		waits := c.behind(req)
@@ -36,9 +36,9 @@ func (c *conn) fetch(ctx context.Context, req *kmsg.FetchRequest) (kmsg.Response
 	}
 }
 
-func partitionsOf(req *kmsg.FetchRequest) (n int) {
+func itemsOf(req *kmsg.FetchRequest) (n int) {
 	for _, t := range req.Topics {
-		n += len(t.Partitions)
+		n += 1 + len(t.Partitions)
 	}
 	return n
 }

@@ -71,8 +71,10 @@ func (c *conn) joinGroup(ctx context.Context, req *kmsg.JoinGroupRequest) kmsg.R
 		q.NewID = q.Instance + "-" + rand.Text()
 	}
 	for _, p := range req.Protocols {
-		q.Protocols = append(q.Protocols, group.Protocol{Name: p.Name, Metadata: bytes.Clone(p.Metadata)}) // the request's bytes go
+		q.Protocols = append(q.Protocols, group.Protocol{Name: p.Name, Metadata: bytes.Clone(p.Metadata)})
 	}
+	req.Protocols = nil
+	c.forget()
 	a, err := c.desk.answer(ctx, func(now time.Time, t group.Token) { c.desk.c.Join(now, t, q) })
 	resp := req.ResponseKind().(*kmsg.JoinGroupResponse)
 	if err != nil {
@@ -101,6 +103,8 @@ func (c *conn) syncGroup(ctx context.Context, req *kmsg.SyncGroupRequest) kmsg.R
 	for _, m := range req.GroupAssignment {
 		q.Assignments[m.MemberID] = bytes.Clone(m.MemberAssignment)
 	}
+	req.GroupAssignment = nil
+	c.forget()
 	a, err := c.desk.answer(ctx, func(now time.Time, t group.Token) { c.desk.c.Sync(now, t, q) })
 	resp := req.ResponseKind().(*kmsg.SyncGroupResponse)
 	if err != nil {

@@ -64,7 +64,7 @@ func TestMalformed(t *testing.T) {
 		{"an empty request", "Metadata: bytes that are no request", whole(header(3, 1))},
 		{"2³¹-1 topics", "Metadata: bytes that are no request", whole(header(3, 1, 0x7f, 0xff, 0xff, 0xff))},
 		{"2³¹-1 topics to produce to", "Produce: bytes that are no request", whole(header(0, 3, append(topics, 0x7f, 0xff, 0xff, 0xff)...))},
-		{"topics without end", "of more than 10000 partitions", whole(header(0, 3, many...))},
+		{"topics without end", "of more than 11000 topics", whole(header(0, 3, many...))},
 		{"a large question", "Metadata of", whole(header(3, 1, make([]byte, structured+1)...))},
 		{"noise", "", noise},
 	} {
@@ -171,6 +171,33 @@ func TestLengthsTakeNoMemory(t *testing.T) {
 		must(t, err)
 	}
 	r := p.dial(t)
+	if a := ask[*kmsg.ProduceResponse](r, produceOf(9, -1, "orders", batch(string(make([]byte, 1<<19))))).Topics[0].Partitions[0]; a.ErrorCode != 0 {
+		t.Errorf("%+v", a)
+	}
+}
+
+// Members that wait for a rebalance, which may take minutes, take no memory from those who send.
+func TestJoinsTakeNoMemory(t *testing.T) {
+	p := start(t, t.TempDir(), func(c *Config) { c.Request, c.Memory, c.Half = 1<<20, 1<<20, 5*time.Second })
+	create(t, p, "orders", 1)
+	r := p.dial(t)
+	r.loaded()
+	for i := range 4 {
+		req := kmsg.NewPtrJoinGroupRequest()
+		req.Version, req.Group, req.SessionTimeoutMillis, req.RebalanceTimeoutMillis, req.ProtocolType = 3, fmt.Sprint(i), 10_000, 60_000, "consumer"
+		req.Protocols = []kmsg.JoinGroupRequestProtocol{{Name: "range", Metadata: make([]byte, 400<<10)}}
+		ask[*kmsg.JoinGroupResponse](p.dial(t), req)
+		p.dial(t).send(req) // waits for the first one to join again, which it does not
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; { // until all of them wait
+		all := ask[*kmsg.ListGroupsResponse](r, &kmsg.ListGroupsRequest{Version: 4, StatesFilter: []string{"PreparingRebalance"}})
+		if len(all.Groups) == 4 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%+v", all)
+		}
+	}
 	if a := ask[*kmsg.ProduceResponse](r, produceOf(9, -1, "orders", batch(string(make([]byte, 1<<19))))).Topics[0].Partitions[0]; a.ErrorCode != 0 {
 		t.Errorf("%+v", a)
 	}

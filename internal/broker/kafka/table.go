@@ -111,7 +111,7 @@ func (a *api) flexible(version int16) bool {
 const (
 	structured   = 1 << 20 // most bytes of a request that carries no records
 	decodeWeight = 128     // what a byte of it may be decoded to, at most
-	produceItem  = 10_000  // most topics, partitions and tags of a Produce: a cluster has no more partitions
+	mostItems    = 11_000  // most topics, partitions and tags of a Produce or Fetch: a cluster has no more
 )
 
 // handle finds out what is asked, and answers it.
@@ -127,8 +127,8 @@ func (c *conn) handle(ctx context.Context, h header, body []byte) (kmsg.Response
 	}
 	weight := int64(len(body))
 	if h.key == keyProduce {
-		if items, whole := produceItems(body, h.version); !whole || items > produceItem {
-			return nil, fmt.Errorf("%s: %w, or of more than %d partitions", a.name, errMalformed, produceItem)
+		if items, whole := produceItems(body, h.version); !whole || items > mostItems {
+			return nil, fmt.Errorf("%s: %w, or of more than %d topics and partitions", a.name, errMalformed, mostItems)
 		}
 	} else {
 		if weight > structured {
