@@ -180,6 +180,46 @@ func TestAckWaitsForTheSync(t *testing.T) {
 	})
 }
 
+// J13: nobody reads what a power cut could still take away, whoever asks and however.
+func TestReadersWaitForTheSync_J13(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const slow = 50 * time.Millisecond
+		n := startNode(t, Config{Dir: "node", SegmentBytes: 4 << 20}, vfs.Inject(vfs.NewMemory(), func(op vfs.Op) (int, error) {
+			if op.Kind == vfs.Datasync {
+				time.Sleep(slow)
+			}
+			return 0, nil
+		}))
+		must(t, n.CreateTopic(t.Context(), Topic{Name: "t", Partitions: 1}))
+		for at := range int64(5) {
+			time.Sleep(time.Second) // until everything before it is done, the marker behind it too
+			appended := make(chan error, 1)
+			began := time.Now()
+			go func() {
+				_, err := n.Append(t.Context(), "t", 0, batchOf("x"))
+				appended <- err
+			}()
+			time.Sleep(slow - time.Millisecond)
+			_, high, err := n.Bounds("t", 0)
+			must(t, err)
+			batches, err := n.Read(t.Context(), "t", 0, at, 1<<20)
+			must(t, err)
+			if high != at || len(batches) != 0 {
+				t.Errorf("before the sync of record %d the end is %d, and %d batches are read", at, high, len(batches))
+			}
+			must(t, n.Wait(t.Context(), "t", 0, at))
+			if took := time.Since(began); took != slow {
+				t.Errorf("record %d was there after %v with a sync of %v", at, took, slow)
+			}
+			if batches, err = n.Read(t.Context(), "t", 0, at, 1<<20); err != nil || len(batches) != 1 {
+				t.Errorf("record %d: %d batches, %v", at, len(batches), err)
+			}
+			must(t, <-appended)
+		}
+		must(t, n.stop())
+	})
+}
+
 func TestLongPoll(t *testing.T) {
 	cfg, fsys := memory()
 	n := startNode(t, cfg, fsys)
