@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -20,6 +21,11 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv("SPOOL_TEST_OPEN"); dir != "" {
 		_, _, err := Open(Config{FS: vfs.OS{}, Dir: dir}, owner)
 		fmt.Print(err)
+		if os.Getenv("SPOOL_TEST_MEMORY") != "" {
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			fmt.Print(" ", m.Sys)
+		}
 		os.Exit(0)
 	}
 	goleak.VerifyTestMain(m)
