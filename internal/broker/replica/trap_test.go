@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/waybillmq/waybill/internal/broker/fsm"
-	"github.com/waybillmq/waybill/internal/broker/vfs"
 )
 
 // A node that comes back after it was cut off disturbs nobody: it asks whether it would be elected before it begins a term.
@@ -49,17 +48,7 @@ func TestReturningNodeDisturbsNobody(t *testing.T) {
 // While a leader's disk does not answer, another node leads, and takes commands. What the first has proposed is stored or not, and never acked by it.
 func TestStalledDiskLosesTheLead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var stalled [4]atomic.Pointer[chan struct{}]
-		tr := &trio{t: t}
-		for id := 1; id <= 3; id++ {
-			tr.fs[id] = vfs.Inject(vfs.NewMemory(), func(op vfs.Op) (int, error) {
-				if wait := stalled[id].Load(); wait != nil && op.Kind == vfs.Datasync {
-					<-*wait
-				}
-				return 0, nil
-			})
-			tr.start(id)
-		}
+		tr, stalled := stallable(t)
 		old := tr.leader(0, 1, 2, 3)
 		_, err := old.propose(0, "before")
 		must(t, err)
@@ -131,17 +120,7 @@ func TestUncommittedIsBounded(t *testing.T) {
 // Who waits in vain is told for whom: for this node's own disk, or for the others.
 func TestTimeoutsSayWhoIsLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var stalled [4]atomic.Pointer[chan struct{}]
-		tr := &trio{t: t}
-		for id := 1; id <= 3; id++ {
-			tr.fs[id] = vfs.Inject(vfs.NewMemory(), func(op vfs.Op) (int, error) {
-				if wait := stalled[id].Load(); wait != nil && op.Kind == vfs.Datasync {
-					<-*wait
-				}
-				return 0, nil
-			})
-			tr.start(id)
-		}
+		tr, stalled := stallable(t)
 		leader := tr.leader(0, 1, 2, 3)
 		_, err := leader.propose(0, "before")
 		must(t, err)

@@ -171,20 +171,25 @@ func TestLeaderCutOff(t *testing.T) {
 	})
 }
 
+// stallable starts three nodes. The syncs of one wait for as long as a channel that is open stands for it in stalled.
+func stallable(t *testing.T) (tr *trio, stalled *[4]atomic.Pointer[chan struct{}]) {
+	tr, stalled = &trio{t: t}, new([4]atomic.Pointer[chan struct{}])
+	for id := 1; id <= 3; id++ {
+		tr.fs[id] = vfs.Inject(vfs.NewMemory(), func(op vfs.Op) (int, error) {
+			if wait := stalled[id].Load(); wait != nil && op.Kind == vfs.Datasync {
+				<-*wait
+			}
+			return 0, nil
+		})
+		tr.start(id)
+	}
+	return tr, stalled
+}
+
 // An answer rests on two disks: with the other two stalled there is none, however fast the leader's own is.
 func TestNoAnswerFromOneDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var stalled [4]atomic.Pointer[chan struct{}]
-		tr := &trio{t: t}
-		for id := 1; id <= 3; id++ {
-			tr.fs[id] = vfs.Inject(vfs.NewMemory(), func(op vfs.Op) (int, error) {
-				if wait := stalled[id].Load(); wait != nil && op.Kind == vfs.Datasync {
-					<-*wait
-				}
-				return 0, nil
-			})
-			tr.start(id)
-		}
+		tr, stalled := stallable(t)
 		n := tr.leader(0, 1, 2, 3)
 		_, err := n.propose(0, "before")
 		must(t, err)
