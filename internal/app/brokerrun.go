@@ -55,7 +55,7 @@ func BrokerRun(ctx context.Context, o BrokerRunOptions) (err error) {
 		}
 	})
 	if err := b.node.Ready(serving); err != nil {
-		if ctx.Err() != nil {
+		if serving.Err() != nil { // asked to, or by its disk: b.stop says so
 			return l.Close()
 		}
 		return errors.Join(err, l.Close())

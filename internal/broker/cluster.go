@@ -49,6 +49,8 @@ func makeFolder(dir string, fsys vfs.FS) error {
 // check says why the node of a folder cannot be one of the cluster.
 func (c *Cluster) check(id identity) error {
 	switch {
+	case slices.Contains(c.Voters, 0), len(slices.Compact(slices.Sorted(slices.Values(c.Voters)))) != len(c.Voters):
+		return fmt.Errorf("nodes %d: each needs a name of its own, and none is 0; take what Prepare has returned", c.Voters)
 	case len(c.Voters) != 3:
 		return fmt.Errorf("%d nodes: a cluster has one or three", len(c.Voters))
 	case !slices.Contains(c.Voters, id.raftID()):
@@ -134,7 +136,7 @@ func (n *Node) elsewhere(group uint16) error {
 
 // passedOn says whether a chore failed because another node leads by now, which does it.
 func (n *Node) passedOn(err error) bool {
-	return n.cfg.Cluster != nil && (errors.Is(err, ErrNotLeader) || errors.Is(err, ErrLeadershipLost))
+	return n.cfg.Cluster != nil && !errors.Is(err, commitlog.ErrFull) && (errors.Is(err, ErrNotLeader) || errors.Is(err, ErrLeadershipLost))
 }
 
 // whoLeads names the leader in an error that says that this node does not lead.

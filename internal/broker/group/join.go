@@ -36,11 +36,14 @@ func (c *Coordinator) Join(now time.Time, t Token, r JoinRequest) {
 	}
 }
 
+// longestName is the most bytes of the name of a group or an instance: each change and many answers repeat them.
+const longestName = 255
+
 // join returns why it refuses; if it does not, the answer has its own way.
 func (c *Coordinator) join(now time.Time, t Token, r *JoinRequest) Code {
 	g := c.groups[r.Group]
 	switch {
-	case r.Group == "":
+	case r.Group == "" || len(r.Group) > longestName || len(r.Instance) > longestName:
 		return InvalidGroupID
 	case r.Session < c.cfg.MinSession || r.Session > c.cfg.MaxSession:
 		return InvalidSessionTimeout
@@ -52,6 +55,7 @@ func (c *Coordinator) join(now time.Time, t Token, r *JoinRequest) Code {
 	if r.Rejoin <= 0 { // version 0 has no such field
 		r.Rejoin = r.Session
 	}
+	r.Rejoin = min(r.Rejoin, c.cfg.MaxSession) // a member that has gone while it waits holds its group for no longer
 	_, pending := g.pending[r.Member]
 	known := r.Member
 	if r.Member == "" && r.Instance != "" {

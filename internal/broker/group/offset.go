@@ -51,6 +51,8 @@ func (c *Coordinator) committer(now time.Time, r Identity) (*group, Code) {
 	switch {
 	case g == nil && !alone:
 		return nil, IllegalGeneration
+	case g == nil && len(r.Group) > longestName:
+		return nil, InvalidGroupID
 	case g == nil:
 		if g = c.found(r.Group); g == nil {
 			return nil, InvalidCommitOffsetSize

@@ -39,6 +39,13 @@ func (c *Coordinator) sync(now time.Time, t Token, r *SyncRequest) Code {
 	case g.state == PreparingRebalance:
 		return RebalanceInProgress
 	}
+	more := c.bytes
+	for _, a := range r.Assignments {
+		more += int64(len(a))
+	}
+	if more > c.cfg.Bytes {
+		return GroupMaxSizeReached
+	}
 	if m.syncing != 0 { // an older one is told to come again
 		c.answerSync(m, SyncAnswer{Code: RebalanceInProgress})
 	}

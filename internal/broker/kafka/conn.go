@@ -53,7 +53,7 @@ func (c *conn) next(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.client = h.client
+	c.client = h.client[:min(len(h.client), 255)] // it becomes part of the name of a member
 	defer c.free()
 	resp, err := c.handle(ctx, h, body)
 	if err != nil || resp == nil {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/waybillmq/waybill/internal/broker"
 )
 
 // longest is how long a Fetch may wait, whatever it asks for.
@@ -128,13 +130,14 @@ func (c *conn) answerable(ctx context.Context, req *kmsg.FetchRequest) (*kmsg.Fe
 
 // reserve takes memory for an answer of most bytes, for less when others have it; enough for one batch in any case. It is given back by free.
 func (c *conn) reserve(ctx context.Context, most int) (int, error) {
-	if !c.responses.TryAcquire(int64(most)) {
-		most = min(most, 1<<20)
-		if err := c.responses.Acquire(ctx, int64(most)); err != nil {
+	held := max(most, broker.MaxMessage) // the first batch is given whole, however little was asked for
+	if !c.responses.TryAcquire(int64(held)) {
+		most, held = min(most, broker.MaxMessage), broker.MaxMessage
+		if err := c.responses.Acquire(ctx, int64(held)); err != nil {
 			return 0, err
 		}
 	}
-	c.held = int64(most)
+	c.held = int64(held)
 	return most, nil
 }
 

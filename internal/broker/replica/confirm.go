@@ -54,6 +54,9 @@ func (g *group) ask() {
 // agreed takes the answers of a majority.
 func (g *group) agreed(states []raft.ReadState) {
 	for _, s := range states {
+		if len(s.RequestCtx) != 8 {
+			continue // not asked here
+		}
 		number := le.Uint64(s.RequestCtx)
 		for _, c := range g.asked[number] {
 			c.index = s.Index
