@@ -4,7 +4,7 @@ SET LOCAL statement_timeout = '60s';
 SET LOCAL search_path = pg_catalog, pg_temp;
 SET LOCAL ROLE outbox_owner;
 
-ALTER TABLE outbox.pause ADD COLUMN until timestamptz CHECK (until > at AND until < '10000-01-01 00:00:00+00'); -- null = until somebody resumes it
+ALTER TABLE outbox.pause ADD COLUMN until timestamptz CHECK (until < '10000-01-01 00:00:00+00'); -- null = until somebody resumes it
 
 -- end_pauses takes back every pause whose end has come. Nobody needs it to go on: a pause that is over stops nothing. It writes down that it is over.
 -- +goose StatementBegin

@@ -38,7 +38,7 @@ WHERE e.extname = 'amcheck' AND p.proargtypes = ARRAY['regclass'::regtype, 'bool
 	// The size is an estimate: asking the file takes a lock, and waits where the table is locked.
 	sqlIndexes = `SELECT i.indexrelid::oid, c.relname::text, greatest(t.relpages, 0) * current_setting('block_size')::bigint FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam
 JOIN pg_class t ON t.oid = i.indrelid WHERE t.relnamespace = to_regnamespace($1) AND t.relkind = 'r' AND c.relkind = 'i' AND a.amname = 'btree' AND i.indisvalid AND i.indisready
-ORDER BY 3, 2`
+ORDER BY t.relpages < 0, 3, 2`
 )
 
 // indexes runs as the login itself: the roles of the outbox have no right to the extension.
@@ -77,6 +77,8 @@ func (e *examiner) indexes(ctx context.Context) (f IndexFacts, err error) {
 		case (state == stateDamagedIndex || state == stateDamagedPage) && errors.As(err, &said):
 			f.Damaged = append(f.Damaged, IndexFault{i.Name, said.Message})
 		case state == stateCanceled || state == stateLockWait:
+			f.Left = append(f.Left, i.Name)
+		case state == "XX000": // could not open relation: dropped meanwhile
 			f.Left = append(f.Left, i.Name)
 		default:
 			return f, err

@@ -59,7 +59,7 @@ func (d *decoder) validateProxy() {
 		switch path := at + ".trusted[" + strconv.Itoa(i) + "]"; {
 		case !ok:
 			d.at(path, "%q is no address of a proxy: write 10.0.0.7, or a range of its own such as 10.0.7.0/28", s)
-		case of.Contains(netip.MustParseAddr("127.0.0.1")) || of.Contains(netip.IPv6Loopback()):
+		case of.Overlaps(netip.MustParsePrefix("127.0.0.0/8")) || of.Contains(netip.IPv6Loopback()):
 			d.warn(path, "every process of this machine can say that it is anybody: only where no other account and no other service of it is to be kept out")
 		}
 	}

@@ -88,9 +88,10 @@ func (l *sessions) begin(p person) (id string, s *session) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.open) >= maxSessions {
+		own := func(s *session) bool { return p.proxied && s.proxied && s.name == p.name } // first: whoever comes without cookies ends nobody else's
 		var oldest string
 		for k, s := range l.open {
-			if oldest == "" || s.seen.Before(l.open[oldest].seen) {
+			if o := l.open[oldest]; oldest == "" || own(s) && !own(o) || own(s) == own(o) && s.seen.Before(o.seen) {
 				oldest = k
 			}
 		}

@@ -17,7 +17,7 @@ func ParseUntil(text string, now time.Time) (time.Time, error) {
 		return now.Add(d).UTC().Round(time.Second), nil
 	}
 	at, err := time.Parse(time.RFC3339, text)
-	if err != nil || at.IsZero() {
+	if err != nil || at.Truncate(time.Second).IsZero() {
 		return time.Time{}, errors.New("write how long, such as 90m or 2h, or the moment, such as 2026-01-31T12:00:00Z")
 	}
 	return at.UTC().Truncate(time.Second), nil
