@@ -254,7 +254,7 @@ func TestProxyInFront(t *testing.T) {
 	for _, c := range []struct {
 		listen, trusted string
 		warned          bool
-	}{{"0.0.0.0", "10.0.0.7", false}, {"10.0.0.1", "10.0.7.0/28, \"fd00::7\"", false}, {"127.0.0.1", "127.0.0.1", true}, {"127.0.0.1", "\"::1/128\"", true}, {"127.0.0.1", "126.0.0.0/7", true}} {
+	}{{"0.0.0.0", "10.0.0.7", false}, {"10.0.0.1", "10.0.7.0/28, \"fd00::7\"", false}, {"127.0.0.1", "127.0.0.1", true}, {"127.0.0.1", "127.0.0.2", true}, {"127.0.0.1", "\"::1/128\"", true}, {"127.0.0.1", "126.0.0.0/7", true}} {
 		got, err := Parse("config.yaml", []byte(smallest+fmt.Sprintf(proxied, c.listen, c.trusted)), Options{})
 		if err != nil {
 			t.Errorf("%+v: %v", c, err)

@@ -14,7 +14,7 @@ func TestParseUntil(t *testing.T) {
 			t.Errorf("%q: %s, %v", text, got, err)
 		}
 	}
-	for _, text := range []string{"-2h", "0s", "2", "12:00", "tomorrow", "2026-01-31", "0001-01-01T00:00:00Z", "9999999999h", "infinity"} {
+	for _, text := range []string{"-2h", "0s", "2", "12:00", "tomorrow", "2026-01-31", "0001-01-01T00:00:00Z", "0001-01-01T00:00:00.5Z", "9999999999h", "infinity"} {
 		if got, err := ParseUntil(text, now); err == nil {
 			t.Errorf("%q: %s", text, got)
 		}
