@@ -35,7 +35,11 @@ func TestReleaseWaitsForFollowers(t *testing.T) {
 				must(t, leader.Checkpoint(t.Context()))
 			}
 			say()
-			must(t, leader.Release(leader.segment.Load()))
+			wait(t, func() bool { // a status of the middle of it would say that node 2 waits for more
+				must(t, leader.Release(leader.segment.Load()))
+				first, _ := leader.log.Bounds(2)
+				return first > 1
+			})
 			deaf.Store(true)
 			tr.start(3)
 			store := leader.groups[2].store
