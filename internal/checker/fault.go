@@ -133,9 +133,19 @@ func (o *outboxRun) inFlight(ctx context.Context) (yes bool) {
 	return yes
 }
 
-// aim waits for a moment with messages in flight, two seconds at most: a short run left to chance alone may meet hardly one.
-func (o *outboxRun) aim(ctx context.Context) {
-	for end := time.Now().Add(2 * time.Second); time.Now().Before(end) && !o.inFlight(ctx) && wait(ctx, time.Millisecond); {
+// aim stops an owner at a moment with messages in flight: while there are none it lets the owner go on and tries again, for as long as patience. The owner stands
+// still while it asks, because asking can take longer than a settlement.
+func (o *outboxRun) aim(ctx context.Context, patience time.Duration, stop, goOn func() error) (inFlight bool, err error) {
+	for end := time.Now().Add(patience); ; {
+		if err := stop(); err != nil {
+			return false, err
+		}
+		if inFlight = o.inFlight(ctx); inFlight || !time.Now().Before(end) {
+			return inFlight, nil
+		}
+		if err := goOn(); err != nil || !wait(ctx, 2*time.Millisecond) {
+			return false, errors.Join(err, ctx.Err())
+		}
 	}
 }
 
@@ -165,18 +175,41 @@ func (w *world) relayFault(ctx context.Context, f *Fault) error {
 	if err != nil {
 		return err
 	}
-	if f.Kind != KillPoint && f.N%3 != 0 { // the others come at any moment: owners that rest are cut off too
-		o.aim(ctx)
+	if f.Kind == KillPoint {
+		f.At = time.Now()
+		return w.killPoint(ctx, f, o, s)
+	}
+	stop, goOn := signaller(o.relays, s, syscall.SIGSTOP), signaller(o.relays, s, syscall.SIGCONT)
+	if f.Kind == Partition {
+		stop, goOn = s.cut(f.Link)
+	}
+	patience := 2 * time.Second
+	if f.N%4 == 0 { // any moment: owners that rest are stopped too
+		patience = 0
+	}
+	if f.InFlight, err = o.aim(ctx, patience, stop, goOn); err != nil {
+		return err
 	}
 	f.At = time.Now()
 	switch f.Kind {
-	case KillPoint:
-		return w.killPoint(ctx, f, o, s)
-	case PauseOwner:
-		return w.pause(ctx, f, o, s, epoch)
 	case Partition:
-		return w.partition(ctx, f, o, s, epoch)
+		f.Proof = fmt.Sprintf("epoch %d was cut off (%s) until a later one had settled", epoch, f.Link)
+	case PauseOwner:
+		f.Proof = fmt.Sprintf("epoch %d stood still until a later one had settled", epoch)
+	default:
+		return w.kill(ctx, f, o, s, epoch)
 	}
+	err = errors.Join(o.heal(ctx, f, epoch), goOn()) // it comes back as a zombie
+	f.Effect = err == nil
+	return err
+}
+
+func signaller(r *relays, s *slot, sig syscall.Signal) func() error {
+	return func() error { _, err := r.signal(s, sig); return err }
+}
+
+// kill kills the owner, which stands still, or all.
+func (w *world) kill(ctx context.Context, f *Fault, o *outboxRun, s *slot, epoch int64) error {
 	targets := []*slot{s}
 	if f.Kind == KillAll {
 		targets = o.relays.slots
@@ -189,7 +222,6 @@ func (w *world) relayFault(ctx context.Context, f *Fault) error {
 		<-ended
 	}
 	f.Effect, f.Proof = true, fmt.Sprintf("epoch %d ended by SIGKILL", epoch)
-	f.InFlight = o.inFlight(ctx)
 	return o.heal(ctx, f, epoch)
 }
 
@@ -234,20 +266,6 @@ func (w *world) push(ctx context.Context, f *Fault, o *outboxRun, s *slot) error
 		<-ended
 	}
 	return nil
-}
-
-// pause stops the owner until another one has taken over, and lets it go on as a zombie.
-func (w *world) pause(ctx context.Context, f *Fault, o *outboxRun, s *slot, epoch int64) error {
-	if _, err := o.relays.signal(s, syscall.SIGSTOP); err != nil {
-		return err
-	}
-	f.InFlight = o.inFlight(ctx)
-	healed := o.heal(ctx, f, epoch)
-	if _, err := o.relays.signal(s, syscall.SIGCONT); err != nil {
-		return err
-	}
-	f.Effect, f.Proof = healed == nil, fmt.Sprintf("epoch %d stood still until a later one had settled", epoch)
-	return healed
 }
 
 func (w *world) serverFault(ctx context.Context, f *Fault) error {

@@ -1,8 +1,6 @@
 package checker
 
 import (
-	"context"
-	"fmt"
 	"net/url"
 
 	"github.com/waybillmq/waybill/internal/testservices/tcpproxy"
@@ -20,35 +18,20 @@ const (
 
 var links = []Link{NoLink, NoAnswers, NoRequests}
 
-// hold stops what the link stops, and returns what lets it go on.
-func (l Link) hold(p *tcpproxy.Proxy) (release func()) {
-	var held []tcpproxy.Direction
-	if l != NoAnswers {
-		held = append(held, tcpproxy.Request)
-	}
-	if l != NoRequests {
-		held = append(held, tcpproxy.Answer)
-	}
-	for _, d := range held {
-		p.Hold(d)
-	}
-	return func() {
-		for _, d := range held {
-			p.Release(d)
+// cut returns what cuts a relay off from its database, without an end of any connection, and what lets everything that was held arrive.
+func (s *slot) cut(l Link) (hold, release func() error) {
+	each := func(do func(tcpproxy.Direction)) func() error {
+		return func() error {
+			if l != NoAnswers {
+				do(tcpproxy.Request)
+			}
+			if l != NoRequests {
+				do(tcpproxy.Answer)
+			}
+			return nil
 		}
 	}
-}
-
-// partition cuts the owner off from its database, without an end of any connection, until another one has settled; then everything that was held arrives.
-func (w *world) partition(ctx context.Context, f *Fault, o *outboxRun, s *slot, epoch int64) error {
-	release := f.Link.hold(s.link)
-	defer release()
-	f.InFlight = o.inFlight(ctx)
-	if err := o.heal(ctx, f, epoch); err != nil {
-		return err
-	}
-	f.Effect, f.Proof = true, fmt.Sprintf("epoch %d was cut off (%s) until a later one had settled", epoch, f.Link)
-	return nil
+	return each(s.link.Hold), each(s.link.Release)
 }
 
 // apart gives a slot a way to its database of its own, which a partition can hold.
