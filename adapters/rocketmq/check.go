@@ -32,7 +32,7 @@ const (
 
 // learnLimits reads maxMessageSize of the brokers; what cannot be read stays as it was.
 func (p *Publisher) learnLimits(ctx context.Context) {
-	found, err := p.registered(ctx)
+	found, err := p.probe.brokers(ctx)
 	if err != nil {
 		return
 	}
@@ -57,14 +57,6 @@ func (p *Publisher) learnLimits(ctx context.Context) {
 	}
 }
 
-func (p *Publisher) registered(ctx context.Context) (found *cluster, err error) {
-	err = p.probe.names(ctx, func(l *link) error {
-		found, err = l.cluster(ctx)
-		return err
-	})
-	return found, err
-}
-
 func (p *Publisher) settings(ctx context.Context, b brokerData) (s settings, err error) {
 	err = p.probe.broker(ctx, b.master(), func(l *link) error {
 		s, err = l.brokerConfig(ctx)
@@ -85,7 +77,7 @@ func (p *Publisher) Check(ctx context.Context) (relay.Findings, error) {
 	if err != nil {
 		return relay.Findings{}, err
 	}
-	found, err := p.registered(ctx)
+	found, err := p.probe.brokers(ctx)
 	if err != nil {
 		return relay.Findings{}, p.unavailable(err)
 	}

@@ -49,7 +49,7 @@ func (p *Publisher) attendAll() {
 
 // attend registers with a broker as a producer of the group and answers its questions until the connection ends.
 func (p *Publisher) attend(ctx context.Context, broker string) error {
-	found, err := p.registered(ctx)
+	found, err := p.probe.brokers(ctx)
 	if err != nil {
 		return err
 	}

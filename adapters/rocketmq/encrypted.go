@@ -51,7 +51,7 @@ func (p *prober) speaksTLS(ctx context.Context, addr string) bool {
 
 // encryptedMaster is the error of the first master that refuses us over TLS; nil when none does.
 func (p *Publisher) encryptedMaster(ctx context.Context) *relay.ConfigError {
-	found, err := p.registered(ctx)
+	found, err := p.probe.brokers(ctx)
 	if err != nil {
 		return nil // an outage is told by whoever meets it
 	}

@@ -116,10 +116,7 @@ func (p *Publisher) find(ctx context.Context, topic string) (r *route, missing t
 		return nil, time.Time{}, ctx.Err()
 	}
 	if time.Since(k.asked) >= askPause {
-		k.err = p.probe.names(ctx, func(l *link) (err error) {
-			k.route, err = l.route(ctx, topic)
-			return err
-		})
+		k.route, k.err = all(ctx, p.probe, func(l *link) (*route, error) { return l.route(ctx, topic) }, mergeRoutes)
 		k.asked = time.Now()
 		switch {
 		case k.err != nil: // an outage says nothing about the topic
@@ -152,11 +149,7 @@ func (p *Publisher) absent(ctx context.Context, since time.Time, brokers []strin
 	if time.Since(since) < p.missingAfter {
 		return answer{sig: sigNoTopic}
 	}
-	var found *cluster
-	err := p.probe.names(ctx, func(l *link) (err error) {
-		found, err = l.cluster(ctx)
-		return err
-	})
+	found, err := p.probe.brokers(ctx)
 	if err != nil {
 		return answer{sig: sigNoTopic, detail: reason(err)}
 	}
@@ -246,24 +239,23 @@ func (p *Publisher) compare(ctx context.Context, told map[string]string) {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	_ = p.probe.names(ctx, func(l *link) error { // an outage is told by the batches
-		for _, name := range slices.Compact(names) {
-			r, err := l.route(ctx, name)
-			if err != nil {
-				return err
-			}
-			if r == nil || !r.changed(pins[name]) {
-				continue
-			}
-			if text := queuesText(r); told[name] != text {
-				told[name] = text
-				if p.cfg.OnLanesChanged != nil {
-					p.cfg.OnLanesChanged(name)
-				}
+	names = slices.Compact(names)
+	found, err := all(ctx, p.probe, func(l *link) (map[string]*route, error) { return l.routes(ctx, names) }, mergeTopics)
+	if err != nil {
+		return // an outage is told by the batches
+	}
+	for _, name := range names {
+		r := found[name]
+		if r == nil || !r.changed(pins[name]) {
+			continue
+		}
+		if text := queuesText(r); told[name] != text {
+			told[name] = text
+			if p.cfg.OnLanesChanged != nil {
+				p.cfg.OnLanesChanged(name)
 			}
 		}
-		return nil
-	})
+	}
 }
 
 // changed says whether keys would move if the lanes were made now.

@@ -2,11 +2,8 @@ package rocketmq
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -126,31 +123,6 @@ func (l *link) ask(ctx context.Context, code int, fields map[string]string, body
 	}
 }
 
-// names has f ask one name server after the other until one gives a definite answer, the one that did so last first.
-func (p *prober) names(ctx context.Context, f func(*link) error) error {
-	var errs []error
-	first := int(p.good.Load())
-	for i := range p.servers {
-		n := (first + i) % len(p.servers)
-		l, err := p.dial(ctx, p.servers[n])
-		if err == nil {
-			err = f(l)
-			l.Close()
-		}
-		var answer *answerError
-		var login *loginError
-		if err == nil || errors.As(err, &answer) || errors.As(err, &login) {
-			p.good.Store(int32(n))
-			return err
-		}
-		errs = append(errs, err)
-		if ctx.Err() != nil {
-			break
-		}
-	}
-	return errors.Join(errs...)
-}
-
 // broker has f ask one broker.
 func (p *prober) broker(ctx context.Context, addr string, f func(*link) error) error {
 	l, err := p.dial(ctx, addr)
@@ -159,123 +131,6 @@ func (p *prober) broker(ctx context.Context, addr string, f func(*link) error) e
 	}
 	defer l.Close()
 	return f(l)
-}
-
-// brokerData is a broker of one name: its master has id 0.
-type brokerData struct {
-	Name    string            `json:"brokerName"`
-	Cluster string            `json:"cluster"`
-	Addrs   map[string]string `json:"brokerAddrs"` // by broker id
-}
-
-func (b *brokerData) master() string { return b.Addrs["0"] }
-
-// route is where the queues of a topic are.
-type route struct {
-	Brokers []brokerData `json:"brokerDatas"`
-	Queues  []struct {
-		Broker string `json:"brokerName"`
-		Read   int    `json:"readQueueNums"`
-		Write  int    `json:"writeQueueNums"`
-		Perm   int    `json:"perm"`
-	} `json:"queueDatas"`
-}
-
-const permWrite, permRead = 2, 4
-
-// maxQueues bounds what an answer may say of one topic.
-const maxQueues = 100_000
-
-// queue is one queue of a topic.
-type queue struct {
-	broker string
-	id     int32
-}
-
-// queues are those that may be written (or read), sorted by broker and id; the library's order depends on the name server.
-func (r *route) queues(perm int) (all []queue) {
-	for _, q := range r.Queues {
-		n := q.Write
-		if perm == permRead {
-			n = max(q.Read, q.Write)
-		}
-		if q.Perm&perm == 0 || n < 0 || n+len(all) > maxQueues {
-			continue
-		}
-		for id := range n {
-			all = append(all, queue{q.Broker, int32(id)})
-		}
-	}
-	slices.SortFunc(all, func(a, b queue) int {
-		if c := strings.Compare(a.broker, b.broker); c != 0 {
-			return c
-		}
-		return int(a.id) - int(b.id)
-	})
-	return slices.Compact(all)
-}
-
-// master is the address of a broker's master; empty when it has none now.
-func (r *route) master(broker string) string {
-	for i := range r.Brokers {
-		if r.Brokers[i].Name == broker {
-			return r.Brokers[i].master()
-		}
-	}
-	return ""
-}
-
-const codeNoTopic = 17 // the answer of a name server that does not know the topic, and of a broker
-
-// route asks for a topic; nil when the name server does not know it.
-func (l *link) route(ctx context.Context, topic string) (*route, error) {
-	answer, err := l.ask(ctx, reqRoute, map[string]string{"topic": topic}, nil)
-	var no *answerError
-	if errors.As(err, &no) && no.code == codeNoTopic {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	r := &route{}
-	if err := json.Unmarshal(standardJSON(answer.body), r); err != nil {
-		return nil, fmt.Errorf("route of %s: %w", topic, errFrame)
-	}
-	return r, nil
-}
-
-// cluster is what the name servers know of brokers.
-type cluster struct {
-	Brokers  map[string]brokerData `json:"brokerAddrTable"`
-	Clusters map[string][]string   `json:"clusterAddrTable"`
-}
-
-func (l *link) cluster(ctx context.Context) (*cluster, error) {
-	answer, err := l.ask(ctx, reqCluster, nil, nil)
-	if err != nil {
-		return nil, err
-	}
-	c := &cluster{}
-	if err := json.Unmarshal(standardJSON(answer.body), c); err != nil {
-		return nil, fmt.Errorf("brokers of the cluster: %w", errFrame)
-	}
-	return c, nil
-}
-
-// topics are the names of all topics.
-func (l *link) topics(ctx context.Context) ([]string, error) {
-	answer, err := l.ask(ctx, reqAllTopics, nil, nil)
-	if err != nil {
-		return nil, err
-	}
-	var list struct {
-		Topics []string `json:"topicList"`
-	}
-	if err := json.Unmarshal(standardJSON(answer.body), &list); err != nil {
-		return nil, fmt.Errorf("list of topics: %w", errFrame)
-	}
-	slices.Sort(list.Topics)
-	return list.Topics, nil
 }
 
 // brokerConfig are the settings of a broker.

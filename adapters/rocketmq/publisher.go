@@ -165,11 +165,7 @@ func (p *Publisher) unavailable(err error) error {
 
 // identify asks for the cluster and makes its id.
 func (p *Publisher) identify(ctx context.Context) (string, error) {
-	var found *cluster
-	err := p.probe.names(ctx, func(l *link) (err error) {
-		found, err = l.cluster(ctx)
-		return err
-	})
+	found, err := p.probe.brokers(ctx)
 	if err != nil {
 		return "", p.unavailable(err)
 	}
@@ -188,24 +184,13 @@ func (p *Publisher) identify(ctx context.Context) (string, error) {
 
 // learnTopics asks for the routes of the topics that are configured, or of all that are no system topics; those that nobody knows are absent.
 func (p *Publisher) learnTopics(ctx context.Context) (map[string]*route, error) {
-	found := map[string]*route{}
-	err := p.probe.names(ctx, func(l *link) error {
+	return all(ctx, p.probe, func(l *link) (map[string]*route, error) {
 		names, err := p.topicNames(ctx, l)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		for _, name := range names {
-			r, err := l.route(ctx, name)
-			if err != nil {
-				return err
-			}
-			if r != nil {
-				found[name] = r
-			}
-		}
-		return nil
-	})
-	return found, err
+		return l.routes(ctx, names)
+	}, mergeTopics)
 }
 
 // topicNames are the names at the broker of the topics that may be sent to.
