@@ -67,7 +67,7 @@ func (n *Node) Fence(ctx context.Context, id SourceID, epoch uint64) error {
 	if err := n.Ready(ctx); err != nil {
 		return fmt.Errorf("%w: %w", ErrNotLeader, err)
 	}
-	for group := uint16(1); group <= dataGroups; group++ {
+	for group := uint16(1); group <= DataGroups; group++ {
 		if err := n.FenceGroup(ctx, group, id, epoch); err != nil {
 			return err
 		}
@@ -75,11 +75,14 @@ func (n *Node) Fence(ctx context.Context, id SourceID, epoch uint64) error {
 	return nil
 }
 
-// DataGroups is how many groups hold records: 1 to DataGroups. They may be led by different nodes.
-const DataGroups = dataGroups
-
-// FenceGroup is Fence for the partitions of one data group. Each is to be fenced, at the node that leads it, before anything is sent.
+// FenceGroup is Fence for the partitions of one data group. Each is to be fenced, at the node that leads it, before anything is sent. [ErrUnknownGroup]: it is none.
 func (n *Node) FenceGroup(ctx context.Context, group uint16, id SourceID, epoch uint64) error {
+	if group == 0 {
+		return fmt.Errorf("group 0 holds no records, those are 1 to %d: %w", DataGroups, ErrUnknownGroup)
+	}
+	if err := known(group); err != nil {
+		return err
+	}
 	body := le.AppendUint64(id[:len(id):len(id)], epoch)
 	_, err := n.propose(ctx, group, fsm.Command{Type: fsm.CommandFence, Body: body})
 	return err

@@ -52,11 +52,11 @@ func (c *Cluster) check(id identity) error {
 	case slices.Contains(c.Voters, 0), len(slices.Compact(slices.Sorted(slices.Values(c.Voters)))) != len(c.Voters):
 		return fmt.Errorf("nodes %d: each needs a name of its own, and none is 0; take what Prepare has returned", c.Voters)
 	case len(c.Voters) != 3:
-		return fmt.Errorf("%d nodes: a cluster has one or three", len(c.Voters))
+		return fmt.Errorf("%d nodes: a cluster has one or three; name all three, or none for a node that is alone", len(c.Voters))
 	case !slices.Contains(c.Voters, id.raftID()):
 		return fmt.Errorf("node %d is none of the cluster, which are %d: its folder is new, or another's; put the right one back", id.raftID(), c.Voters)
 	case c.Send == nil:
-		return errors.New("three nodes and no net between them")
+		return errors.New("three nodes and no net between them: set Send of the cluster to what hands messages to the other two")
 	}
 	return nil
 }
@@ -65,9 +65,9 @@ func (c *Cluster) check(id identity) error {
 func (c *Cluster) fits(voters []uint64) error {
 	switch {
 	case c == nil && len(voters) > 1:
-		return fmt.Errorf("this node is one of %d, and cannot run alone", len(voters))
+		return fmt.Errorf("this node is one of %d, and cannot run alone; name the cluster of %d", len(voters), voters)
 	case c != nil && !slices.Equal(slices.Sorted(slices.Values(voters)), slices.Sorted(slices.Values(c.Voters))):
-		return fmt.Errorf("the nodes of its cluster are %d, not %d", voters, c.Voters)
+		return fmt.Errorf("the nodes of its cluster are %d, not %d; name those, or put the right folder back", voters, c.Voters)
 	}
 	return nil
 }
@@ -105,8 +105,21 @@ func (n *Node) Leader(topic string, partition int32) (uint64, error) {
 	return n.host.Leader(p.Group), nil
 }
 
-// GroupLeader is the node that leads a group, as far as this one knows; 0 = it knows of none. Group 0 decides about topics.
-func (n *Node) GroupLeader(group uint16) uint64 { return n.host.Leader(group) }
+// GroupLeader is the node that leads a group, as far as this one knows; 0 = it knows of none. [ErrUnknownGroup]: there is no such group.
+func (n *Node) GroupLeader(group uint16) (uint64, error) {
+	if err := known(group); err != nil {
+		return 0, err
+	}
+	return n.host.Leader(group), nil
+}
+
+// known is an [ErrUnknownGroup] for what is none.
+func known(group uint16) error {
+	if group > DataGroups {
+		return fmt.Errorf("group %d; there are 0 to %d: %w", group, DataGroups, ErrUnknownGroup)
+	}
+	return nil
+}
 
 // leads says whether this node may answer for a group.
 func (n *Node) leads(group uint16) bool { return n.cfg.Cluster == nil || n.host.Leads(group) }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -107,13 +108,62 @@ func threeNodes(t *testing.T) {
 	}))
 }
 
+// A node that ends while it asks whether it still leads has read nothing, and says that another one will.
+func TestReadAtTheEnd(t *testing.T) { synctest.Test(t, readAtTheEnd) }
+
+func readAtTheEnd(t *testing.T) {
+	tr := newTrio(t, Config{Dir: "node", SegmentBytes: 256 << 10}, 3)
+	for _, m := range tr.members {
+		tr.start(m)
+	}
+	defer tr.stopAll()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	must(t, tr.until(func() error {
+		return tr.any(func(n *Node) error { return n.CreateTopic(ctx, Topic{Name: "orders", Partitions: 1}) })
+	}))
+	var leader *Node
+	must(t, tr.until(func() error {
+		return tr.any(func(n *Node) error {
+			leader = n
+			return second(n.Append(ctx, "orders", 0, batchOf("x")))
+		})
+	}))
+	tr.mu.Lock()
+	tr.loss = 1
+	tr.mu.Unlock()
+	read := make(chan error, 1)
+	go func() { read <- second(leader.Read(ctx, "orders", 0, 9, 100)) }()
+	synctest.Wait()
+	for _, m := range tr.members {
+		if l := m.life.Load(); l.Node == leader {
+			l.badIO.Store(true)
+		}
+	}
+	if err := second(leader.Append(ctx, "orders", 0, batchOf("y"))); !errors.Is(err, ErrStopped) {
+		t.Errorf("an append that the disk refuses: %v", err)
+	}
+	if err := <-read; !errors.Is(err, ErrNotLeader) || !errors.Is(err, ErrStopped) {
+		t.Errorf("%v", err)
+	}
+}
+
 // A folder that was emptied is another node, and none of the cluster; nodes of a cluster do not run alone, nor under another's name.
 func TestClusterRefusesStrangers(t *testing.T) {
 	tr := newTrio(t, Config{Dir: "node", SegmentBytes: 256 << 10}, 1)
 	cfg := tr.cfg
 	cfg.Cluster = &Cluster{Voters: tr.voters, Send: func(Message) {}}
-	if _, err := Open(cfg, vfs.NewMemory()); err == nil || !strings.Contains(err.Error(), "is none of the cluster") {
+	empty := vfs.NewMemory()
+	if _, err := Open(cfg, empty); err == nil || !strings.Contains(err.Error(), "made by Prepare") {
 		t.Errorf("an empty folder: %v", err)
+	}
+	if _, err := readIdentity(empty, cfg.Dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a node that was refused is there all the same: %v", err)
+	}
+	_, err := Prepare(cfg.Dir, [16]byte{1}, empty)
+	must(t, err)
+	if _, err := Open(cfg, empty); err == nil || !strings.Contains(err.Error(), "is none of the cluster") {
+		t.Errorf("a new node: %v", err)
 	}
 	if _, err := Prepare(cfg.Dir, [16]byte{2}, tr.members[0].fs); err == nil || !strings.Contains(err.Error(), "belongs to cluster") {
 		t.Errorf("another cluster: %v", err)

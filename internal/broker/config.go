@@ -29,8 +29,9 @@ type Config struct {
 // MaxMessage is the most bytes of a record batch.
 const MaxMessage = 1 << 20
 
-// dataGroups is fixed when a cluster is made: three nodes will share it two each.
-const dataGroups = 6
+// DataGroups is how many groups hold records: 1 to DataGroups, beside group 0, which decides about topics. They may be led by different nodes. The number is fixed when
+// a cluster is made: three nodes will share it two each.
+const DataGroups = 6
 
 // inFlight is how many bytes may wait to be stored at once.
 const inFlight = 32 << 20
@@ -77,6 +78,8 @@ var (
 	ErrReplicationTimeout = errors.New("no other node confirmed in time")
 	// ErrUnknownTopic means that there is no such topic or partition.
 	ErrUnknownTopic = fsm.ErrUnknownPartition
+	// ErrUnknownGroup means that there is no group of this number.
+	ErrUnknownGroup = errors.New("no such group")
 	// ErrTopicExists means that a topic of this name exists.
 	ErrTopicExists = fsm.ErrTopicExists
 	// ErrOffset means that a read begins outside of what is kept.

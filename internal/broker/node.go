@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"sync"
 
 	"golang.org/x/sync/semaphore"
@@ -22,7 +23,7 @@ type Node struct {
 	log   *commitlog.Log
 	host  *replica.Host
 	meta  *metaMachine
-	data  []*dataMachine // of groups 1 to dataGroups
+	data  []*dataMachine // of groups 1 to DataGroups
 
 	room  *semaphore.Weighted // bytes on their way to the disk
 	ready chan struct{}       // closed when Run has come up
@@ -39,17 +40,9 @@ func Open(cfg Config, fsys vfs.FS) (*Node, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	if err := makeFolder(cfg.Dir, fsys); err != nil {
-		return nil, err
-	}
-	id, err := openIdentity(fsys, cfg.Dir, newUUID())
+	id, err := cfg.identity(fsys)
 	if err != nil {
-		return nil, fmt.Errorf("broker: %w", err)
-	}
-	if cfg.Cluster != nil {
-		if err := cfg.Cluster.check(id); err != nil {
-			return nil, fmt.Errorf("broker: %w", err)
-		}
+		return nil, err
 	}
 	n, machines := newNode(cfg, id)
 	recovery := replica.NewRecovery()
@@ -70,13 +63,31 @@ func Open(cfg Config, fsys vfs.FS) (*Node, error) {
 	return n, nil
 }
 
+// identity is that of the folder. A node that is alone makes one for an empty folder; one of a cluster does not: nobody there would know its name.
+func (c *Config) identity(fsys vfs.FS) (id identity, err error) {
+	if c.Cluster == nil {
+		if err := makeFolder(c.Dir, fsys); err != nil {
+			return id, err
+		}
+		id, err = openIdentity(fsys, c.Dir, newUUID())
+	} else if id, err = readIdentity(fsys, c.Dir); errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w. Put the right folder back; that of a new node is made by Prepare, which names it", err)
+	} else if err == nil {
+		err = c.Cluster.check(id)
+	}
+	if err != nil {
+		return id, fmt.Errorf("broker: %w", err)
+	}
+	return id, nil
+}
+
 // newNode returns a node that holds nothing, and the machines of its groups.
 func newNode(cfg Config, id identity) (*Node, []replica.Machine) {
 	n := &Node{cfg: cfg, id: id, room: semaphore.NewWeighted(inFlight), ready: make(chan struct{}), ended: make(chan struct{}),
 		recycled: make(chan uint64, 1)}
 	n.meta = &metaMachine{state: fsm.NewMeta(), moved: n.moved.fire}
 	machines := []replica.Machine{n.meta}
-	for range dataGroups {
+	for range DataGroups {
 		n.data = append(n.data, newDataMachine(n.moved.fire))
 		machines = append(machines, n.data[len(n.data)-1])
 	}

@@ -45,7 +45,10 @@ func (n *Node) Read(ctx context.Context, topic string, partition int32, from int
 		return batches, err
 	}
 	if errors.Is(err, ErrOffset) {
-		if err := n.host.Confirm(ctx, p.Group); err != nil {
+		switch err := n.host.Confirm(ctx, p.Group); {
+		case errors.Is(err, ErrStopped): // another node has it
+			return nil, fmt.Errorf("%w: %w", ErrNotLeader, err)
+		case err != nil:
 			return nil, n.whoLeads(p.Group, err)
 		}
 		batches, err = n.read(topic, partition, p, from, maxBytes)

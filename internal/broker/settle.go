@@ -33,7 +33,7 @@ func (n *Node) settling(ctx context.Context) {
 // and whoever leads the topics need not lead the partitions.
 func (n *Node) settle(ctx context.Context) error {
 	if n.leads(0) && !n.meta.founded() {
-		r := fsm.InitRequest{Cluster: fsm.UUID(n.id.cluster), Groups: dataGroups}
+		r := fsm.InitRequest{Cluster: fsm.UUID(n.id.cluster), Groups: DataGroups}
 		if err := n.change(ctx, fsm.Command{Type: fsm.CommandInit, Body: r.Append(nil)}); err != nil {
 			return err
 		}

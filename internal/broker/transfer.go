@@ -18,8 +18,11 @@ func (n *Node) Status() []GroupStatus { return n.host.Status() }
 const transferLimit = 2 * time.Second
 
 // Transfer makes another node the leader of a group, which this one must lead, and returns when that one does. Meanwhile nothing is stored. A node that is not heard,
-// or is far behind, is refused.
+// or is far behind, is refused. [ErrUnknownGroup]: there is no such group.
 func (n *Node) Transfer(ctx context.Context, group uint16, node uint64) error {
+	if err := known(group); err != nil {
+		return err
+	}
 	if err := n.mustLead(group); err != nil {
 		return err
 	}

@@ -57,6 +57,15 @@ func statusAndTransfer(t *testing.T) {
 	if err := leader.Transfer(ctx, 1, tr.voters[2]); err == nil || errors.Is(err, ErrNotLeader) {
 		t.Errorf("to a node that is away: %v", err)
 	}
+	_, asked := leader.GroupLeader(DataGroups + 1)
+	for _, err := range []error{asked, leader.Transfer(ctx, DataGroups+1, follower.ID()), leader.FenceGroup(ctx, DataGroups+1, SourceID{1}, 1), leader.FenceGroup(ctx, 0, SourceID{1}, 1)} {
+		if !errors.Is(err, ErrUnknownGroup) {
+			t.Errorf("a group that is not: %v", err)
+		}
+	}
+	if id, err := leader.GroupLeader(1); err != nil || id != leader.ID() {
+		t.Errorf("node %d leads group 1, %v", id, err)
+	}
 	must(t, leader.Transfer(ctx, 1, follower.ID()))
 	var other *NotLeaderError
 	if err := leader.Transfer(ctx, 1, follower.ID()); !errors.As(err, &other) || other.Leader != follower.ID() {
