@@ -29,9 +29,9 @@ type Node struct {
 	ready chan struct{}       // closed when Run has come up
 	ended chan struct{}       // closed when Run has ended
 
-	moved    signal      // a leader, a topic, or what is open
-	making   sync.Mutex  // one change of topics at a time
-	recycled chan uint64 // one slot: the newest checkpoint lets reading begin at this segment
+	moved    signal              // a leader, a topic, or what is open
+	making   *semaphore.Weighted // one change of topics at a time, when this node is alone
+	recycled chan uint64         // one slot: the newest checkpoint lets reading begin at this segment
 }
 
 // Open locks the folder of a node and recovers what it holds. It starts nothing. Damage is a [*commitlog.DamageError] with what to do; a folder in use is
@@ -83,7 +83,7 @@ func (c *Config) identity(fsys vfs.FS) (id identity, err error) {
 
 // newNode returns a node that holds nothing, and the machines of its groups.
 func newNode(cfg Config, id identity) (*Node, []replica.Machine) {
-	n := &Node{cfg: cfg, id: id, room: semaphore.NewWeighted(inFlight), ready: make(chan struct{}), ended: make(chan struct{}),
+	n := &Node{cfg: cfg, id: id, room: semaphore.NewWeighted(inFlight), ready: make(chan struct{}), ended: make(chan struct{}), making: semaphore.NewWeighted(1),
 		recycled: make(chan uint64, 1)}
 	n.meta = &metaMachine{state: fsm.NewMeta(), moved: n.moved.fire}
 	machines := []replica.Machine{n.meta}

@@ -42,18 +42,23 @@ func (n *Node) release(below uint64) {
 
 // trim proposes new starts of the partitions that this node leads: by the age and size that their topics allow, and of all together by the node's bound, the oldest first.
 func (n *Node) trim(ctx context.Context, now time.Time) {
+	r := n.round()
 	for _, t := range n.meta.topics() {
 		for _, p := range t.Partitions {
-			if start := n.machine(p).keep(p, t, now); start > 0 && n.leads(p.Group) && !n.proposeTrim(ctx, p, start) {
-				return
+			if start := n.machine(p).keep(p, t, now); start > 0 {
+				r.trim(ctx, p, start)
 			}
 		}
 	}
-	n.trimNode(ctx)
+	r.trimNode(ctx)
+	if err := r.err(); err != nil && ctx.Err() == nil {
+		n.cfg.Failed("retention", err)
+	}
 }
 
 // trimNode proposes new starts by the node's bound alone. With several nodes each leader finds the same records among those of all, and proposes for its own.
-func (n *Node) trimNode(ctx context.Context) {
+func (r *round) trimNode(ctx context.Context) {
+	n := r.n
 	if n.cfg.RetentionBytes <= 0 {
 		return
 	}
@@ -84,9 +89,7 @@ func (n *Node) trimNode(ctx context.Context) {
 		starts[o.place] = o.at
 	}
 	for p, start := range starts {
-		if n.leads(p.Group) && !n.proposeTrim(ctx, p, start) {
-			return
-		}
+		r.trim(ctx, p, start)
 	}
 }
 
@@ -177,11 +180,10 @@ func (m *dataMachine) bytes(partition uint32) int64 {
 	return 0
 }
 
-func (n *Node) proposeTrim(ctx context.Context, p fsm.PartitionPlace, start int64) (done bool) {
-	body := le.AppendUint64(le.AppendUint32(nil, p.ID), uint64(start))
-	_, err := n.propose(ctx, p.Group, fsm.Command{Type: fsm.CommandTrim, Body: body})
-	if err != nil && ctx.Err() == nil && !n.passedOn(err) {
-		n.cfg.Failed("retention", err)
-	}
-	return err == nil
+func (r *round) trim(ctx context.Context, p fsm.PartitionPlace, start int64) {
+	r.try(p.Group, func() error {
+		body := le.AppendUint64(le.AppendUint32(nil, p.ID), uint64(start))
+		_, err := r.n.propose(ctx, p.Group, fsm.Command{Type: fsm.CommandTrim, Body: body})
+		return err
+	})
 }

@@ -2,7 +2,7 @@ package broker
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"time"
 
 	"github.com/waybillmq/waybill/internal/broker/fsm"
@@ -17,7 +17,7 @@ func (n *Node) settling(ctx context.Context) {
 	defer again.Stop()
 	for {
 		moved := n.moved.wait()
-		if err := n.settle(ctx); err != nil && ctx.Err() == nil && !n.passedOn(err) {
+		if err := n.settle(ctx); err != nil && ctx.Err() == nil {
 			n.cfg.Failed("opening and closing of partitions", err)
 		}
 		select {
@@ -30,59 +30,52 @@ func (n *Node) settling(ctx context.Context) {
 }
 
 // settle makes the cluster on its first start, and brings the partitions in line with the topics, as far as this node leads: a node may have died between the two,
-// and whoever leads the topics need not lead the partitions.
+// and whoever leads the topics need not lead the partitions. The error is that of all groups that failed.
 func (n *Node) settle(ctx context.Context) error {
 	if n.leads(0) && !n.meta.founded() {
 		r := fsm.InitRequest{Cluster: fsm.UUID(n.id.cluster), Groups: DataGroups}
-		if err := n.change(ctx, fsm.Command{Type: fsm.CommandInit, Body: r.Append(nil)}); err != nil {
+		if err := n.change(ctx, fsm.Command{Type: fsm.CommandInit, Body: r.Append(nil)}); err != nil && !n.passedOn(err) {
 			return err
 		}
 	}
+	r := n.round()
 	for _, t := range n.meta.topics() {
-		if err := n.openPartitions(ctx, t); err != nil {
-			return err
-		}
+		r.openPartitions(ctx, t)
 	}
-	return n.closeOrphans(ctx)
+	r.closeOrphans(ctx)
+	return r.err()
 }
 
 // openPartitions opens those of a topic that are not.
-func (n *Node) openPartitions(ctx context.Context, t fsm.Topic) error {
+func (r *round) openPartitions(ctx context.Context, t fsm.Topic) {
 	for _, p := range t.Partitions {
-		if _, _, open := n.machine(p).bounds(p.ID); open || !n.leads(p.Group) {
-			continue
-		}
-		if r, err := n.host.Propose(ctx, p.Group, fsm.Command{Type: fsm.CommandOpen, Body: le.AppendUint32(nil, p.ID)}, 0); err != nil || r.Err != nil {
-			return errors.Join(err, r.Err)
+		if _, _, open := r.n.machine(p).bounds(p.ID); !open {
+			r.propose(ctx, p.Group, fsm.Command{Type: fsm.CommandOpen, Body: le.AppendUint32(nil, p.ID)})
 		}
 	}
-	return nil
 }
 
 // closeOrphans closes the partitions that belong to no topic any more. Of one that was made later than the newest topic that this node has heard of it knows
 // nothing: another node may have opened it.
-func (n *Node) closeOrphans(ctx context.Context) error {
-	owned, placed := n.meta.placed()
-	for i, m := range n.data {
-		group := uint16(i + 1)
-		if !n.leads(group) {
-			continue
-		}
+func (r *round) closeOrphans(ctx context.Context) {
+	owned, placed := r.n.meta.placed()
+	for i, m := range r.n.data {
 		for _, id := range m.partitions() {
-			if owned[id] || id > placed {
-				continue
-			}
-			if r, err := n.host.Propose(ctx, group, fsm.Command{Type: fsm.CommandClose, Body: le.AppendUint32(nil, id)}, 0); err != nil || r.Err != nil {
-				return errors.Join(err, r.Err)
+			if !owned[id] && id <= placed {
+				r.propose(ctx, uint16(i+1), fsm.Command{Type: fsm.CommandClose, Body: le.AppendUint32(nil, id)})
 			}
 		}
 	}
-	return nil
 }
 
-// opened waits until all partitions of a topic are open here: those who lead them open them.
+// opened waits until all partitions of a topic are open here: those who lead them open them. [ErrUnknownTopic]: it was deleted meanwhile.
 func (n *Node) opened(ctx context.Context, t fsm.Topic) error {
-	return n.until(ctx, func() bool {
+	gone := false
+	err := n.until(ctx, func() bool {
+		now, ok := n.meta.topic(t.Name)
+		if gone = !ok || now.UUID != t.UUID; gone {
+			return true
+		}
 		for _, p := range t.Partitions {
 			if _, _, open := n.machine(p).bounds(p.ID); !open {
 				return false
@@ -90,4 +83,8 @@ func (n *Node) opened(ctx context.Context, t fsm.Topic) error {
 		}
 		return true
 	})
+	if err == nil && gone {
+		err = fmt.Errorf("it was deleted while its partitions were being opened: %w", ErrUnknownTopic)
+	}
+	return err
 }

@@ -41,14 +41,30 @@ func describe(t fsm.Topic) Topic {
 	return d
 }
 
-// CreateTopic makes a topic; zero fields of t mean the node's defaults. It returns when the topic can be written. The error may be [ErrTopicExists].
+// CreateTopic makes a topic; zero fields of t mean the node's defaults. It returns when the topic can be written, or with the error of ctx: then it may exist. The error
+// may be [ErrTopicExists]; or [ErrUnknownTopic], when somebody has deleted the topic before it could be written.
 func (n *Node) CreateTopic(ctx context.Context, t Topic) error {
 	if err := n.Ready(ctx); err != nil {
 		return err
 	}
-	n.making.Lock()
-	defer n.making.Unlock()
+	done, err := n.turn(ctx)
+	if err != nil {
+		return fmt.Errorf("create topic %q: %w", t.Name, err)
+	}
+	defer done()
 	return n.create(ctx, t)
+}
+
+// turn waits until no other change of topics runs here. A node that is alone opens and closes partitions within its change, and a close between another's two steps would
+// miss what that one opens. With several nodes those who lead the partitions settle them one after the other, and nobody waits for his turn.
+func (n *Node) turn(ctx context.Context) (done func(), err error) {
+	if n.cfg.Cluster != nil {
+		return func() {}, nil
+	}
+	if err := n.making.Acquire(ctx, 1); err != nil {
+		return nil, fmt.Errorf("another change of topics runs: %w", err)
+	}
+	return func() { n.making.Release(1) }, nil
 }
 
 func (n *Node) create(ctx context.Context, t Topic) error {
@@ -73,7 +89,9 @@ func (n *Node) create(ctx context.Context, t Topic) error {
 	made, ok := n.meta.topic(t.Name)
 	if ok && (err == nil || errors.Is(err, ErrTopicExists)) { // one that exists may have been left half open by a node that died
 		if n.cfg.Cluster == nil {
-			err = errors.Join(err, n.openPartitions(ctx, made))
+			r := n.round()
+			r.openPartitions(ctx, made)
+			err = errors.Join(err, r.err())
 		} else { // whoever leads its partitions opens them
 			err = errors.Join(err, n.opened(ctx, made))
 		}
@@ -89,8 +107,11 @@ func (n *Node) DeleteTopic(ctx context.Context, name string) error {
 	if err := n.Ready(ctx); err != nil {
 		return err
 	}
-	n.making.Lock()
-	defer n.making.Unlock()
+	done, err := n.turn(ctx)
+	if err != nil {
+		return fmt.Errorf("delete topic %q: %w", name, err)
+	}
+	defer done()
 	r := fsm.DeleteTopicRequest{Name: name}
 	if err := n.change(ctx, fsm.Command{Type: fsm.CommandDeleteTopic, Body: r.Append(nil)}); err != nil {
 		return fmt.Errorf("delete topic %q: %w", name, err)
@@ -98,7 +119,9 @@ func (n *Node) DeleteTopic(ctx context.Context, name string) error {
 	if n.cfg.Cluster != nil {
 		return nil // whoever leads its partitions closes them
 	}
-	return n.closeOrphans(ctx)
+	rest := n.round()
+	rest.closeOrphans(ctx)
+	return rest.err()
 }
 
 // machine is the one that a partition lies in.

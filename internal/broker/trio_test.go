@@ -26,8 +26,10 @@ type trio struct {
 	cut    [3][3]bool
 	loss   float64
 	late   float64
-	states int // sent to followers far behind
+	states int             // sent to followers far behind
+	lost   map[uint16]bool // groups whose messages get lost
 	failed []string
+	told   []string // every failure of a chore, also what is to be expected
 }
 
 // member is a node, its disk, and while it is up its life.
@@ -76,6 +78,9 @@ func (tr *trio) start(m *member) {
 	cfg := tr.cfg
 	cfg.Cluster = &Cluster{Voters: tr.voters, Send: func(msg Message) { tr.send(l, m.at, msg) }}
 	cfg.Failed = func(op string, err error) {
+		tr.mu.Lock()
+		tr.told = append(tr.told, op+": "+err.Error())
+		tr.mu.Unlock()
 		if !l.gone.Load() && !errors.Is(err, ErrStopped) && !errors.Is(err, replica.ErrTimeout) && !errors.Is(err, ErrFlushTimeout) && !errors.Is(err, ErrReplicationTimeout) {
 			tr.fail(op + ": " + err.Error())
 		}
@@ -115,7 +120,7 @@ func (tr *trio) send(l *life, from int, msg Message) {
 		return
 	}
 	d := 200*time.Microsecond + time.Duration(tr.rng.IntN(1000))*time.Microsecond
-	if tr.cut[from][to] || tr.rng.Float64() < tr.loss {
+	if tr.cut[from][to] || tr.lost[msg.Group] || tr.rng.Float64() < tr.loss {
 		if tr.rng.IntN(2) == 0 {
 			time.AfterFunc(d, func() { l.Dropped(msg) })
 		}
