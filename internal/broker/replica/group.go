@@ -47,7 +47,7 @@ type group struct {
 	hard   atomic.Pointer[pb.HardState] // the newest; the writer sets it before it writes it
 	status atomic.Pointer[Status]       // as of the last tick
 
-	syncing atomic.Int64 // when the writer began the oldest writing that is not durable, in ns; 0 = there is none
+	syncing atomic.Int64 // since when the writer waits for the disk, in ns: when something became durable last, or was begun with nothing before it; 0 = it does not wait
 
 	appliedIndex, appliedTerm uint64 // the applier's
 

@@ -26,7 +26,7 @@ func (s Status) Heir(not uint64) uint64 {
 	return best.Node
 }
 
-// diskPatience is how long a leader's disk may take for a sync before another node should lead: nothing is answered before it is back.
+// diskPatience is how long a leader's disk may make no progress before another node should lead: nothing is answered before it is back.
 const diskPatience = time.Second
 
 // watchDisk hands the leadership over when the own disk does not answer, and a follower does.
@@ -41,11 +41,11 @@ func (g *group) watchDisk() {
 	}
 }
 
-// clock notes since when the oldest writing is on its way.
-func (w *writer) clock() {
-	if len(w.begun) == 0 {
-		w.syncing.Store(0)
-	} else {
+// clock notes that the writer begins to wait for the disk now, or goes on to wait after it has made progress; or that it does not wait.
+func (w *writer) clock(waits bool) {
+	if waits {
 		w.syncing.Store(w.host.now().UnixNano())
+	} else {
+		w.syncing.Store(0)
 	}
 }

@@ -82,6 +82,48 @@ func TestStalledDiskLosesTheLead(t *testing.T) {
 	})
 }
 
+// So it does when it cannot even begin to write, because the next frame is full of what other groups have begun.
+func TestFullFrameLosesTheLead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr, stalled := stallable(t)
+		old := tr.leader(0, 1, 2, 3)
+		tr.leader(1, 1, 2, 3).Transfer(1, old.cfg.ID)
+		tr.leader(1, int(old.cfg.ID))
+		time.Sleep(time.Second)
+		free := make(chan struct{})
+		release := sync.OnceFunc(func() { close(free) })
+		t.Cleanup(release)
+		stalled[old.cfg.ID].Store(&free)
+		answered := make(chan error, 3)
+		for i, group := range []uint16{0, 0, 1} { // a frame whose sync does not end, most of the next one, and what does not fit into that
+			go func() {
+				_, err := old.propose(group, strings.Repeat("x", 40<<10))
+				answered <- err
+			}()
+			synctest.Wait()
+			if blocked := old.groups[1].syncing.Load() != 0; blocked != (i == 2) {
+				t.Errorf("behind command %d group 1 waits for the disk: %v", i, blocked)
+			}
+		}
+		began := time.Now()
+		others := slices.DeleteFunc([]int{1, 2, 3}, func(id int) bool { return id == int(old.cfg.ID) })
+		_, err := tr.leader(1, others...).propose(1, "after")
+		must(t, err)
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("another node leads after %v", took)
+		}
+		release()
+		for range 3 {
+			if err := <-answered; !errors.Is(err, ErrLeadershipLost) {
+				t.Errorf("%v", err)
+			}
+		}
+		for id := 1; id <= 3; id++ {
+			must(t, tr.nodes[id].stop())
+		}
+	})
+}
+
 // What a leader takes without an answer of the others is bounded; more is refused for certain.
 func TestUncommittedIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -98,12 +98,17 @@ func (w *writer) beginAll() (err error) {
 // begin puts the next writing into the log.
 func (w *writer) begin() (err error) {
 	next := w.planned[0]
+	first := len(w.begun) == 0
+	if first { // Begin waits for the disk too, when other groups have filled the next frame
+		w.clock(true)
+	}
 	if next.pending, err = w.host.log.Begin(w.refused, next.records...); err != nil {
+		if first {
+			w.clock(false)
+		}
 		return err
 	}
-	if w.planned, w.begun = w.planned[1:], append(w.begun, next); len(w.begun) == 1 {
-		w.clock()
-	}
+	w.planned, w.begun = w.planned[1:], append(w.begun, next)
 	w.tooEarly(next)
 	return nil
 }
@@ -113,7 +118,7 @@ func (w *writer) next() error {
 	err := w.complete(w.begun[0])
 	if err == nil {
 		w.begun = slices.Delete(w.begun, 0, 1)
-		w.clock()
+		w.clock(len(w.begun) > 0)
 	}
 	return err
 }
@@ -124,7 +129,7 @@ func (w *writer) again() {
 		w.begun = w.begun[1:]
 	}
 	w.planned, w.begun = append(w.begun, w.planned...), nil
-	w.clock()
+	w.clock(false)
 	w.refused = w.host.log.Refused()
 }
 
