@@ -3,9 +3,7 @@ package app
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"net"
 	"sync"
 	"time"
 
@@ -25,21 +23,25 @@ type BrokerRunOptions struct {
 
 // BrokerRun runs a bundled broker without a relay, one node, for Kafka's clients of this machine, until ctx ends. It is experimental.
 func BrokerRun(ctx context.Context, o BrokerRunOptions) (err error) {
-	l, err := listenLoopback(o.Listen)
+	l, err := kafka.Listen(o.Listen)
+	if errors.Is(err, kafka.ErrNotLoopback) {
+		return &relay.ConfigError{Class: relay.ClassInvalid, Text: err.Error()}
+	}
 	if err != nil {
 		return err
 	}
-	address := l.Addr().String()
-	cfg := broker.Config{Dir: o.Dir, SegmentBytes: o.SegmentBytes, Failed: func(op string, err error) {
+	address := l.Address()
+	failed := func(op string, err error) {
 		o.Log.Warn("a chore of the broker failed and is tried again", "op", op, "err", err)
-	}}
+	}
+	cfg := broker.Config{Dir: o.Dir, SegmentBytes: o.SegmentBytes, Failed: failed}
 	b, err := startBundled(ctx, cfg, nil)
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
 	defer func() { err = errors.Join(err, b.stop()) }()
 	rare := seldom{log: o.Log}
-	server, err := kafka.New(kafka.Config{Log: b.node, Advertise: address, Closed: rare.closed})
+	server, err := kafka.New(kafka.Config{Log: b.node, Advertise: address, Closed: rare.closed, Failed: failed})
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
@@ -67,22 +69,6 @@ func BrokerRun(ctx context.Context, o BrokerRunOptions) (err error) {
 	return server.Serve(serving, l)
 }
 
-// listenLoopback refuses other addresses before anybody can connect.
-func listenLoopback(address string) (net.Listener, error) {
-	host, _, err := net.SplitHostPort(address)
-	if ip := net.ParseIP(host); err == nil && host != "localhost" && !ip.IsLoopback() {
-		err = kafka.ErrNotLoopback
-	}
-	if err != nil {
-		return nil, &relay.ConfigError{Class: relay.ClassInvalid, Text: fmt.Sprintf("listen on %q: %v", address, err)}
-	}
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("the broker cannot listen: %w. Choose another address, or stop who has it", err)
-	}
-	return l, nil
-}
-
 // seldom logs why connections ended, one a second at most: whoever connects could fill the disk otherwise.
 type seldom struct {
 	log *slog.Logger
@@ -96,7 +82,7 @@ func (s *seldom) closed(remote string, why error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if now := time.Now(); now.Sub(s.last) >= time.Second {
-		s.log.Warn("a connection of the Kafka port ended, or something there is tried again", "client", remote, "err", why, "unsaid", s.unsaid)
+		s.log.Warn("a connection of the Kafka port ended, or none could be accepted", "client", remote, "err", why, "unsaid", s.unsaid)
 		s.last, s.unsaid = now, 0
 		return
 	}

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -40,19 +41,12 @@ func (c *Config) complete() error {
 	if c.Dir == "" {
 		return errors.New("broker: name a folder for its data")
 	}
-	for _, d := range []struct {
-		value *time.Duration
-		usual time.Duration
-	}{{&c.FlushTimeout, 5 * time.Second}, {&c.RetentionAge, 7 * 24 * time.Hour}, {&c.RetentionEvery, time.Minute}} {
-		if *d.value == 0 {
-			*d.value = d.usual
-		}
-	}
+	c.FlushTimeout = cmp.Or(c.FlushTimeout, 5*time.Second)
+	c.RetentionAge = cmp.Or(c.RetentionAge, 7*24*time.Hour)
+	c.RetentionEvery = cmp.Or(c.RetentionEvery, time.Minute)
+	c.Partitions = cmp.Or(c.Partitions, 12)
 	if c.Failed == nil {
 		c.Failed = func(string, error) {}
-	}
-	if c.Partitions == 0 {
-		c.Partitions = 12
 	}
 	if c.Partitions < 1 || c.Partitions > fsm.MaxPartitions {
 		return fmt.Errorf("broker: %d partitions: 1 to %d are allowed", c.Partitions, fsm.MaxPartitions)

@@ -1,6 +1,9 @@
 package group
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // Config are the bounds of a coordinator. The zero value of a field means its default.
 type Config struct {
@@ -16,22 +19,14 @@ type Config struct {
 }
 
 func (c Config) complete() Config {
-	usual(&c.MinSession, 6*time.Second)
-	usual(&c.MaxSession, 30*time.Minute)
-	usual(&c.FirstDelay, 500*time.Millisecond)
-	usual(&c.NewMember, 5*time.Minute)
-	usual(&c.Retention, 7*24*time.Hour)
-	usual(&c.Groups, 10_000)
-	usual(&c.Members, 1_000)
-	usual(&c.Bytes, 64<<20)
-	usual(&c.MetadataBytes, 4_096)
-	c.FirstDelay = max(0, c.FirstDelay)
+	c.MinSession = cmp.Or(c.MinSession, 6*time.Second)
+	c.MaxSession = cmp.Or(c.MaxSession, 30*time.Minute)
+	c.FirstDelay = max(0, cmp.Or(c.FirstDelay, 500*time.Millisecond))
+	c.NewMember = cmp.Or(c.NewMember, 5*time.Minute)
+	c.Retention = cmp.Or(c.Retention, 7*24*time.Hour)
+	c.Groups = cmp.Or(c.Groups, 10_000)
+	c.Members = cmp.Or(c.Members, 1_000)
+	c.Bytes = cmp.Or(c.Bytes, 64<<20)
+	c.MetadataBytes = cmp.Or(c.MetadataBytes, 4_096)
 	return c
-}
-
-func usual[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }

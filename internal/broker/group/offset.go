@@ -107,15 +107,6 @@ func offsetBytes(p Partition, o Offset) int64 {
 	return int64(offsetWeight + len(p.Topic) + len(o.Metadata))
 }
 
-// Offset is what a group has committed of a partition.
-func (c *Coordinator) Offset(id string, p Partition) (Offset, bool) {
-	if g := c.groups[id]; g != nil {
-		o, ok := g.offsets[p]
-		return o, ok
-	}
-	return Offset{}, false
-}
-
 // Offsets are all that a group has committed, by topic and partition.
 func (c *Coordinator) Offsets(id string) []Commit {
 	if g := c.groups[id]; g != nil {

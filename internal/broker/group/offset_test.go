@@ -32,13 +32,13 @@ func TestCommit(t *testing.T) {
 			t.Errorf("%s: %v, want %v", c.what, codes[0], c.code)
 		}
 	}
-	if o, ok := d.Offset("g", Partition{"t", 1}); !ok || o != (Offset{7, 3, "notes", d.now}) {
-		t.Errorf("%+v", o)
+	if all := d.Offsets("g"); len(all) != 1 || all[0] != (Commit{Partition{"t", 1}, Offset{7, 3, "notes", d.now}}) {
+		t.Errorf("%+v", all)
 	}
 	if all := d.Offsets("alone"); len(all) != 1 || all[0].At != 4 {
 		t.Errorf("%+v", all)
 	}
-	if _, ok := d.Offset("g", Partition{"t", 2}); ok || d.Offsets("none") != nil {
+	if d.Offsets("none") != nil {
 		t.Error("offsets out of nothing")
 	}
 }

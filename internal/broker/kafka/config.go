@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -34,9 +35,11 @@ type Config struct {
 	Log       Log    // required
 	Advertise string // host:port that clients connect to; required, not 0.0.0.0
 	Groups    group.Config
-	// Closed hears why a connection was ended by this side, or by a client in the middle of a request; and with no remote, what else failed and is tried again. It must
-	// not block; nil = nobody does.
+	// Closed hears why a connection was ended by this side, or by a client in the middle of a request; and without a remote, why none could be accepted. Clients decide
+	// how often. It must not block; nil = nobody does.
 	Closed func(remote string, why error)
+	// Failed hears of a chore of the port that failed and is tried again, at most once a second. It must not block; nil = nobody does.
+	Failed func(op string, err error)
 
 	Connections int           // most at once; default 10,000
 	Idle        time.Duration // a connection without a request is closed; default 10 min
@@ -58,19 +61,15 @@ func (c *Config) complete() error {
 	if c.Closed == nil {
 		c.Closed = func(string, error) {}
 	}
-	for _, d := range []struct{ value, usual *time.Duration }{{&c.Idle, ptr(10 * time.Minute)}, {&c.Half, ptr(10 * time.Second)}} {
-		if *d.value == 0 {
-			*d.value = *d.usual
-		}
+	if c.Failed == nil {
+		c.Failed = func(string, error) {}
 	}
-	for _, n := range []struct{ value, usual *int }{{&c.Connections, ptr(10_000)}, {&c.Request, ptr(8 << 20)}, {&c.Response, ptr(8 << 20)}} {
-		if *n.value == 0 {
-			*n.value = *n.usual
-		}
-	}
-	if c.Memory == 0 {
-		c.Memory = 64 << 20
-	}
+	c.Connections = cmp.Or(c.Connections, 10_000)
+	c.Idle = cmp.Or(c.Idle, 10*time.Minute)
+	c.Half = cmp.Or(c.Half, 10*time.Second)
+	c.Request = cmp.Or(c.Request, 8<<20)
+	c.Memory = cmp.Or(c.Memory, 64<<20)
+	c.Response = cmp.Or(c.Response, 8<<20)
 	if int64(c.Request) > c.Memory {
 		return errors.New("kafka: the memory of all requests is less than that of one: raise the first or lower the second")
 	}

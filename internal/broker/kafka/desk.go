@@ -3,7 +3,6 @@ package kafka
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -15,7 +14,7 @@ import (
 type desk struct {
 	journal journal
 	cfg     group.Config
-	failed  func(error)
+	failed  func(op string, err error)
 	calls   chan call
 
 	c       *group.Coordinator
@@ -39,7 +38,7 @@ var (
 // callsAtOnce is how many calls share an append.
 const callsAtOnce = 256
 
-func newDesk(log Log, cfg group.Config, failed func(error)) *desk {
+func newDesk(log Log, cfg group.Config, failed func(op string, err error)) *desk {
 	return &desk{journal: journal{log: log}, cfg: cfg, failed: failed, calls: make(chan call), waiting: map[group.Token]chan<- group.Answer{}}
 }
 
@@ -55,7 +54,7 @@ func (d *desk) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		d.failed(fmt.Errorf("consumer groups: %w; tried again in 1 s", err))
+		d.failed("consumer groups", err)
 		t := time.NewTimer(time.Second)
 		select {
 		case <-t.C:
@@ -87,9 +86,7 @@ func (d *desk) work(ctx context.Context) (err error) {
 		}
 		done = d.gather(done)
 		effects := d.c.Take()
-		if len(effects.Changes) > 0 || d.journal.due() {
-			err = d.journal.store(ctx, d.c, effects.Changes)
-		}
+		err = d.journal.store(ctx, d.c, effects.Changes)
 		for _, ch := range done {
 			if err != nil {
 				ch <- errGivenUp

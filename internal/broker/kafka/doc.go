@@ -7,7 +7,7 @@
 // offered is not in the table of versions (table.go), and who asks for it all the same loses its connection.
 //
 // Left out on purpose: transactions, topics made by being named, leader epochs, sessions of Fetch, message formats before version 2, TLS and SASL. Without the last two
-// [Server.Serve] takes loopback listeners only.
+// [Listen] takes loopback only.
 //
 // Sources: Kafka's protocol guide, and the message definitions as package kmsg has them. "Record batch" is format version 2.
 package kafka

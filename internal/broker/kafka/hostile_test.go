@@ -237,21 +237,36 @@ func TestManyIdleConnections(t *testing.T) {
 	p.stop() // ends all of them
 }
 
-// elsewhere is a listener that others could reach.
-type elsewhere struct{ net.Listener }
-
-func (elsewhere) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 9092} }
-
+// Others than this machine are refused before they could connect, with a word on what is taken.
 func TestLoopbackOnly(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	s, err := New(Config{Log: &broker.Node{}, Advertise: "127.0.0.1:9092"})
-	must(t, err)
-	if err := s.Serve(t.Context(), elsewhere{l}); !errors.Is(err, ErrNotLoopback) {
-		t.Errorf("%v", err)
+	for _, address := range []string{"", ":0", "127.0.0.1", "0.0.0.0:0", "[::]:0", "192.0.2.1:0", "example.com:0", "[::ffff:192.0.2.1]:0"} {
+		l, err := Listen(address)
+		if !errors.Is(err, ErrNotLoopback) || !strings.Contains(err.Error(), "127.0.0.1:9092") {
+			t.Errorf("%q: %v", address, err)
+		}
+		if err == nil {
+			must(t, l.Close())
+		}
 	}
-	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("the listener stays open: %v", err)
+	for _, address := range []string{"127.0.0.1:0", "localhost:0", "127.0.0.2:0"} {
+		l, err := Listen(address)
+		must(t, err)
+		if _, err := Listen(l.Address()); err == nil || !strings.Contains(err.Error(), "Choose another address") {
+			t.Errorf("twice on %s: %v", l.Address(), err)
+		}
+		must(t, l.Close())
+	}
+}
+
+// A listener that somebody else has closed is an error with a word on what to do.
+func TestListenerIsClosed(t *testing.T) {
+	l, err := Listen("127.0.0.1:0")
+	must(t, err)
+	must(t, l.Close())
+	s, err := New(Config{Log: nothing{}, Advertise: l.Address()})
+	must(t, err)
+	if err := s.Serve(t.Context(), l); !errors.Is(err, net.ErrClosed) || !strings.Contains(err.Error(), "start the broker again") {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -97,9 +97,12 @@ func replay(c *group.Coordinator, row []byte) error {
 	return nil
 }
 
-// store makes changes of c durable, and now and then a snapshot in their place, which holds them too. After an error some of it may be stored.
+// store makes changes of c durable, if there are any; and now and then a snapshot in their place, which holds them too. After an error some of it may be stored.
 func (j *journal) store(ctx context.Context, c *group.Coordinator, changes []group.Change) error {
 	if !j.due() {
+		if len(changes) == 0 {
+			return nil
+		}
 		return j.write(ctx, changes, 0)
 	}
 	_, begun, err := j.log.Bounds(journalTopic, 0)

@@ -22,6 +22,7 @@ type shelf struct {
 	start   int64
 	batches [][]byte
 	fail    error
+	asked   int // for its bounds
 }
 
 func (s *shelf) CreateTopic(context.Context, broker.Topic) error { return broker.ErrTopicExists }
@@ -42,6 +43,7 @@ func (s *shelf) Append(_ context.Context, _ string, _ int32, b []byte) (broker.A
 func (s *shelf) Bounds(string, int32) (start, high int64, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.asked++
 	return s.start, int64(len(s.batches)), nil
 }
 
@@ -138,7 +140,7 @@ func TestDeskGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &shelf{}
 		var failures []error
-		d := newDesk(s, group.Config{}, func(err error) { failures = append(failures, err) })
+		d := newDesk(s, group.Config{}, func(_ string, err error) { failures = append(failures, err) })
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		if err := d.call(ctx, func(time.Time) {}); !errors.Is(err, errLoading) {
@@ -175,10 +177,10 @@ func TestDeskGivesUp(t *testing.T) {
 		s.mu.Unlock()
 		time.Sleep(1100 * time.Millisecond) // of the test's own clock
 		synctest.Wait()
-		var o group.Offset
-		must(t, d.call(ctx, func(time.Time) { o, _ = d.c.Offset("g", group.Partition{Topic: "t"}) }))
-		if o.At != 1 || len(failures) != 1 {
-			t.Errorf("%+v, %v", o, failures)
+		var all []group.Commit
+		must(t, d.call(ctx, func(time.Time) { all = d.c.Offsets("g") }))
+		if len(all) != 1 || all[0].At != 1 || len(failures) != 1 {
+			t.Errorf("%+v, %v", all, failures)
 		}
 		cancel()
 		running.Wait()
@@ -198,4 +200,42 @@ func FuzzUnpack(f *testing.F) {
 			t.Fatalf("%d %q became %d %q, %v", flags, piece, again, same, err)
 		}
 	})
+}
+
+// unread is a log that gives nothing to the groups.
+type unread struct{ nothing }
+
+func (unread) CreateTopic(context.Context, broker.Topic) error { return broker.ErrStopped }
+
+// That groups cannot be read is told apart from what clients do, who could drown it.
+func TestDeskIsHeard(t *testing.T) {
+	heard := make(chan string, 10)
+	s, err := New(Config{Log: unread{}, Advertise: "127.0.0.1:9092", Closed: func(_ string, why error) { t.Errorf("a client has ended: %v", why) },
+		Failed: func(op string, err error) { heard <- op + ": " + err.Error() }})
+	must(t, err)
+	l, err := Listen("127.0.0.1:0")
+	must(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		if err := s.Serve(ctx, l); err != nil {
+			t.Error(err)
+		}
+	})
+	if got, want := <-heard, "consumer groups: "+broker.ErrStopped.Error(); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	cancel()
+	serving.Wait()
+}
+
+// A snapshot is asked about once for each row: it is a look at the log under its lock.
+func TestDueIsAskedOnce(t *testing.T) {
+	s := &shelf{}
+	j, c := reload(t, s)
+	before := s.asked
+	must(t, j.store(t.Context(), c, nil))
+	if len(s.batches) != 0 || s.asked != before+1 {
+		t.Errorf("%d batches, asked %d times", len(s.batches), s.asked-before)
+	}
 }

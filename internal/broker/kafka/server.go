@@ -25,9 +25,6 @@ type Server struct {
 	places    *semaphore.Weighted // connections
 }
 
-// ErrNotLoopback means that others than this machine could connect, and nothing would ask them who they are.
-var ErrNotLoopback = errors.New("the Kafka port listens on loopback only, as long as it has neither TLS nor logins: use 127.0.0.1 or [::1]")
-
 // New returns a server.
 func New(cfg Config) (*Server, error) {
 	if err := cfg.complete(); err != nil {
@@ -35,7 +32,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	host, port, _ := net.SplitHostPort(cfg.Advertise)
 	n, _ := strconv.ParseUint(port, 10, 16)
-	d := newDesk(cfg.Log, cfg.Groups, func(err error) { cfg.Closed("", err) })
+	d := newDesk(cfg.Log, cfg.Groups, cfg.Failed)
 	cfg.Log = visible{cfg.Log}
 	return &Server{cfg: cfg, desk: d, host: host, port: int32(n), memory: semaphore.NewWeighted(cfg.Memory), decoding: semaphore.NewWeighted(decodingMemory),
 		responses: semaphore.NewWeighted(int64(max(responseMemory, cfg.Response))), places: semaphore.NewWeighted(int64(cfg.Connections))}, nil
@@ -47,20 +44,17 @@ const (
 )
 
 // Serve answers whoever connects to l until ctx ends; then it closes l and all connections, waits for their goroutines and returns nil. Any other end of l is an
-// error. It may be called once. [ErrNotLoopback] comes before anything is accepted.
-func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	if a, ok := l.Addr().(*net.TCPAddr); !ok || !a.IP.IsLoopback() {
-		return errors.Join(fmt.Errorf("kafka: listen on %v: %w", l.Addr(), ErrNotLoopback), l.Close())
-	}
+// error. It may be called once.
+func (s *Server) Serve(ctx context.Context, l *Listener) error {
 	var conns sync.WaitGroup
 	defer conns.Wait() // behind cancel
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = l.tcp.Close() })
 	defer stop()
 	conns.Go(func() { s.desk.run(ctx) })
 	for {
-		nc, err := l.Accept()
+		nc, err := l.tcp.Accept()
 		switch {
 		case ctx.Err() != nil:
 			if err == nil {
@@ -68,7 +62,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 			}
 			return nil
 		case errors.Is(err, net.ErrClosed):
-			return fmt.Errorf("kafka: %w", err)
+			return fmt.Errorf("kafka: the listener on %s was closed while clients were served; start the broker again: %w", l.Address(), err)
 		case err != nil: // no descriptors are left, or the client has gone
 			s.cfg.Closed("", fmt.Errorf("accept a connection: %w", err))
 			s.pause(ctx)

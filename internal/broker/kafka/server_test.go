@@ -59,9 +59,9 @@ func start(t testing.TB, dir string, change func(*Config)) *port {
 	ready, done := context.WithTimeout(ctx, 20*time.Second)
 	defer done()
 	must(t, n.Ready(ready))
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := Listen("127.0.0.1:0")
 	must(t, err)
-	p.address = l.Addr().String()
+	p.address = l.Address()
 	cfg := Config{Log: n, Advertise: p.address, Closed: func(_ string, why error) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
