@@ -109,13 +109,18 @@ func (c *conn) answerable(ctx context.Context, req *kmsg.FetchRequest) (*kmsg.Fe
 	if err != nil {
 		return nil, 0, errClosed
 	}
-	size, refused := 0, false
+	size, refused, full := 0, false, false
 	for _, t := range req.Topics {
 		answer := kmsg.NewFetchResponseTopic()
 		answer.Topic = t.Topic
 		for _, p := range t.Partitions {
-			a := c.fetchOne(ctx, t.Topic, p, most-size, size == 0)
+			room := most - size
+			if full { // what was read and does not fit is dropped: a client could have a megabyte read for each of its partitions
+				room = 0
+			}
+			a, whole := c.fetchOne(ctx, t.Topic, p, room, size == 0)
 			size += len(a.RecordBatches)
+			full = full || !whole
 			refused = refused || a.ErrorCode != codeNone
 			answer.Partitions = append(answer.Partitions, a)
 		}
@@ -151,9 +156,9 @@ func (c *conn) keep(size int) {
 
 func (c *conn) free() { c.keep(0) }
 
-// fetchOne reads one partition: at most room bytes, but a first batch whatever its size, so that a consumer comes by it.
-func (c *conn) fetchOne(ctx context.Context, topic string, p kmsg.FetchRequestTopicPartition, room int, first bool) kmsg.FetchResponseTopicPartition {
-	a := kmsg.NewFetchResponseTopicPartition()
+// fetchOne reads one partition: at most room bytes, but a first batch whatever its size, so that a consumer comes by it. Not whole: a batch was read that does not fit.
+func (c *conn) fetchOne(ctx context.Context, topic string, p kmsg.FetchRequestTopicPartition, room int, first bool) (a kmsg.FetchResponseTopicPartition, whole bool) {
+	a, whole = kmsg.NewFetchResponseTopicPartition(), true
 	a.Partition, a.HighWatermark, a.LastStableOffset, a.LogStartOffset, a.PreferredReadReplica = p.Partition, -1, -1, -1, -1
 	a.CurrentLeader.LeaderID, a.CurrentLeader.LeaderEpoch = -1, -1
 	a.RecordBatches = []byte{} // kafka-go fails on null
@@ -163,10 +168,11 @@ func (c *conn) fetchOne(ctx context.Context, topic string, p kmsg.FetchRequestTo
 		batches, err := c.cfg.Log.Read(ctx, topic, p.Partition, p.FetchOffset, room)
 		if err != nil {
 			a.ErrorCode = codeOf(err)
-			return a
+			return a, whole
 		}
 		for _, b := range batches {
 			if len(a.RecordBatches)+len(b.Bytes) > room && (!first || len(a.RecordBatches) > 0) {
+				whole = false
 				break
 			}
 			binary.BigEndian.PutUint32(b.Bytes[batchEpochAt:], 0xffffffff) // before what the crc covers
@@ -180,8 +186,8 @@ func (c *conn) fetchOne(ctx context.Context, topic string, p kmsg.FetchRequestTo
 	start, high, err := c.cfg.Log.Bounds(topic, p.Partition) // after the read: records lie below it
 	if err != nil {
 		a.ErrorCode, a.RecordBatches = codeOf(err), []byte{}
-		return a
+		return a, whole
 	}
 	a.HighWatermark, a.LastStableOffset, a.LogStartOffset = high, high, start
-	return a
+	return a, whole
 }

@@ -1,12 +1,16 @@
 package kafka
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/waybillmq/waybill/internal/broker"
 )
 
 func offsetsOf(topic string, time int64) *kmsg.ListOffsetsRequest {
@@ -93,6 +97,49 @@ func TestFetchOfManyPartitions(t *testing.T) {
 		}
 		if got := fmt.Sprint(sizes); got != want {
 			t.Errorf("%d bytes: %s, want %s", bytes, got, want)
+		}
+	}
+}
+
+// counted is a log that counts what is read of it.
+type counted struct {
+	Log
+	reads atomic.Int64
+}
+
+func (c *counted) Read(ctx context.Context, topic string, partition int32, from int64, maxBytes int) ([]broker.StoredBatch, error) {
+	c.reads.Add(1)
+	return c.Log.Read(ctx, topic, partition, from, maxBytes)
+}
+
+// Nothing is read behind the first batch that does not fit: it was read in vain, and so would be all others.
+func TestFetchStopsWhenFull(t *testing.T) {
+	log := &counted{}
+	p := start(t, t.TempDir(), func(c *Config) { log.Log, c.Log = c.Log, log })
+	create(t, p, "orders", 10)
+	r := p.dial(t)
+	large := batch(string(make([]byte, 10_000)))
+	req := produceOf(9, -1, "orders", batch("a"), large, large, large, large, large, large, large, large, large)
+	fetch := fetchOf("orders", 0)
+	for i := range int32(10) {
+		req.Topics[0].Partitions[i].Partition = i
+		if i > 0 {
+			part := fetch.Topics[0].Partitions[0]
+			part.Partition = i
+			fetch.Topics[0].Partitions = append(fetch.Topics[0].Partitions, part)
+		}
+	}
+	ask[*kmsg.ProduceResponse](r, req)
+	r.loaded()
+	for each, want := range map[int32]int64{1 << 20: 2, 1: 2} {
+		fetch.MaxBytes = 5_000
+		before := log.reads.Load()
+		for i := range fetch.Topics[0].Partitions {
+			fetch.Topics[0].Partitions[i].PartitionMaxBytes = each
+		}
+		got := ask[*kmsg.FetchResponse](r, fetch).Topics[0].Partitions
+		if n := log.reads.Load() - before; n != want || len(got) != 10 || len(got[0].RecordBatches) == 0 || got[9].HighWatermark != 1 {
+			t.Errorf("%d bytes of each: %d reads, want %d: %+v", each, n, want, got)
 		}
 	}
 }
