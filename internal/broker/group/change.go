@@ -120,6 +120,7 @@ func (g *group) restore(s *StoredGroup) {
 func (c *Coordinator) Begin(now time.Time) {
 	c.bytes = 0
 	for _, g := range c.groups {
+		c.bytes += g.weight()
 		for p, o := range g.offsets {
 			c.bytes += offsetBytes(p, o)
 		}

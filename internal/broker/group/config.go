@@ -14,7 +14,7 @@ type Config struct {
 
 	Groups        int   // most groups; default 10,000
 	Members       int   // most members of a group, with those that were given an id only; default 1,000
-	Bytes         int64 // most bytes of members and offsets of all groups, as weighed here; default 64 MiB
+	Bytes         int64 // most bytes of all groups, with their members, offsets and the ids that were given out, as weighed here; default 64 MiB
 	MetadataBytes int   // most bytes of the text beside an offset; default 4,096, as Kafka's
 }
 

@@ -1,7 +1,6 @@
 package group
 
 import (
-	"maps"
 	"slices"
 	"time"
 )
@@ -11,7 +10,7 @@ import (
 type Coordinator struct {
 	cfg    Config
 	groups map[string]*group
-	bytes  int64 // of members and offsets
+	bytes  int64 // of groups, members and offsets, as they weigh
 	out    Effects
 }
 
@@ -40,14 +39,28 @@ func (c *Coordinator) Take() Effects {
 	return e
 }
 
-// found returns a group, which is made when it is missing; nil when there are too many.
-func (c *Coordinator) found(id string) *group {
-	g := c.groups[id]
-	if g == nil && len(c.groups) < c.cfg.Groups {
-		g = newGroup(id)
-		c.groups[id] = g
+// made returns a new group; nil when there is no room for it.
+func (c *Coordinator) made(id string) *group {
+	g := newGroup(id)
+	if len(c.groups) >= c.cfg.Groups || c.bytes+g.weight() > c.cfg.Bytes {
+		return nil
 	}
+	c.take(g)
 	return g
+}
+
+// take makes a group one of the coordinator's.
+func (c *Coordinator) take(g *group) {
+	if c.groups[g.id] == nil {
+		c.groups[g.id] = g
+		c.bytes += g.weight()
+	}
+}
+
+// give drops a group without members; its offsets are not counted any more.
+func (c *Coordinator) give(g *group) {
+	delete(c.groups, g.id)
+	c.bytes -= g.weight()
 }
 
 func newGroup(id string) *group {
@@ -91,7 +104,11 @@ func (g *group) due(now time.Time) bool {
 func (m *member) gone(now time.Time) bool { return !m.waits() && passed(now, m.deadline) }
 
 func (c *Coordinator) tick(now time.Time, g *group) {
-	maps.DeleteFunc(g.pending, func(_ string, until time.Time) bool { return passed(now, until) })
+	for id, until := range g.pending {
+		if passed(now, until) {
+			c.dropPending(g, id)
+		}
+	}
 	for _, m := range g.listed() {
 		if m.gone(now) {
 			c.remove(now, g, m)
@@ -124,7 +141,7 @@ func (c *Coordinator) dropUnsynced(now time.Time, g *group) {
 // forgetEmpty drops a group that holds nothing.
 func (c *Coordinator) forgetEmpty(g *group) {
 	if g.state == Empty && len(g.offsets) == 0 && len(g.pending) == 0 {
-		delete(c.groups, g.id)
+		c.give(g)
 		if g.stored {
 			c.change(Change{Kind: GroupForgotten, Group: g.id})
 		}

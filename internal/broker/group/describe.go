@@ -59,7 +59,7 @@ func (c *Coordinator) Delete(id string) Code {
 	for p, o := range g.offsets {
 		c.bytes -= offsetBytes(p, o)
 	}
-	delete(c.groups, id)
+	c.give(g)
 	c.change(Change{Kind: GroupForgotten, Group: id})
 	return None
 }

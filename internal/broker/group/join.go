@@ -36,7 +36,7 @@ func (c *Coordinator) Join(now time.Time, t Token, r JoinRequest) {
 	}
 }
 
-// longestName is the most bytes of the name of a group or an instance: each change and many answers repeat them.
+// longestName is the most bytes of the name of a group, of its kind or of an instance: each change and many answers repeat them.
 const longestName = 255
 
 // join returns why it refuses; if it does not, the answer has its own way.
@@ -69,18 +69,19 @@ func (c *Coordinator) join(now time.Time, t Token, r *JoinRequest) Code {
 			return code
 		}
 	}
-	if !g.suits(known, r.Kind, r.Protocols) {
+	if len(r.Kind) > longestName || !g.suits(known, r.Kind, r.Protocols) {
 		return InconsistentGroupProtocol
 	}
 	if code := c.room(g, g.members[known], pending, r); code != None {
 		return code
 	}
-	c.groups[r.Group] = g
+	c.take(g)
 	switch {
 	case r.Member == "" && known != "":
 		c.replace(now, t, g, g.members[known], r)
 	case r.Member == "" && r.Instance == "" && r.NeedsID:
 		g.pending[r.NewID] = now.Add(r.Session)
+		c.bytes += pendingBytes(r.NewID)
 		c.answerJoin(t, JoinAnswer{Code: MemberIDRequired, Generation: -1, Member: r.NewID})
 	case r.Member == "" || pending:
 		c.add(now, t, g, r)
@@ -98,6 +99,15 @@ func (c *Coordinator) room(g *group, was *member, pending bool, r *JoinRequest) 
 	} else {
 		more += int64(memberWeight + len(r.NewID) + len(r.Instance) + len(r.ClientID) + len(r.Host))
 	}
+	if c.groups[g.id] == nil {
+		more += g.weight()
+	}
+	if pending {
+		more -= pendingBytes(r.Member)
+	}
+	if len(g.members) == 0 {
+		more += int64(len(r.Kind) - len(g.kind))
+	}
 	switch {
 	case was == nil && !pending && len(g.members)+len(g.pending) >= c.cfg.Members,
 		c.groups[g.id] == nil && len(c.groups) >= c.cfg.Groups,
@@ -112,11 +122,12 @@ func (c *Coordinator) add(now time.Time, t Token, g *group, r *JoinRequest) {
 	if id == "" {
 		id = r.NewID
 	}
-	delete(g.pending, id)
+	c.dropPending(g, id)
 	m := &member{id: id, instance: r.Instance, place: g.places, fresh: true, joining: t, deadline: now.Add(c.cfg.NewMember)}
 	g.places++
 	m.take(r)
 	if len(g.members) == 0 {
+		c.bytes += int64(len(r.Kind) - len(g.kind))
 		g.kind = r.Kind
 	}
 	if g.leader == "" {
@@ -129,6 +140,14 @@ func (c *Coordinator) add(now time.Time, t Token, g *group, r *JoinRequest) {
 	g.grew = true
 	c.bytes += m.weight()
 	c.rebalance(now, g)
+}
+
+// dropPending takes back an id that was given out, if it was.
+func (c *Coordinator) dropPending(g *group, id string) {
+	if _, ok := g.pending[id]; ok {
+		delete(g.pending, id)
+		c.bytes -= pendingBytes(id)
+	}
 }
 
 // take notes what a member says with a Join.

@@ -1,6 +1,8 @@
 package group
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
@@ -61,6 +63,57 @@ func TestGroupsAreBounded(t *testing.T) {
 		t.Errorf("too many bytes: %v", a.Code)
 	}
 	small.open(small.join(request("", "a", Protocol{"range", make([]byte, 1_000)})))
+}
+
+// Ids that nobody has joined with, and names alone, take room too, and give it back.
+func TestNamesAndIDsAreBounded(t *testing.T) {
+	long := strings.Repeat("x", longestName)
+	for what, once := range map[string]func(d *desk, i int) Code{
+		"ids of one group": func(d *desk, i int) Code {
+			r := request("", fmt.Sprint(i, long))
+			r.NeedsID = true
+			return d.joined(d.join(r)).Code
+		},
+		"names of groups": func(d *desk, i int) Code {
+			r := request("", "a")
+			r.Group, r.NeedsID = fmt.Sprint(long[5:], i), true
+			return d.joined(d.join(r)).Code
+		},
+		"names of groups with offsets": func(d *desk, i int) Code {
+			id := Identity{Group: fmt.Sprint(long[5:], i), Generation: -1}
+			code := d.Commit(d.now, CommitRequest{Identity: id, Offsets: []Commit{{Partition{"t", 0}, Offset{At: 1}}}})[0]
+			d.collect()
+			return code
+		},
+	} {
+		d := newDesk(t, Config{Bytes: 20_000, Retention: time.Minute})
+		taken := 0
+		for i := range 100 {
+			switch code := once(d, i); code {
+			case None, MemberIDRequired:
+				taken++
+			case GroupMaxSizeReached, InvalidCommitOffsetSize:
+			default:
+				t.Fatalf("%s: %v", what, code)
+			}
+		}
+		if taken < 10 || taken > 60 || d.bytes > 20_000 {
+			t.Errorf("%s: %d were taken, which weigh %d bytes", what, taken, d.bytes)
+		}
+		d.pass(2 * time.Minute)
+		if d.bytes != 0 || len(d.List()) != 0 {
+			t.Errorf("%s: %d bytes are left", what, d.bytes)
+		}
+	}
+	d := newDesk(t, Config{})
+	r := request("", "a")
+	r.Kind = long
+	d.open(d.join(r))
+	r = request("", "b")
+	r.Group, r.Kind = "other", long+"x"
+	if a := d.joined(d.join(r)); a.Code != InconsistentGroupProtocol {
+		t.Errorf("a long kind: %v", a.Code)
+	}
 }
 
 // KIP-394: a first Join gets an id, and only the second one a place. Until then the rebalance waits for it.

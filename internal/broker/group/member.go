@@ -58,10 +58,23 @@ func (m *member) knows(list []Protocol) bool {
 
 // What things weigh beside the bytes of their names.
 const (
+	groupWeight    = 512
+	pendingWeight  = 96
 	memberWeight   = 256
 	protocolWeight = 48
 	offsetWeight   = 96
 )
+
+// weight is that of a group beside its members and offsets.
+func (g *group) weight() int64 {
+	n := int64(groupWeight + len(g.id) + len(g.kind))
+	for id := range g.pending {
+		n += pendingBytes(id)
+	}
+	return n
+}
+
+func pendingBytes(id string) int64 { return int64(pendingWeight + len(id)) }
 
 func (m *member) weight() int64 {
 	n := memberWeight + len(m.id) + len(m.instance) + len(m.clientID) + len(m.host) + len(m.assignment)

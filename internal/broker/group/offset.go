@@ -54,7 +54,7 @@ func (c *Coordinator) committer(now time.Time, r Identity) (*group, Code) {
 	case g == nil && len(r.Group) > longestName:
 		return nil, InvalidGroupID
 	case g == nil:
-		if g = c.found(r.Group); g == nil {
+		if g = c.made(r.Group); g == nil {
 			return nil, InvalidCommitOffsetSize
 		}
 		return g, None

@@ -240,6 +240,7 @@ func (w *world) assigned(s *StoredGroup) {
 func (w *world) invariants() {
 	var bytes int64
 	for _, g := range w.groups {
+		bytes += g.weight()
 		for p, o := range g.offsets {
 			bytes += offsetBytes(p, o)
 		}

@@ -151,7 +151,7 @@ func (c *Coordinator) leave(now time.Time, id string, l Leaver) Code {
 		return UnknownMemberID
 	}
 	if _, ok := g.pending[l.Member]; ok && l.Member != "" && l.Instance == "" {
-		delete(g.pending, l.Member)
+		c.dropPending(g, l.Member)
 		c.joinsDone(now, g)
 		return None
 	}
