@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -155,6 +156,26 @@ func (d *desk) call(ctx context.Context, f func(now time.Time)) error {
 		return err
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+// insistEvery is how often what was not done is tried again.
+const insistEvery = 50 * time.Millisecond
+
+// insist is call for what may be done twice: again and again until it is stored, or ctx ends.
+func (d *desk) insist(ctx context.Context, f func(now time.Time)) error {
+	for {
+		err := d.call(ctx, f)
+		if !errors.Is(err, errLoading) && !errors.Is(err, errGivenUp) {
+			return err
+		}
+		t := time.NewTimer(insistEvery)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return fmt.Errorf("%w: %w", err, ctx.Err())
+		}
 	}
 }
 

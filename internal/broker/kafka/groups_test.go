@@ -245,6 +245,38 @@ func TestGroupRequests(t *testing.T) {
 	}
 }
 
+// A node that has died when a topic was deleted, and its offsets were not, makes a new topic of that name without them. One that exists keeps its own.
+func TestTopicIsMadeAnew(t *testing.T) {
+	p := start(t, t.TempDir(), nil)
+	create(t, p, "orders", 1)
+	r := p.dial(t)
+	r.loaded()
+	ask[*kmsg.OffsetCommitResponse](r, commitOf("shop", "orders", 0, 5))
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	must(t, p.DeleteTopic(ctx, "orders")) // beside the port, which hears nothing of it
+	fetch := kmsg.NewPtrOffsetFetchRequest()
+	fetch.Version, fetch.Group = 7, "shop"
+	again := kmsg.NewPtrCreateTopicsRequest()
+	again.Version = 7
+	x := kmsg.NewCreateTopicsRequestTopic()
+	x.Topic, x.NumPartitions, x.ReplicationFactor = "orders", 1, 1
+	again.Topics = append(again.Topics, x)
+	if got := ask[*kmsg.CreateTopicsResponse](r, again).Topics[0]; got.ErrorCode != codeNone {
+		t.Fatalf("%+v", got)
+	}
+	if all := ask[*kmsg.OffsetFetchResponse](r, fetch).Topics; len(all) != 0 {
+		t.Errorf("the new topic begins at %+v", all)
+	}
+	ask[*kmsg.OffsetCommitResponse](r, commitOf("shop", "orders", 0, 3))
+	if got := ask[*kmsg.CreateTopicsResponse](r, again).Topics[0]; got.ErrorCode != codeTopicAlreadyExists {
+		t.Errorf("%+v", got)
+	}
+	if all := ask[*kmsg.OffsetFetchResponse](r, fetch).Topics; len(all) != 1 || all[0].Partitions[0].Offset != 3 {
+		t.Errorf("a topic that exists was made again: %+v", all)
+	}
+}
+
 // For clients the groups' own topic does not exist.
 func TestOwnTopicIsHidden(t *testing.T) {
 	p := start(t, t.TempDir(), nil)

@@ -146,9 +146,14 @@ func TestDeskGivesUp(t *testing.T) {
 		if err := d.call(ctx, func(time.Time) {}); !errors.Is(err, errLoading) {
 			t.Errorf("before it runs: %v", err)
 		}
+		short, done := context.WithTimeout(ctx, time.Second)
+		defer done()
+		if err := d.insist(short, func(time.Time) {}); !errors.Is(err, errLoading) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("tried again before it runs: %v", err)
+		}
 		var running sync.WaitGroup
 		running.Go(func() { d.run(ctx) })
-		synctest.Wait()
+		must(t, d.insist(ctx, func(time.Time) {}))
 		commit := func(at int64) (err error) {
 			return d.call(ctx, func(now time.Time) {
 				d.c.Commit(now, group.CommitRequest{Identity: group.Identity{Group: "g", Generation: -1}, Offsets: []group.Commit{{Partition: group.Partition{Topic: "t"}, Offset: group.Offset{At: at}}}})

@@ -19,8 +19,18 @@ const (
 	settingCleanup        = "cleanup.policy"
 )
 
+// within bounds a change of topics by the time that its client waits.
+func within(ctx context.Context, millis int32) (context.Context, context.CancelFunc) {
+	if limit := milliseconds(millis); limit > 0 && limit < longest {
+		return context.WithTimeout(ctx, limit)
+	}
+	return context.WithTimeout(ctx, longest)
+}
+
 // createTopics makes topics, each for itself.
 func (c *conn) createTopics(ctx context.Context, req *kmsg.CreateTopicsRequest) kmsg.Response {
+	ctx, cancel := within(ctx, req.TimeoutMillis)
+	defer cancel()
 	resp := req.ResponseKind().(*kmsg.CreateTopicsResponse)
 	names := map[string]int{}
 	for _, t := range req.Topics {
@@ -39,7 +49,7 @@ func (c *conn) createTopics(ctx context.Context, req *kmsg.CreateTopicsRequest) 
 				code, why = codeTopicAlreadyExists, broker.ErrTopicExists.Error()
 			}
 		default:
-			if err := c.cfg.Log.CreateTopic(ctx, topic); err != nil {
+			if err := c.createTopic(ctx, topic); err != nil {
 				code, why = codeOf(err), err.Error()
 			}
 		}
@@ -51,6 +61,34 @@ func (c *conn) createTopics(ctx context.Context, req *kmsg.CreateTopicsRequest) 
 		resp.Topics = append(resp.Topics, a)
 	}
 	return resp
+}
+
+// createTopic makes a topic that groups begin to consume anew. A node may have died between the end of an earlier one of this name and that of its offsets, so they go
+// first: a group whose members live would go on there.
+func (c *conn) createTopic(ctx context.Context, t broker.Topic) error {
+	if err := c.naming.Acquire(ctx, 1); err != nil {
+		return fmt.Errorf("create topic %q: another change of topics runs: %w", t.Name, err)
+	}
+	defer c.naming.Release(1)
+	if _, ok := c.cfg.Log.Topic(t.Name); !ok {
+		if err := c.desk.insist(ctx, func(time.Time) { c.desk.c.TopicGone(t.Name) }); err != nil {
+			return fmt.Errorf("create topic %q: the offsets of an earlier one of this name could not be given up; try again: %w", t.Name, err)
+		}
+	}
+	return c.cfg.Log.CreateTopic(ctx, t)
+}
+
+// deleteTopic removes a topic, and then what groups have committed of it: that goes at the latest before there is a new one of its name.
+func (c *conn) deleteTopic(ctx context.Context, name string) error {
+	if err := c.naming.Acquire(ctx, 1); err != nil {
+		return fmt.Errorf("delete topic %q: another change of topics runs: %w", name, err)
+	}
+	defer c.naming.Release(1)
+	if err := c.cfg.Log.DeleteTopic(ctx, name); err != nil {
+		return err
+	}
+	_ = c.desk.insist(ctx, func(time.Time) { c.desk.c.TopicGone(name) })
+	return nil
 }
 
 // wish is the topic that a client wants, or why it cannot be.
@@ -85,6 +123,8 @@ func wish(t kmsg.CreateTopicsRequestTopic) (topic broker.Topic, code int16, why 
 
 // deleteTopics removes topics, each for itself, by name or by uuid.
 func (c *conn) deleteTopics(ctx context.Context, req *kmsg.DeleteTopicsRequest) kmsg.Response {
+	ctx, cancel := within(ctx, req.TimeoutMillis)
+	defer cancel()
 	resp := req.ResponseKind().(*kmsg.DeleteTopicsResponse)
 	for _, name := range req.TopicNames { // until version 5
 		req.Topics = append(req.Topics, kmsg.DeleteTopicsRequestTopic{Topic: &name})
@@ -101,11 +141,9 @@ func (c *conn) deleteTopics(ctx context.Context, req *kmsg.DeleteTopicsRequest) 
 			}
 			a.Topic = &name
 		}
-		if err := c.cfg.Log.DeleteTopic(ctx, *a.Topic); err != nil {
+		if err := c.deleteTopic(ctx, *a.Topic); err != nil {
 			text := err.Error()
 			a.ErrorCode, a.ErrorMessage = codeOf(err), &text
-		} else { // a failure leaves offsets of a topic that is no more, which expire
-			_ = c.desk.call(ctx, func(time.Time) { c.desk.c.TopicGone(*a.Topic) })
 		}
 		resp.Topics = append(resp.Topics, a)
 	}
