@@ -60,7 +60,7 @@ func threeNodes(t *testing.T) {
 			}
 			_, appended := n.Append(ctx, "orders", p, batchOf("x"))
 			_, read := n.Read(ctx, "orders", p, 0, 1000)
-			for _, err := range []error{appended, read, n.Wait(ctx, "orders", p, 1)} {
+			for _, err := range []error{appended, read, n.Wait(ctx, Point{"orders", p, 1})} {
 				var other *NotLeaderError
 				if !errors.As(err, &other) || other.Leader != leader.ID() || !errors.Is(err, ErrNotLeader) {
 					t.Errorf("partition %d at a follower: %v, the leader is node %d", p, err, leader.ID())

@@ -207,7 +207,7 @@ func TestReadersWaitForTheSync_J13(t *testing.T) {
 			if high != at || len(batches) != 0 {
 				t.Errorf("before the sync of record %d the end is %d, and %d batches are read", at, high, len(batches))
 			}
-			must(t, n.Wait(t.Context(), "t", 0, at))
+			must(t, n.Wait(t.Context(), Point{"t", 0, at}))
 			if took := time.Since(began); took != slow {
 				t.Errorf("record %d was there after %v with a sync of %v", at, took, slow)
 			}
@@ -225,17 +225,17 @@ func TestLongPoll(t *testing.T) {
 	n := startNode(t, cfg, fsys)
 	must(t, n.CreateTopic(t.Context(), Topic{Name: "t", Partitions: 1}))
 	woken := make(chan error, 2)
-	go func() { woken <- n.Wait(context.Background(), "t", 0, 0) }()
+	go func() { woken <- n.Wait(context.Background(), Point{"t", 0, 0}) }()
 	_, err := n.Append(t.Context(), "t", 0, batchOf("x"))
 	must(t, err)
 	must(t, <-woken)
 	ctx, cancel := context.WithCancel(t.Context())
-	go func() { woken <- n.Wait(ctx, "t", 0, 1) }()
+	go func() { woken <- n.Wait(ctx, Point{"t", 0, 1}) }()
 	cancel()
 	if err := <-woken; !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
-	go func() { woken <- n.Wait(context.Background(), "t", 0, 1) }()
+	go func() { woken <- n.Wait(context.Background(), Point{"t", 0, 1}) }()
 	must(t, n.stop())
 	if err := <-woken; !errors.Is(err, ErrStopped) {
 		t.Errorf("stopped: %v", err)

@@ -137,34 +137,3 @@ func (m *dataMachine) partitions() []uint32 {
 	defer m.mu.RUnlock()
 	return m.state.Partitions()
 }
-
-// Wait returns when a partition holds records from an offset on, or was closed; or with the error of ctx, [ErrStopped] or [*NotLeaderError].
-func (n *Node) Wait(ctx context.Context, topic string, partition int32, from int64) error {
-	p, err := n.place(topic, partition)
-	if err != nil {
-		return err
-	}
-	m := n.machine(p)
-	for {
-		moved := n.moved.wait()
-		if err := n.mustLead(p.Group); err != nil {
-			return err
-		}
-		m.mu.Lock()
-		state := m.state.Partition(p.ID)
-		if state == nil || state.HighWatermark() > from {
-			m.mu.Unlock()
-			return nil
-		}
-		grown := m.rowsOf(p.ID).wait()
-		m.mu.Unlock()
-		select {
-		case <-grown:
-		case <-moved:
-		case <-n.ended:
-			return ErrStopped
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}

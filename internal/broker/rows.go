@@ -21,9 +21,9 @@ type row struct {
 
 // rows are the batches of a partition that are kept, in the order of their offsets. The machine's lock guards them.
 type rows struct {
-	list  []row
-	bytes int64
-	grown chan struct{} // closed at the next change; nil = nobody waits
+	list    []row
+	bytes   int64
+	waiters map[waiter]struct{} // told of the next change; nil = nobody waits
 }
 
 func (r *rows) add(x row) {
@@ -34,18 +34,21 @@ func (r *rows) add(x row) {
 
 // wake lets those go on that wait for more.
 func (r *rows) wake() {
-	if r.grown != nil {
-		close(r.grown)
-		r.grown = nil
+	for w := range r.waiters {
+		select {
+		case w <- struct{}{}:
+		default: // told by another partition
+		}
 	}
+	r.waiters = nil
 }
 
-// wait returns a channel that is closed at the next change.
-func (r *rows) wait() <-chan struct{} {
-	if r.grown == nil {
-		r.grown = make(chan struct{})
+// wait has w told of the next change.
+func (r *rows) wait(w waiter) {
+	if r.waiters == nil {
+		r.waiters = map[waiter]struct{}{}
 	}
-	return r.grown
+	r.waiters[w] = struct{}{}
 }
 
 // trim forgets the batches that lie below start as a whole.

@@ -26,8 +26,8 @@ type Log interface {
 	Bounds(topic string, partition int32) (start, high int64, err error)
 	// Read returns whole batches in slices of the caller: at most maxBytes, but one at least when there is any.
 	Read(ctx context.Context, topic string, partition int32, from int64, maxBytes int) ([]broker.StoredBatch, error)
-	// Wait returns when there are records from an offset on.
-	Wait(ctx context.Context, topic string, partition int32, from int64) error
+	// Wait returns when one of the partitions holds records from its offset on.
+	Wait(ctx context.Context, points ...broker.Point) error
 }
 
 // Config says what a server offers. The zero value of a field that is not required means its default.
@@ -46,6 +46,7 @@ type Config struct {
 	Half        time.Duration // a request is to arrive, an answer to be taken within; default 10 s and three times that
 	Request     int           // most bytes of a request; default 8 MiB
 	Memory      int64         // most bytes of all requests at once; default 64 MiB
+	Waits       int           // most topics and partitions of all Fetches that wait at once; default 250,000
 	Response    int           // most bytes of records in an answer, but for one batch; default 8 MiB
 }
 
@@ -69,6 +70,7 @@ func (c *Config) complete() error {
 	c.Half = cmp.Or(c.Half, 10*time.Second)
 	c.Request = cmp.Or(c.Request, 8<<20)
 	c.Memory = cmp.Or(c.Memory, 64<<20)
+	c.Waits = cmp.Or(c.Waits, 250_000)
 	c.Response = cmp.Or(c.Response, 8<<20)
 	if int64(c.Request) > c.Memory {
 		return errors.New("kafka: the memory of all requests is less than that of one: raise the first or lower the second")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -19,12 +18,13 @@ const longest = time.Minute
 func (c *conn) fetch(ctx context.Context, req *kmsg.FetchRequest) (kmsg.Response, error) {
 	wait, cancel := context.WithTimeout(ctx, min(longest, max(0, time.Duration(req.MaxWaitMillis)*time.Millisecond)))
 	defer cancel()
-	if n := itemsOf(req); n > mostItems {
-		return nil, fmt.Errorf("a Fetch of %d topics and partitions: %d are taken", n, mostItems)
+	items := itemsOf(req)
+	if items > mostItems {
+		return nil, fmt.Errorf("a Fetch of %d topics and partitions: %d are taken", items, mostItems)
 	}
 	for {
 		waits := c.behind(req)
-		if waits != nil && !await(wait, c.cfg.Log, waits) {
+		if waits != nil && !c.await(wait, items, waits) {
 			return c.fetched(ctx, req)
 		}
 		resp, size, err := c.answerable(ctx, req)
@@ -32,7 +32,7 @@ func (c *conn) fetch(ctx context.Context, req *kmsg.FetchRequest) (kmsg.Response
 			return resp, err
 		}
 		c.free()
-		if !await(wait, c.cfg.Log, ends(resp)) {
+		if !c.await(wait, items, ends(resp)) {
 			return c.fetched(ctx, req)
 		}
 	}
@@ -51,54 +51,48 @@ func (c *conn) fetched(ctx context.Context, req *kmsg.FetchRequest) (kmsg.Respon
 }
 
 // behind are the ends of all partitions that are asked for; nil when there is something to say already.
-func (c *conn) behind(req *kmsg.FetchRequest) (waits []point) {
+func (c *conn) behind(req *kmsg.FetchRequest) (waits []broker.Point) {
 	for _, t := range req.Topics {
 		for _, p := range t.Partitions {
 			_, high, err := c.cfg.Log.Bounds(t.Topic, p.Partition)
 			if err != nil || high != p.FetchOffset {
 				return nil
 			}
-			waits = append(waits, point{place{t.Topic, p.Partition}, high})
+			waits = append(waits, broker.Point{Topic: t.Topic, Partition: p.Partition, Offset: high})
 		}
 	}
 	return waits
 }
 
 // ends are the places behind what an answer holds.
-func ends(resp *kmsg.FetchResponse) (waits []point) {
+func ends(resp *kmsg.FetchResponse) (waits []broker.Point) {
 	for _, t := range resp.Topics {
 		for _, p := range t.Partitions {
-			waits = append(waits, point{place{t.Topic, p.Partition}, p.HighWatermark})
+			waits = append(waits, broker.Point{Topic: t.Topic, Partition: p.Partition, Offset: p.HighWatermark})
 		}
 	}
 	return waits
 }
 
-type point struct {
-	place
-	offset int64
-}
+// crowded is how long a Fetch pauses before it looks again, when so many wait that it gets no place among them.
+const crowded = 100 * time.Millisecond
 
-// await returns true when one of the partitions has grown, false when the time is up. Nothing to wait for takes all the time.
-func await(ctx context.Context, log Log, waits []point) (grown bool) {
-	if len(waits) == 1 {
-		return log.Wait(ctx, waits[0].topic, waits[0].partition, waits[0].offset) == nil
+// await returns true when it is worth to look again: one of the partitions has grown, as a rule; false when the time is up, or a partition has an error to tell. It gives
+// back the memory of the request: what of it is still needed counts among the items of all Fetches that wait. Nothing to wait for takes all the time.
+func (c *conn) await(ctx context.Context, items int, waits []broker.Point) bool {
+	if c.waits.TryAcquire(int64(items)) {
+		defer c.waits.Release(int64(items))
+		c.forget()
+		return c.cfg.Log.Wait(ctx, waits...) == nil
 	}
-	first, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var all sync.WaitGroup
-	var once sync.Once
-	for _, w := range waits {
-		all.Go(func() {
-			if log.Wait(first, w.topic, w.partition, w.offset) == nil {
-				once.Do(func() { grown = true })
-				cancel()
-			}
-		})
+	t := time.NewTimer(crowded)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
 	}
-	<-first.Done()
-	all.Wait()
-	return grown
 }
 
 // answerable is the answer as of now, and the bytes of records in it; -1 when a partition is refused, which nobody waits with.

@@ -34,7 +34,7 @@ func (nothing) Bounds(topic string, _ int32) (int64, int64, error) {
 func (nothing) Read(context.Context, string, int32, int64, int) ([]broker.StoredBatch, error) {
 	return nil, nil
 }
-func (nothing) Wait(context.Context, string, int32, int64) error { return broker.ErrStopped }
+func (nothing) Wait(context.Context, ...broker.Point) error { return broker.ErrStopped }
 
 // requests is one of each kind in each version that is offered.
 func requests() (list [][]byte) {
@@ -70,6 +70,7 @@ func FuzzRequest(f *testing.F) {
 		c := &conn{Server: s, nc: nc}
 		resp, err := c.handle(ctx, h, body)
 		c.free()
+		c.forget()
 		if err != nil || resp == nil {
 			return
 		}

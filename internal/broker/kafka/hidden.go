@@ -69,9 +69,11 @@ func (v visible) Read(ctx context.Context, topic string, partition int32, from i
 	return v.Log.Read(ctx, topic, partition, from, maxBytes)
 }
 
-func (v visible) Wait(ctx context.Context, topic string, partition int32, from int64) error {
-	if hidden(topic) {
-		return refused(topic)
+func (v visible) Wait(ctx context.Context, points ...broker.Point) error {
+	for _, p := range points {
+		if hidden(p.Topic) {
+			return refused(p.Topic)
+		}
 	}
-	return v.Log.Wait(ctx, topic, partition, from)
+	return v.Log.Wait(ctx, points...)
 }

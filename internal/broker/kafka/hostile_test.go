@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -173,6 +174,87 @@ func TestLengthsTakeNoMemory(t *testing.T) {
 	r := p.dial(t)
 	if a := ask[*kmsg.ProduceResponse](r, produceOf(9, -1, "orders", batch(string(make([]byte, 1<<19))))).Topics[0].Partitions[0]; a.ErrorCode != 0 {
 		t.Errorf("%+v", a)
+	}
+}
+
+// longPoll is a Fetch at the end of many partitions, which are named again and again.
+func longPoll(topic string, partitions, named int) *kmsg.FetchRequest {
+	req := fetchOf(topic, 0)
+	req.MaxWaitMillis = 30_000
+	part := req.Topics[0].Partitions[0]
+	for i := 1; i < named; i++ {
+		part.Partition = int32(i % partitions)
+		req.Topics[0].Partitions = append(req.Topics[0].Partitions, part)
+	}
+	return req
+}
+
+// waiting waits until so many topics and partitions are waited for.
+func (p *port) waiting(t *testing.T, items int64) {
+	t.Helper()
+	left := int64(p.server.cfg.Waits) - items + 1
+	eventually(t, "the Fetches do not wait", func() bool {
+		if p.server.waits.TryAcquire(left) {
+			p.server.waits.Release(left)
+			return false
+		}
+		return true
+	})
+}
+
+// Fetches that wait take neither memory from those who send nor a goroutine for each partition.
+func TestLongPollsTakeLittle(t *testing.T) {
+	p := start(t, t.TempDir(), func(c *Config) { c.Request, c.Memory, c.Half = 1<<20, 1<<20, 5*time.Second })
+	create(t, p, "orders", 2)
+	r := p.dial(t)
+	r.loaded()
+	const each = 10_000
+	var polls []*raw
+	before := runtime.NumGoroutine()
+	poll := longPoll("orders", 2, each)
+	for range 5 { // each a third of a megabyte
+		c := p.dial(t)
+		c.send(poll)
+		polls = append(polls, c)
+	}
+	p.waiting(t, 5*(each+1))
+	if n := runtime.NumGoroutine() - before; n > 30 {
+		t.Errorf("%d goroutines for 5 connections", n)
+	}
+	if a := ask[*kmsg.ProduceResponse](r, produceOf(9, -1, "orders", batch(string(make([]byte, 1<<19))))).Topics[0].Partitions[0]; a.ErrorCode != 0 {
+		t.Errorf("%+v", a)
+	}
+	for _, c := range polls {
+		if got := c.receive(poll, 1).(*kmsg.FetchResponse).Topics[0].Partitions; len(got) != each || len(got[0].RecordBatches) == 0 {
+			t.Errorf("%d partitions", len(got))
+		}
+	}
+}
+
+// Who finds no place among those who wait looks now and then, and comes by what is new all the same.
+func TestLongPollsAreBounded(t *testing.T) {
+	p := start(t, t.TempDir(), func(c *Config) { c.Waits = 100 })
+	create(t, p, "orders", 2)
+	first, second, writer := p.dial(t), p.dial(t), p.dial(t)
+	large, small := longPoll("orders", 2, 99), longPoll("orders", 2, 1)
+	first.send(large)
+	p.waiting(t, 100)
+	second.send(small)
+	ask[*kmsg.ProduceResponse](writer, produceOf(9, -1, "orders", batch("a")))
+	for c, req := range map[*raw]*kmsg.FetchRequest{first: large, second: small} {
+		if got := c.receive(req, 1).(*kmsg.FetchResponse).Topics[0].Partitions[0]; len(got.RecordBatches) == 0 {
+			t.Errorf("%+v", got)
+		}
+	}
+	for i := range large.Topics[0].Partitions {
+		large.Topics[0].Partitions[i].Partition = 1
+	}
+	first.send(large)
+	p.waiting(t, 100)
+	small.MaxWaitMillis, small.Topics[0].Partitions[0].FetchOffset = 300, 1
+	begun := time.Now()
+	if got := ask[*kmsg.FetchResponse](second, small).Topics[0].Partitions[0]; got.ErrorCode != 0 || time.Since(begun) < 300*time.Millisecond {
+		t.Errorf("after %v: %+v", time.Since(begun), got)
 	}
 }
 

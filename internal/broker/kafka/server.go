@@ -22,6 +22,7 @@ type Server struct {
 	memory    *semaphore.Weighted // bytes of requests that are being read or handled
 	decoding  *semaphore.Weighted // bytes that requests are being decoded to, at most
 	responses *semaphore.Weighted // bytes of records that are being answered
+	waits     *semaphore.Weighted // topics and partitions of Fetches that wait
 	places    *semaphore.Weighted // connections
 	naming    *semaphore.Weighted // one change of topics at a time, with the offsets of groups
 }
@@ -36,7 +37,7 @@ func New(cfg Config) (*Server, error) {
 	d := newDesk(cfg.Log, cfg.Groups, cfg.Failed)
 	cfg.Log = visible{cfg.Log}
 	return &Server{cfg: cfg, desk: d, host: host, port: int32(n), memory: semaphore.NewWeighted(cfg.Memory), decoding: semaphore.NewWeighted(decodingMemory),
-		responses: semaphore.NewWeighted(int64(max(responseMemory, cfg.Response))), places: semaphore.NewWeighted(int64(cfg.Connections)), naming: semaphore.NewWeighted(1)}, nil
+		responses: semaphore.NewWeighted(int64(max(responseMemory, cfg.Response))), waits: semaphore.NewWeighted(int64(cfg.Waits)), places: semaphore.NewWeighted(int64(cfg.Connections)), naming: semaphore.NewWeighted(1)}, nil
 }
 
 const (

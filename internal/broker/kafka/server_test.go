@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -30,6 +31,7 @@ func must(t testing.TB, err error) {
 // port is a running server before a node.
 type port struct {
 	*broker.Node
+	server  *Server
 	address string
 	stop    func()
 
@@ -72,6 +74,7 @@ func start(t testing.TB, dir string, change func(*Config)) *port {
 	}
 	s, err := New(cfg)
 	must(t, err)
+	p.server = s
 	serving, end := context.WithCancel(ctx)
 	served := make(chan struct{})
 	go func() {
@@ -165,6 +168,16 @@ func (r *raw) ended() {
 func isTimeout(err error) bool {
 	var ne net.Error
 	return errors.As(err, &ne) && ne.Timeout()
+}
+
+// eventually waits until something holds.
+func eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !holds(); runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatal(what)
+		}
+	}
 }
 
 func create(t testing.TB, p *port, topic string, partitions int) {
