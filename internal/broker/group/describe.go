@@ -45,6 +45,25 @@ func (c *Coordinator) List() (list []Described) {
 	return list
 }
 
+// Count is how many groups there are.
+func (c *Coordinator) Count() int { return len(c.groups) }
+
+// Weight is what a group weighs with its members and offsets, so that an answer about it can be measured before there is one; 0 for none.
+func (c *Coordinator) Weight(id string) (bytes int64) {
+	g := c.groups[id]
+	if g == nil {
+		return 0
+	}
+	bytes = g.weight()
+	for _, m := range g.members {
+		bytes += m.weight()
+	}
+	for p, o := range g.offsets {
+		bytes += offsetBytes(p, o)
+	}
+	return bytes
+}
+
 // Delete gives up a group without members, and its offsets: one of Kafka's DeleteGroups.
 func (c *Coordinator) Delete(id string) Code {
 	g := c.groups[id]

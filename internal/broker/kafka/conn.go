@@ -19,7 +19,7 @@ type conn struct {
 	nc     net.Conn
 	client string // what the client calls itself; of the request that is being handled
 	taken  int64  // bytes of the request, of Server.memory
-	held   int64  // bytes of records that the answer may have, of Server.responses
+	held   int64  // bytes that the answer may have, of Server.responses
 	out    []byte // of the last answer, used again
 }
 

@@ -30,8 +30,12 @@ func deskCode(err error) int16 {
 }
 
 // findCoordinator: this node is that of all groups.
-func (c *conn) findCoordinator(req *kmsg.FindCoordinatorRequest) kmsg.Response {
+func (c *conn) findCoordinator(ctx context.Context, req *kmsg.FindCoordinatorRequest) (kmsg.Response, error) {
 	resp := req.ResponseKind().(*kmsg.FindCoordinatorResponse)
+	req.CoordinatorKeys = once(req.CoordinatorKeys, itself)
+	if err := c.room(ctx, len(req.CoordinatorKeys), 0); err != nil {
+		return nil, err
+	}
 	code, node, host, port := codeNone, int32(nodeID), c.host, c.port
 	if req.CoordinatorType != 0 { // transactions; the answer is final
 		code, node, host, port = codeInvalidRequest, -1, "", -1
@@ -42,7 +46,7 @@ func (c *conn) findCoordinator(req *kmsg.FindCoordinatorRequest) kmsg.Response {
 		x.Key, x.ErrorCode, x.NodeID, x.Host, x.Port = key, code, node, host, port
 		resp.Coordinators = append(resp.Coordinators, x)
 	}
-	return resp
+	return resp, nil
 }
 
 func identity(id, member string, instance *string, generation int32) group.Identity {
@@ -63,7 +67,7 @@ func optional(s string) *string {
 
 func milliseconds(n int32) time.Duration { return time.Duration(n) * time.Millisecond }
 
-func (c *conn) joinGroup(ctx context.Context, req *kmsg.JoinGroupRequest) kmsg.Response {
+func (c *conn) joinGroup(ctx context.Context, req *kmsg.JoinGroupRequest) (kmsg.Response, error) {
 	q := group.JoinRequest{Identity: identity(req.Group, req.MemberID, req.InstanceID, -1), ClientID: c.client, Host: c.remote(), Kind: req.ProtocolType,
 		Session: milliseconds(req.SessionTimeoutMillis), Rejoin: milliseconds(req.RebalanceTimeoutMillis), NeedsID: req.Version >= 4, MaySkip: req.Version >= 9}
 	q.NewID = c.client + "-" + rand.Text()
@@ -79,9 +83,15 @@ func (c *conn) joinGroup(ctx context.Context, req *kmsg.JoinGroupRequest) kmsg.R
 	resp := req.ResponseKind().(*kmsg.JoinGroupResponse)
 	if err != nil {
 		resp.ErrorCode, resp.Generation, resp.MemberID, resp.Protocol = deskCode(err), -1, req.MemberID, ptr("")
-		return resp
+		return resp, nil
 	}
-	j := a.Join
+	j, text := a.Join, int64(0)
+	for _, m := range j.Members {
+		text += int64(len(m.Metadata) + len(m.Member) + len(m.Instance))
+	}
+	if err := c.room(ctx, len(j.Members), text); err != nil {
+		return nil, err
+	}
 	resp.ErrorCode, resp.Generation, resp.LeaderID, resp.MemberID, resp.SkipAssignment = int16(j.Code), j.Generation, j.Leader, j.Member, j.Skip
 	resp.ProtocolType, resp.Protocol = &j.Kind, &j.Protocol
 	for _, m := range j.Members {
@@ -89,10 +99,10 @@ func (c *conn) joinGroup(ctx context.Context, req *kmsg.JoinGroupRequest) kmsg.R
 		x.MemberID, x.InstanceID, x.ProtocolMetadata = m.Member, optional(m.Instance), m.Metadata
 		resp.Members = append(resp.Members, x)
 	}
-	return resp
+	return resp, nil
 }
 
-func (c *conn) syncGroup(ctx context.Context, req *kmsg.SyncGroupRequest) kmsg.Response {
+func (c *conn) syncGroup(ctx context.Context, req *kmsg.SyncGroupRequest) (kmsg.Response, error) {
 	q := group.SyncRequest{Identity: identity(req.Group, req.MemberID, req.InstanceID, req.Generation), Assignments: map[string][]byte{}}
 	if req.ProtocolType != nil {
 		q.Kind = *req.ProtocolType
@@ -109,11 +119,11 @@ func (c *conn) syncGroup(ctx context.Context, req *kmsg.SyncGroupRequest) kmsg.R
 	resp := req.ResponseKind().(*kmsg.SyncGroupResponse)
 	if err != nil {
 		resp.ErrorCode, resp.MemberAssignment = deskCode(err), []byte{}
-		return resp
+		return resp, nil
 	}
 	s := a.Sync
-	resp.ErrorCode, resp.ProtocolType, resp.Protocol, resp.MemberAssignment = int16(s.Code), &s.Kind, &s.Protocol, append([]byte{}, s.Assignment...)
-	return resp
+	resp.ErrorCode, resp.ProtocolType, resp.Protocol, resp.MemberAssignment = int16(s.Code), &s.Kind, &s.Protocol, s.Assignment
+	return resp, c.room(ctx, 1, int64(len(s.Assignment)))
 }
 
 func (c *conn) heartbeat(ctx context.Context, req *kmsg.HeartbeatRequest) kmsg.Response {
@@ -128,7 +138,7 @@ func (c *conn) heartbeat(ctx context.Context, req *kmsg.HeartbeatRequest) kmsg.R
 	return resp
 }
 
-func (c *conn) leaveGroup(ctx context.Context, req *kmsg.LeaveGroupRequest) kmsg.Response {
+func (c *conn) leaveGroup(ctx context.Context, req *kmsg.LeaveGroupRequest) (kmsg.Response, error) {
 	q := group.LeaveRequest{Group: req.Group}
 	for _, m := range req.Members {
 		q.Members = append(q.Members, group.Leaver{Member: m.MemberID, Instance: identity("", "", m.InstanceID, 0).Instance})
@@ -136,23 +146,26 @@ func (c *conn) leaveGroup(ctx context.Context, req *kmsg.LeaveGroupRequest) kmsg
 	if req.Version < 3 {
 		q.Members = []group.Leaver{{Member: req.MemberID}}
 	}
+	if err := c.room(ctx, len(req.Members), 0); err != nil {
+		return nil, err
+	}
 	var codes []group.Code
 	var all group.Code
 	err := c.desk.call(ctx, func(now time.Time) { codes, all = c.desk.c.Leave(now, q) })
 	resp := req.ResponseKind().(*kmsg.LeaveGroupResponse)
 	if err != nil {
 		resp.ErrorCode = deskCode(err)
-		return resp
+		return resp, nil
 	}
 	resp.ErrorCode = int16(all)
 	if req.Version < 3 && all == group.None {
 		resp.ErrorCode = int16(codes[0])
-		return resp
+		return resp, nil
 	}
 	for i, code := range codes {
 		x := kmsg.NewLeaveGroupResponseMember()
 		x.MemberID, x.InstanceID, x.ErrorCode = req.Members[i].MemberID, req.Members[i].InstanceID, int16(code)
 		resp.Members = append(resp.Members, x)
 	}
-	return resp
+	return resp, nil
 }

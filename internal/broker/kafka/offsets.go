@@ -16,8 +16,49 @@ const (
 	timeHighest  = -3 // the record with the highest timestamp
 )
 
+// searches is how many requests search by time at once. Each takes a megabyte or two, and reads for as long as its partitions are.
+const searches = 8
+
 // listOffsets finds offsets by time.
 func (c *conn) listOffsets(ctx context.Context, req *kmsg.ListOffsetsRequest) (kmsg.Response, error) {
+	things, text, byTime := trimOffsets(req)
+	if !byTime {
+		if err := c.room(ctx, things, text); err != nil {
+			return nil, err
+		}
+		return c.offsetsOf(ctx, req, true), nil
+	}
+	wait, cancel := context.WithTimeout(ctx, c.cfg.Half)
+	defer cancel()
+	if c.searching.Acquire(wait, 1) != nil {
+		return c.offsetsOf(ctx, req, false), nil
+	}
+	defer c.searching.Release(1)
+	c.forget() // a search may be long, and few search
+	resp := c.offsetsOf(ctx, req, true)
+	return resp, c.room(ctx, things, text)
+}
+
+// trimOffsets drops what is named again, counts the rest, and says whether something is asked for by time.
+func trimOffsets(req *kmsg.ListOffsetsRequest) (things int, text int64, byTime bool) {
+	seen := named{}
+	kept := req.Topics[:0]
+	for _, t := range req.Topics {
+		var needless bool
+		if t.Partitions, needless = rest(seen, t.Topic, t.Partitions, func(p kmsg.ListOffsetsRequestTopicPartition) int32 { return p.Partition }); needless {
+			continue
+		}
+		kept, things, text = append(kept, t), things+1+len(t.Partitions), text+int64(len(t.Topic))
+		for _, p := range t.Partitions {
+			byTime = byTime || isSearch(req, p)
+		}
+	}
+	req.Topics = kept
+	return things, text, byTime
+}
+
+// offsetsOf answers; without searching it asks to come again for what is searched.
+func (c *conn) offsetsOf(ctx context.Context, req *kmsg.ListOffsetsRequest, searching bool) *kmsg.ListOffsetsResponse {
 	resp := req.ResponseKind().(*kmsg.ListOffsetsResponse)
 	for _, t := range req.Topics {
 		answer := kmsg.NewListOffsetsResponseTopic()
@@ -31,10 +72,12 @@ func (c *conn) listOffsets(ctx context.Context, req *kmsg.ListOffsetsRequest) (k
 				_, a.Offset, err = c.cfg.Log.Bounds(t.Topic, p.Partition)
 			case p.Timestamp == timeEarliest:
 				a.Offset, _, err = c.cfg.Log.Bounds(t.Topic, p.Partition)
-			case p.Timestamp >= 0 || p.Timestamp == timeHighest && req.Version >= 7:
-				a.Offset, a.Timestamp, err = c.byTime(ctx, place{t.Topic, p.Partition}, p.Timestamp)
-			default:
+			case !isSearch(req, p):
 				a.ErrorCode = codeInvalidRequest
+			case !searching:
+				a.ErrorCode = codeRequestTimedOut // which clients try again
+			default:
+				a.Offset, a.Timestamp, err = c.byTime(ctx, place{t.Topic, p.Partition}, p.Timestamp)
 			}
 			if err != nil {
 				a.ErrorCode, a.Offset, a.Timestamp = codeOf(err), -1, -1
@@ -43,7 +86,12 @@ func (c *conn) listOffsets(ctx context.Context, req *kmsg.ListOffsetsRequest) (k
 		}
 		resp.Topics = append(resp.Topics, answer)
 	}
-	return resp, nil
+	return resp
+}
+
+// isSearch says that a partition is to be searched by time, behind the other two questions.
+func isSearch(req *kmsg.ListOffsetsRequest, p kmsg.ListOffsetsRequestTopicPartition) bool {
+	return p.Timestamp >= 0 || p.Timestamp == timeHighest && req.Version >= 7
 }
 
 // scan is how much is read at a time in search of a time.

@@ -21,7 +21,9 @@ type Server struct {
 
 	memory    *semaphore.Weighted // bytes of requests that are being read or handled
 	decoding  *semaphore.Weighted // bytes that requests are being decoded to, at most
-	responses *semaphore.Weighted // bytes of records that are being answered
+	responses *semaphore.Weighted // bytes of answers that are large, or hold records
+	budget    int64               // of responses
+	searching *semaphore.Weighted // requests that search offsets by time
 	waits     *semaphore.Weighted // topics and partitions of Fetches that wait
 	places    *semaphore.Weighted // connections
 	naming    *semaphore.Weighted // one change of topics at a time, with the offsets of groups
@@ -36,8 +38,9 @@ func New(cfg Config) (*Server, error) {
 	n, _ := strconv.ParseUint(port, 10, 16)
 	d := newDesk(cfg.Log, cfg.Groups, cfg.Failed)
 	cfg.Log = visible{cfg.Log}
-	return &Server{cfg: cfg, desk: d, host: host, port: int32(n), memory: semaphore.NewWeighted(cfg.Memory), decoding: semaphore.NewWeighted(decodingMemory),
-		responses: semaphore.NewWeighted(int64(max(responseMemory, cfg.Response))), waits: semaphore.NewWeighted(int64(cfg.Waits)), places: semaphore.NewWeighted(int64(cfg.Connections)), naming: semaphore.NewWeighted(1)}, nil
+	budget := int64(max(responseMemory, cfg.Response))
+	return &Server{cfg: cfg, budget: budget, searching: semaphore.NewWeighted(searches), desk: d, host: host, port: int32(n), memory: semaphore.NewWeighted(cfg.Memory), decoding: semaphore.NewWeighted(decodingMemory),
+		responses: semaphore.NewWeighted(budget), waits: semaphore.NewWeighted(int64(cfg.Waits)), places: semaphore.NewWeighted(int64(cfg.Connections)), naming: semaphore.NewWeighted(1)}, nil
 }
 
 const (

@@ -55,39 +55,39 @@ func (c *conn) answer(ctx context.Context, req kmsg.Request) (kmsg.Response, err
 	case *kmsg.ListOffsetsRequest:
 		return c.listOffsets(ctx, req)
 	case *kmsg.MetadataRequest:
-		return c.metadata(req), nil
+		return c.metadata(ctx, req)
 	case *kmsg.OffsetCommitRequest:
-		return c.offsetCommit(ctx, req), nil
+		return c.offsetCommit(ctx, req)
 	case *kmsg.OffsetFetchRequest:
-		return c.offsetFetch(ctx, req), nil
+		return c.offsetFetch(ctx, req)
 	case *kmsg.FindCoordinatorRequest:
-		return c.findCoordinator(req), nil
+		return c.findCoordinator(ctx, req)
 	case *kmsg.JoinGroupRequest:
-		return c.joinGroup(ctx, req), nil
+		return c.joinGroup(ctx, req)
 	case *kmsg.HeartbeatRequest:
 		return c.heartbeat(ctx, req), nil
 	case *kmsg.LeaveGroupRequest:
-		return c.leaveGroup(ctx, req), nil
+		return c.leaveGroup(ctx, req)
 	case *kmsg.SyncGroupRequest:
-		return c.syncGroup(ctx, req), nil
+		return c.syncGroup(ctx, req)
 	case *kmsg.DescribeGroupsRequest:
-		return c.describeGroups(ctx, req), nil
+		return c.describeGroups(ctx, req)
 	case *kmsg.ListGroupsRequest:
-		return c.listGroups(ctx, req), nil
+		return c.listGroups(ctx, req)
 	case *kmsg.DeleteGroupsRequest:
-		return c.deleteGroups(ctx, req), nil
+		return c.deleteGroups(ctx, req)
 	case *kmsg.OffsetDeleteRequest:
-		return c.offsetDelete(ctx, req), nil
+		return c.offsetDelete(ctx, req)
 	case *kmsg.ApiVersionsRequest:
 		return versions(req.Version, codeNone), nil
 	case *kmsg.CreateTopicsRequest:
-		return c.createTopics(ctx, req), nil
+		return c.createTopics(ctx, req)
 	case *kmsg.DeleteTopicsRequest:
-		return c.deleteTopics(ctx, req), nil
+		return c.deleteTopics(ctx, req)
 	case *kmsg.InitProducerIDRequest:
 		return initProducerID(req), nil
 	case *kmsg.DescribeConfigsRequest:
-		return c.describeConfigs(req), nil
+		return c.describeConfigs(ctx, req)
 	case *kmsg.DescribeClusterRequest:
 		return c.describeCluster(req), nil
 	}

@@ -28,10 +28,13 @@ func within(ctx context.Context, millis int32) (context.Context, context.CancelF
 }
 
 // createTopics makes topics, each for itself.
-func (c *conn) createTopics(ctx context.Context, req *kmsg.CreateTopicsRequest) kmsg.Response {
+func (c *conn) createTopics(ctx context.Context, req *kmsg.CreateTopicsRequest) (kmsg.Response, error) {
 	ctx, cancel := within(ctx, req.TimeoutMillis)
 	defer cancel()
 	resp := req.ResponseKind().(*kmsg.CreateTopicsResponse)
+	if err := c.room(ctx, len(req.Topics), 0); err != nil {
+		return nil, err
+	}
 	names := map[string]int{}
 	for _, t := range req.Topics {
 		names[t.Topic]++
@@ -60,7 +63,7 @@ func (c *conn) createTopics(ctx context.Context, req *kmsg.CreateTopicsRequest) 
 		}
 		resp.Topics = append(resp.Topics, a)
 	}
-	return resp
+	return resp, nil
 }
 
 // createTopic makes a topic that groups begin to consume anew. A node may have died between the end of an earlier one of this name and that of its offsets, so they go
@@ -84,6 +87,9 @@ func (c *conn) deleteTopic(ctx context.Context, name string) error {
 		return fmt.Errorf("delete topic %q: another change of topics runs: %w", name, err)
 	}
 	defer c.naming.Release(1)
+	if _, ok := c.cfg.Log.Topic(name); !ok { // the node would store the question
+		return refused(name)
+	}
 	if err := c.cfg.Log.DeleteTopic(ctx, name); err != nil {
 		return err
 	}
@@ -122,18 +128,25 @@ func wish(t kmsg.CreateTopicsRequestTopic) (topic broker.Topic, code int16, why 
 }
 
 // deleteTopics removes topics, each for itself, by name or by uuid.
-func (c *conn) deleteTopics(ctx context.Context, req *kmsg.DeleteTopicsRequest) kmsg.Response {
+func (c *conn) deleteTopics(ctx context.Context, req *kmsg.DeleteTopicsRequest) (kmsg.Response, error) {
 	ctx, cancel := within(ctx, req.TimeoutMillis)
 	defer cancel()
 	resp := req.ResponseKind().(*kmsg.DeleteTopicsResponse)
 	for _, name := range req.TopicNames { // until version 5
 		req.Topics = append(req.Topics, kmsg.DeleteTopicsRequestTopic{Topic: &name})
 	}
+	if err := c.room(ctx, len(req.Topics), 0); err != nil {
+		return nil, err
+	}
+	var ids map[[16]byte]string
 	for _, t := range req.Topics {
 		a := kmsg.NewDeleteTopicsResponseTopic()
 		a.Topic, a.TopicID = t.Topic, t.TopicID
 		if t.Topic == nil {
-			name, ok := c.named(t.TopicID)
+			if ids == nil {
+				ids = c.topicIDs()
+			}
+			name, ok := ids[t.TopicID]
 			if !ok {
 				a.ErrorCode = codeUnknownTopicID
 				resp.Topics = append(resp.Topics, a)
@@ -147,12 +160,20 @@ func (c *conn) deleteTopics(ctx context.Context, req *kmsg.DeleteTopicsRequest) 
 		}
 		resp.Topics = append(resp.Topics, a)
 	}
-	return resp
+	return resp, nil
 }
 
 // describeConfigs tells the settings of topics. They are made with a topic, and not changed here.
-func (c *conn) describeConfigs(req *kmsg.DescribeConfigsRequest) kmsg.Response {
+func (c *conn) describeConfigs(ctx context.Context, req *kmsg.DescribeConfigsRequest) (kmsg.Response, error) {
 	resp := req.ResponseKind().(*kmsg.DescribeConfigsResponse)
+	type key struct {
+		kind kmsg.ConfigResourceType
+		name string
+	}
+	req.Resources = once(req.Resources, func(q kmsg.DescribeConfigsRequestResource) key { return key{q.ResourceType, q.ResourceName} })
+	if err := c.room(ctx, 3*len(req.Resources), 0); err != nil {
+		return nil, err
+	}
 	for _, q := range req.Resources {
 		a := kmsg.NewDescribeConfigsResponseResource()
 		a.ResourceType, a.ResourceName = q.ResourceType, q.ResourceName
@@ -168,7 +189,7 @@ func (c *conn) describeConfigs(req *kmsg.DescribeConfigsRequest) kmsg.Response {
 		}
 		resp.Resources = append(resp.Resources, a)
 	}
-	return resp
+	return resp, nil
 }
 
 // settings are those of a topic, or of them the ones that are asked for; nil asks for all.
