@@ -19,6 +19,7 @@ type conn struct {
 	nc     net.Conn
 	client string // what the client calls itself; of the request that is being handled
 	taken  int64  // bytes of the request, of Server.memory
+	weight int64  // bytes that the request is decoded to, at most
 	held   int64  // bytes that the answer may have, of Server.responses
 	out    []byte // of the last answer, used again
 }
@@ -65,7 +66,7 @@ func (c *conn) next(ctx context.Context) error {
 // forget gives back the memory of a request whose bytes nobody needs any more. What waits for other clients does so before it waits.
 func (c *conn) forget() {
 	c.memory.Release(c.taken)
-	c.taken = 0
+	c.taken, c.weight = 0, 0
 }
 
 // early is how much of a request must have come before memory is taken for all of it: a length alone is worth nothing.

@@ -22,21 +22,23 @@ const searches = 8
 // listOffsets finds offsets by time.
 func (c *conn) listOffsets(ctx context.Context, req *kmsg.ListOffsetsRequest) (kmsg.Response, error) {
 	things, text, byTime := trimOffsets(req)
-	if !byTime {
-		if err := c.room(ctx, things, text); err != nil {
-			return nil, err
-		}
-		return c.offsetsOf(ctx, req, true), nil
+	if byTime && c.maySearch(ctx) {
+		defer c.searching.Release(1)
+		c.forget() // a search may be long, and few search
+		resp := c.offsetsOf(ctx, req, true)
+		return resp, c.room(ctx, things, text)
 	}
+	if err := c.room(ctx, things, text); err != nil {
+		return nil, err
+	}
+	return c.offsetsOf(ctx, req, false), nil
+}
+
+// maySearch waits for one of the places of those who search, and says whether it was given one.
+func (c *conn) maySearch(ctx context.Context) bool {
 	wait, cancel := context.WithTimeout(ctx, c.cfg.Half)
 	defer cancel()
-	if c.searching.Acquire(wait, 1) != nil {
-		return c.offsetsOf(ctx, req, false), nil
-	}
-	defer c.searching.Release(1)
-	c.forget() // a search may be long, and few search
-	resp := c.offsetsOf(ctx, req, true)
-	return resp, c.room(ctx, things, text)
+	return c.searching.Acquire(wait, 1) == nil
 }
 
 // trimOffsets drops what is named again, counts the rest, and says whether something is asked for by time.

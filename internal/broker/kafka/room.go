@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"math"
 	"slices"
 )
@@ -11,15 +12,27 @@ const (
 	answerText = 3   // how often a byte of text is in memory at most: as it is, and in a buffer that grows
 )
 
+// errCrowded ends a connection.
+var errCrowded = errors.New("others take all room for large answers, and too many requests wait for it already")
+
 // room takes memory for an answer of so many things, and so many bytes of text in them, where records of answers have theirs: until the answer was taken. Small answers
-// cost nothing. One that is larger than all of it takes all, so there is one such at a time. It is called once for an answer, before there is much of it.
+// cost nothing. One that is larger than all of it takes all, so there is one such at a time. It is called once for an answer, before there is much of it. While it waits its
+// request is there, decoded: where those are too many, the connection is ended.
 func (c *conn) room(ctx context.Context, things int, text int64) error {
 	n := min(int64(things)*answerItem+text*answerText, c.budget)
 	if n <= early {
 		return nil
 	}
-	if err := c.responses.Acquire(ctx, n); err != nil {
-		return errClosed
+	if !c.responses.TryAcquire(n) {
+		if c.weight > early { // else it may wait as it is
+			if !c.patience.TryAcquire(c.weight) {
+				return errCrowded
+			}
+			defer c.patience.Release(c.weight)
+		}
+		if err := c.responses.Acquire(ctx, n); err != nil {
+			return errClosed
+		}
 	}
 	c.held += n
 	return nil

@@ -1,6 +1,8 @@
 package kafka
 
 import (
+	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -139,6 +141,36 @@ func TestLargeAnswersTakeRoom(t *testing.T) {
 	bills.Version, bills.Topics = 1, []kmsg.MetadataRequestTopic{{Topic: kmsg.StringPtr("bills")}}
 	if got := ask[*kmsg.MetadataResponse](r, bills).Topics; len(got) != 1 || got[0].ErrorCode != 0 {
 		t.Errorf("%+v", got)
+	}
+}
+
+// Who asks for much with a large request waits for room only while few do; who asks with a small one waits on.
+func TestPatienceIsBounded(t *testing.T) {
+	p := start(t, t.TempDir(), nil)
+	create(t, p, "orders", 1000)
+	giveBack := p.full(t)
+	large := kmsg.NewPtrMetadataRequest()
+	large.Version = 1
+	for i := range 100_000 {
+		name := fmt.Sprint(i)
+		large.Topics = append(large.Topics, kmsg.MetadataRequestTopic{Topic: &name})
+	}
+	first, small := p.dial(t), p.dial(t)
+	first.send(large)
+	eventually(t, "nobody waits for room", func() bool { return !p.server.responses.TryAcquire(0) })
+	small.send(kmsg.NewPtrMetadataRequest())
+	second := p.dial(t)
+	second.send(large)
+	second.ended()
+	if why := p.why(); len(why) != 1 || !errors.Is(why[0], errCrowded) {
+		t.Errorf("%v", why)
+	}
+	giveBack()
+	if got := first.receive(large, 1).(*kmsg.MetadataResponse).Topics; len(got) != 100_000 {
+		t.Errorf("%d topics", len(got))
+	}
+	if got := small.receive(kmsg.NewPtrMetadataRequest(), 1).(*kmsg.MetadataResponse).Topics; len(got) != 1 {
+		t.Errorf("%d topics", len(got))
 	}
 }
 

@@ -23,6 +23,7 @@ type Server struct {
 	decoding  *semaphore.Weighted // bytes that requests are being decoded to, at most
 	responses *semaphore.Weighted // bytes of answers that are large, or hold records
 	budget    int64               // of responses
+	patience  *semaphore.Weighted // bytes that requests are decoded to, at most, which wait for responses
 	searching *semaphore.Weighted // requests that search offsets by time
 	waits     *semaphore.Weighted // topics and partitions of Fetches that wait
 	places    *semaphore.Weighted // connections
@@ -39,13 +40,22 @@ func New(cfg Config) (*Server, error) {
 	d := newDesk(cfg.Log, cfg.Groups, cfg.Failed)
 	cfg.Log = visible{cfg.Log}
 	budget := int64(max(responseMemory, cfg.Response))
-	return &Server{cfg: cfg, budget: budget, searching: semaphore.NewWeighted(searches), desk: d, host: host, port: int32(n), memory: semaphore.NewWeighted(cfg.Memory), decoding: semaphore.NewWeighted(decodingMemory),
-		responses: semaphore.NewWeighted(budget), waits: semaphore.NewWeighted(int64(cfg.Waits)), places: semaphore.NewWeighted(int64(cfg.Connections)), naming: semaphore.NewWeighted(1)}, nil
+	return &Server{cfg: cfg, desk: d, host: host, port: int32(n), budget: budget,
+		memory:    semaphore.NewWeighted(cfg.Memory),
+		decoding:  semaphore.NewWeighted(decodingMemory),
+		responses: semaphore.NewWeighted(budget),
+		patience:  semaphore.NewWeighted(patienceMemory),
+		searching: semaphore.NewWeighted(searches),
+		waits:     semaphore.NewWeighted(int64(cfg.Waits)),
+		places:    semaphore.NewWeighted(int64(cfg.Connections)),
+		naming:    semaphore.NewWeighted(1),
+	}, nil
 }
 
 const (
 	decodingMemory = 128 << 20
 	responseMemory = 64 << 20
+	patienceMemory = 64 << 20
 )
 
 // Serve answers whoever connects to l until ctx ends; then it closes l and all connections, waits for their goroutines and returns nil. Any other end of l is an

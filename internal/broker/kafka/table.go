@@ -136,6 +136,7 @@ func (c *conn) handle(ctx context.Context, h header, body []byte) (kmsg.Response
 		}
 		weight *= decodeWeight
 	}
+	c.weight = min(weight, decodingMemory, patienceMemory)
 	req, err := c.decode(ctx, h, body, min(weight, decodingMemory))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", a.name, err)
