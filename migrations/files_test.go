@@ -14,7 +14,7 @@ func TestRulesOfFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if newest := all[len(all)-1]; newest.version != Version || !strings.Contains(newest.sql, "outbox.version() RETURNS int LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN 13;") {
+	if newest := all[len(all)-1]; newest.version != Version || !strings.Contains(newest.sql, "outbox.version() RETURNS int LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN 14;") {
 		t.Errorf("the newest file is %s; Version is %d, and outbox.version() must say the same", newest.name, Version)
 	}
 	function := regexp.MustCompile(`(?s)CREATE FUNCTION [^;]*?\$\$`)

@@ -16,7 +16,7 @@ import (
 )
 
 // Version is the newest schema version, the number of the newest file; outbox.version() returns it once that file is applied.
-const Version = 13
+const Version = 14
 
 // A migration that meets somebody's lock gives up after lock_timeout and is tried again, so that business transactions never queue behind it for longer.
 const (

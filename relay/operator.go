@@ -25,7 +25,7 @@ type Operator interface {
 	// that moment is over.
 	Pause(ctx context.Context, destination string, until time.Time, act Act) (activity int64, err error)
 
-	// Resume takes that pause back: the pause of all does not touch those of single destinations, nor they it. *StateError: there is none.
+	// Resume takes that pause back: the pause of all does not touch those of single destinations, nor they it. *StateError: there is none, or it is over.
 	Resume(ctx context.Context, destination string, act Act) (activity int64, err error)
 }
 

@@ -47,7 +47,7 @@ func SearchStatement(f relay.Filter, before relay.ID) (string, []any) {
 	if before == 0 {
 		before = 1<<63 - 1
 	}
-	q := newListQuery(f, before, nil)
+	q := newListQuery(f, before, nil, usualBounds)
 	return q.statement(relay.DefaultPage), q.args
 }
 

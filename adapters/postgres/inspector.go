@@ -22,6 +22,7 @@ type Inspector struct {
 	pool   *pgxpool.Pool // behind db; nil where that is a transaction of somebody else
 	sql    func(string) string
 	schema string
+	bounds heldBounds
 }
 
 // inspectorConnections bounds what all viewers of one process cost the server.
@@ -43,7 +44,7 @@ func OpenInspector(cfg Config) (*Inspector, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Inspector{db: pool.pool, pool: pool.pool, sql: pool.sql, schema: pool.schema}, nil
+	return &Inspector{db: pool.pool, pool: pool.pool, sql: pool.sql, schema: pool.schema, bounds: usualBounds}, nil
 }
 
 // Close ends the connections after running questions have ended.

@@ -23,6 +23,8 @@ type listQuery struct {
 	wheres []string // conditions on the state, as s
 	status string   // where s comes from
 	whole  bool     // source gives nothing but what matches
+	near   string   // no index serves source, which are the held messages that this holds for: a page looks at the newest of them
+	bounds heldBounds
 }
 
 func (q *listQuery) arg(v any) string {
@@ -36,8 +38,8 @@ const (
 )
 
 // newListQuery chooses where the ids come from. ids are those of an id: term, already resolved.
-func newListQuery(f relay.Filter, before relay.ID, ids []int64) *listQuery {
-	q := &listQuery{args: []any{before}, status: statusView}
+func newListQuery(f relay.Filter, before relay.ID, ids []int64, bounds heldBounds) *listQuery {
+	q := &listQuery{args: []any{before}, status: statusView, bounds: bounds}
 	states, held, failure := wantedStates(f)
 	switch {
 	case ids != nil && !failure:
@@ -149,7 +151,7 @@ func (i *Inspector) Messages(ctx context.Context, f relay.Filter, before relay.I
 		return relay.MessageList{}, err
 	}
 	limit = pageSize(limit)
-	q := newListQuery(f, before, ids)
+	q := newListQuery(f, before, ids, i.bounds)
 	text := q.statement(limit)
 	rows, err := i.db.Query(ctx, i.sql(text), q.args...)
 	if err != nil {
@@ -179,7 +181,7 @@ func (i *Inspector) Messages(ctx context.Context, f relay.Filter, before relay.I
 	case len(list.Items) > limit:
 		list.Items = list.Items[:limit]
 		list.Next = list.Items[limit-1].ID
-	case !q.whole && seen == searchRows:
+	case !q.whole && seen == searchRows || q.near != "" && seen == i.bounds.near:
 		list.Next, list.Searched = lowest, seen
 	}
 	return list, nil

@@ -46,39 +46,60 @@ func (q *listQuery) fromLog(f relay.Filter) {
 	q.source = `SELECT ` + strings.Join(columns, ", ") + ` FROM outbox.message_safe m WHERE m.id < $1 ORDER BY m.id DESC LIMIT @most`
 }
 
-// fromHeld filters in message_held itself by what it has columns for, along the index of a failure or state that is asked for.
+// fromHeld filters in message_held itself by what it has columns for, along the index of a key, failure or state that is asked for.
 func (q *listQuery) fromHeld(f relay.Filter) {
-	conditions := []string{"h.id < $1"}
 	q.whole = true
-	along := heldAlong(f)
-	for i, t := range f.Terms {
-		switch t.Name {
-		case "age", "since", "until", "id":
+	for _, t := range f.Terms {
+		if !heldColumn(t) {
 			q.whole = false
 			q.wheres = append(q.wheres, q.where(t, "s."))
-		case "state":
-			if i != along {
-				conditions = append(conditions, q.heldState(t))
-			}
-		default:
-			if i != along {
-				conditions = append(conditions, q.where(t, "h."))
-			}
 		}
 	}
-	q.source = `SELECT h.id FROM outbox.message_held h WHERE ` + strings.Join(conditions, " AND ") + ` ORDER BY h.id DESC LIMIT @most`
-	if along < 0 {
-		return
+	along, keys := heldAlong(f), heldKeys(f)
+	switch {
+	case keys != nil && (along < 0 || ofEachKey(f.Terms[along])):
+		q.source = q.alongKeys(f, keys)
+	case keys != nil:
+		q.source = q.alongFewKeys(f, keys, along)
+	case along >= 0:
+		q.source = q.alongIndex(f, along)
+	default:
+		conditions := strings.Join(q.heldConditions(f, "h."), " AND ")
+		q.source = `SELECT h.id FROM outbox.message_held h WHERE h.id < $1 AND ` + conditions + ` ORDER BY h.id DESC LIMIT @most`
+		q.near = conditions
 	}
-	column, values := "", ""
+}
+
+// heldColumn says that message_held alone can judge a term.
+func heldColumn(t relay.Term) bool {
+	return t.Name != "age" && t.Name != "since" && t.Name != "until" && t.Name != "id"
+}
+
+// heldConditions are the terms that message_held can judge, but for those that the walk itself is about.
+func (q *listQuery) heldConditions(f relay.Filter, prefix string, but ...int) (conditions []string) {
+	for i, t := range f.Terms {
+		switch {
+		case !heldColumn(t) || slices.Contains(but, i):
+		case t.Name == "state":
+			conditions = append(conditions, q.heldState(t, prefix))
+		default:
+			conditions = append(conditions, q.where(t, prefix))
+		}
+	}
+	return conditions
+}
+
+// alongIndex walks the index of a failure or state, for each value of the term.
+func (q *listQuery) alongIndex(f relay.Filter, along int) string {
+	column, values := "state", ""
 	if t := f.Terms[along]; t.Name == "failure" {
 		column, values = "fingerprint", q.arg(distinct(failureIDs(t.Values)))+"::bigint[]"
 	} else {
-		column, values = "state", q.arg(distinct(t.Values))+"::text[]"
+		values = q.arg(distinct(t.Values)) + "::text[]"
 	}
 	// Not `column = a.value`: with it the order by id alone would do, and the planner walks all ids that come before the first one of this value.
-	conditions[0] = "(h." + column + ", h.id) < (a.value, $1) AND h." + column + " >= a.value"
-	q.source = `SELECT o.id FROM unnest(` + values + `) AS a(value) CROSS JOIN LATERAL (SELECT h.id FROM outbox.message_held h WHERE ` + strings.Join(conditions, " AND ") +
+	conditions := append([]string{"(h." + column + ", h.id) < (a.value, $1) AND h." + column + " >= a.value"}, q.heldConditions(f, "h.", along)...)
+	return `SELECT o.id FROM unnest(` + values + `) AS a(value) CROSS JOIN LATERAL (SELECT h.id FROM outbox.message_held h WHERE ` + strings.Join(conditions, " AND ") +
 		` ORDER BY h.` + column + ` DESC, h.id DESC LIMIT @most) o ORDER BY o.id DESC LIMIT @most`
 }
 
@@ -94,7 +115,7 @@ func distinct[T int64 | string](values []T) []T {
 	return slices.Compact(slices.Sorted(slices.Values(values)))
 }
 
-func (q *listQuery) heldState(t relay.Term) string {
+func (q *listQuery) heldState(t relay.Term, prefix string) string {
 	var states []string
 	pending := false
 	for _, s := range t.Values {
@@ -103,9 +124,9 @@ func (q *listQuery) heldState(t relay.Term) string {
 		}
 		pending = pending || s == relay.StatePending
 	}
-	cond := "h.state = ANY (" + q.arg(states) + "::text[])"
+	cond := prefix + "state = ANY (" + q.arg(states) + "::text[])"
 	if pending {
-		cond = "(" + cond + " OR h.state <> 'dead')"
+		cond = "(" + cond + " OR " + prefix + "state <> 'dead')"
 	}
 	return negate(cond, t.Not)
 }
@@ -133,8 +154,12 @@ func (q *listQuery) statement(limit int) string {
 	if q.whole {
 		looked = limit + 1
 	}
-	return `WITH c AS MATERIALIZED (` + q.bounded(looked) + `), f AS MATERIALIZED (` + q.matches() + ` LIMIT ` + most + `)
-SELECT b.lo, b.n, r.* FROM (SELECT coalesce(min(c.id), 0) AS lo, count(*) AS n FROM c WHERE (SELECT count(*) FROM f) < ` + most + `) b LEFT JOIN (
+	walk, source, lowest, seen := ``, q.bounded(looked), `coalesce(min(c.id), 0)`, `count(*)`
+	if q.near != "" {
+		walk, source, lowest, seen = q.nearest(looked)
+	}
+	return `WITH ` + walk + `c AS MATERIALIZED (` + source + `), f AS MATERIALIZED (` + q.matches() + ` LIMIT ` + most + `)
+SELECT b.lo, b.n, r.* FROM (SELECT ` + lowest + ` AS lo, ` + seen + ` AS n FROM c WHERE (SELECT count(*) FROM f) < ` + most + `) b LEFT JOIN (
   SELECT o.* FROM f CROSS JOIN LATERAL (SELECT ` + rowColumns + `, left(coalesce(s.error, ''), ` + strconv.Itoa(errorPreview) + `)
     FROM outbox.message_status s WHERE s.id = f.id OFFSET 0) o) r ON true ORDER BY r.id DESC`
 }

@@ -42,7 +42,7 @@ func within(ctx context.Context) bool { return ctx.Value(onceKey{}) != nil }
 
 // look reads what the acts of a context left.
 func (o *Operator) look(ctx context.Context) *Inspector {
-	return &Inspector{db: o.db(ctx), sql: o.sql, schema: o.schema}
+	return &Inspector{db: o.db(ctx), sql: o.sql, schema: o.schema, bounds: usualBounds}
 }
 
 // Once implements relay.Once.

@@ -61,7 +61,7 @@ func (o *Operator) plan(ctx context.Context, p relay.PlanRequest, act relay.Act)
 // fillPlan goes through what can match, from the newest id down.
 func (o *Operator) fillPlan(ctx context.Context, id int64, f relay.Filter, ids []int64) (err error) {
 	for before := relay.ID(1<<63 - 1); before > 0; {
-		if before, err = o.planItems(ctx, newListQuery(f, before, ids), id); err != nil {
+		if before, err = o.planItems(ctx, newListQuery(f, before, ids, usualBounds), id); err != nil {
 			return err
 		}
 	}

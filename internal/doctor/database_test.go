@@ -136,6 +136,7 @@ var breakages = []struct {
 	{id: "database.plans", about: "message_held_pkey", harm: "ALTER TABLE outbox.message_held DROP CONSTRAINT message_held_pkey", level: relay.LevelFail},
 	{id: "database.plans", about: "message_held_due", harm: "DROP INDEX outbox.message_held_due", level: relay.LevelFail},
 	{id: "database.plans", about: "message_held_head", harm: "DROP INDEX outbox.message_held_head", level: relay.LevelFail},
+	{id: "database.plans", about: "message_held_aside", harm: "DROP INDEX outbox.message_held_aside", level: relay.LevelFail},
 	{id: "database.plans", about: "message_held_key", harm: "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'outbox.message_held_key'::regclass", level: relay.LevelFail},
 	{id: "database.plans", about: "enable_indexscan", harm: "ALTER ROLE LOGIN SET enable_indexscan = off", level: relay.LevelFail},
 	{id: "database.plans", about: "enable_indexonlyscan", harm: "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET enable_indexonlyscan = off', current_database()); END $$", level: relay.LevelFail},

@@ -22,6 +22,7 @@ var indexes = []index{
 	held("message_held_sending", "(id) WHERE sending"),
 	{"message_held_head", "message_held", "CREATE UNIQUE INDEX CONCURRENTLY message_held_head ON outbox.message_held (topic, key) WHERE key IS NOT NULL AND state = 'retrying' AND NOT passed"},
 	held("message_held_key", "(topic, key, id) WHERE key IS NOT NULL AND state <> 'scheduled' AND NOT passed"),
+	held("message_held_aside", "(topic, key, id) WHERE key IS NOT NULL AND (state = 'scheduled' OR passed)"),
 	held("message_held_group", "(fingerprint, id) WHERE fingerprint IS NOT NULL"),
 	held("message_held_state", "(state, id)"),
 	{"message_ids_id", "message_ids", "CREATE INDEX CONCURRENTLY message_ids_id ON outbox.message_ids (id)"},
