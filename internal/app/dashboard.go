@@ -108,7 +108,7 @@ func dashboardProxy(c config.ProxyAuth) *dashboard.Proxy {
 	}
 	p := &dashboard.Proxy{UserHeader: c.UserHeader, RoleHeader: c.RoleHeader}
 	for _, s := range c.Trusted {
-		if of, ok := config.ParseTrusted(s); ok {
+		if of, wrong := config.ParseTrusted(s); wrong == "" {
 			p.Trusted = append(p.Trusted, of)
 		}
 	}

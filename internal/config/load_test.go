@@ -175,7 +175,9 @@ func TestProblems(t *testing.T) {
 		"empty topic":     {with("dashboard: { roles: { payload: { topics: [\"\"] } } }\n"), "dashboard.roles.payload.topics[0]: is empty"},
 		"proxy, nobody":   {with("dashboard: { auth: { proxy: { user_header: X-User } } }\n"), "dashboard.auth.proxy.trusted: is empty: whoever sends the header would be believed"},
 		"proxy, listen":   {with("dashboard: { listen: \"0.0.0.0:8088\", auth: { proxy: { user_header: X-User } } }\n"), `"0.0.0.0:8088" is not a loopback address`},
-		"proxy, all":      {with("dashboard: { auth: { proxy: { user_header: X-User, trusted: [10.0.0.7, \"0.0.0.0/0\"] } } }\n"), `dashboard.auth.proxy.trusted[1]: "0.0.0.0/0" is no address of a proxy`},
+		"proxy, all":      {with("dashboard: { auth: { proxy: { user_header: X-User, trusted: [10.0.0.7, \"0.0.0.0/0\"] } } }\n"), `dashboard.auth.proxy.trusted[1]: "0.0.0.0/0" is too wide: whoever has one of its addresses could say that he is anybody`},
+		"proxy, half":     {with("dashboard: { auth: { proxy: { user_header: X-User, trusted: [\"128.0.0.0/1\"] } } }\n"), `dashboard.auth.proxy.trusted[0]: "128.0.0.0/1" is too wide: whoever has one of its addresses could say that he is anybody; name those that only the proxy has, /16 at the widest`},
+		"proxy, site":     {with("dashboard: { auth: { proxy: { user_header: X-User, trusted: [\"fd00::/47\"] } } }\n"), `"fd00::/47" is too wide: whoever has one of its addresses could say that he is anybody; name those that only the proxy has, /48 at the widest`},
 		"proxy, no name":  {with("dashboard: { auth: { proxy: { trusted: [10.0.0.7] } } }\n"), "dashboard.auth.proxy.user_header: is missing"},
 		"proxy, cookie":   {with("dashboard: { auth: { proxy: { user_header: Cookie, trusted: [10.0.0.7] } } }\n"), `dashboard.auth.proxy.user_header: "Cookie" is no header for this`},
 		"proxy, header":   {with("dashboard: { auth: { proxy: { user_header: \"X User\", trusted: [10.0.0.7] } } }\n"), `"X User" is no header for this`},
@@ -254,7 +256,8 @@ func TestProxyInFront(t *testing.T) {
 	for _, c := range []struct {
 		listen, trusted string
 		warned          bool
-	}{{"0.0.0.0", "10.0.0.7", false}, {"10.0.0.1", "10.0.7.0/28, \"fd00::7\"", false}, {"127.0.0.1", "127.0.0.1", true}, {"127.0.0.1", "127.0.0.2", true}, {"127.0.0.1", "\"::1/128\"", true}, {"127.0.0.1", "126.0.0.0/7", true}} {
+	}{{"0.0.0.0", "10.0.0.7", false}, {"10.0.0.1", "10.0.7.0/28, \"fd00::7\"", false}, {"127.0.0.1", "127.0.0.1", true}, {"127.0.0.1", "127.0.0.2", true}, {"127.0.0.1", "\"::1/128\"", true},
+		{"127.0.0.1", "127.0.0.0/8", true}, {"10.0.0.1", "10.0.0.0/16, \"fd00::/48\"", false}} {
 		got, err := Parse("config.yaml", []byte(smallest+fmt.Sprintf(proxied, c.listen, c.trusted)), Options{})
 		if err != nil {
 			t.Errorf("%+v: %v", c, err)
@@ -265,10 +268,11 @@ func TestProxyInFront(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{"10.0.0.7": "10.0.0.7/32", "::ffff:10.0.0.7": "10.0.0.7/32", "10.0.7.9/28": "10.0.7.0/28", "fd00::7": "fd00::7/128", "fe80::1%eth0": "", "::ffff:10.0.0.0/100": "", "::/0": "",
-		"ops.example": "", "": "", "10.0.0.7:80": ""} {
-		of, ok := ParseTrusted(text)
-		if ok != (want != "") || ok && of.String() != want {
-			t.Errorf("%q: %s, %t", text, of, ok)
+		"ops.example": "", "": "", "10.0.0.7:80": "",
+		"10.0.0.0/16": "10.0.0.0/16", "10.0.0.0/15": "", "0.0.0.0/1": "", "126.0.0.0/7": "", "127.0.0.0/8": "127.0.0.0/8", "127.0.0.0/7": "", "fd00::/48": "fd00::/48", "fd00::/47": "", "::/0 ": ""} {
+		of, wrong := ParseTrusted(text)
+		if (wrong == "") != (want != "") || wrong == "" && of.String() != want {
+			t.Errorf("%q: %s, %s", text, of, wrong)
 		}
 	}
 }

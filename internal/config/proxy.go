@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -12,7 +13,7 @@ import (
 type ProxyAuth struct {
 	UserHeader string   `key:"user_header" null:"true" help:"header in which a proxy says the name of who asks. null: no proxy is believed"`
 	RoleHeader string   `key:"role_header" null:"true" help:"header in which it says viewer, operator or admin, several with commas; never payload. null: dashboard.roles says what names may"`
-	Trusted    []string `key:"trusted" help:"addresses of the proxy, such as 10.0.0.7 or 10.0.7.0/28, that nobody else has. From any other address a request with those headers is refused"`
+	Trusted    []string `key:"trusted" help:"addresses of the proxy, such as 10.0.0.7 or 10.0.7.0/28, that nobody else has, /16 at the widest (IPv6: /48). From any other address a request with those headers is refused"`
 }
 
 var headerForm = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{0,59}$`)
@@ -20,17 +21,33 @@ var headerForm = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{0,59}$`)
 // takenHeaders have a meaning already, which would become somebody's name.
 var takenHeaders = []string{"accept", "authorization", "connection", "content-length", "content-type", "cookie", "host", "idempotency-key", "last-event-id", "origin", "referer", "user-agent", "waybill-actor"}
 
-// ParseTrusted reads an address or a range of them. Everybody is no range.
-func ParseTrusted(s string) (netip.Prefix, bool) {
+// The widest ranges of a proxy: what one site has at most. Whoever has any address of a range can say that he is anybody, so it must not reach beyond.
+const (
+	widestIPv4 = 16
+	widestIPv6 = 48
+)
+
+// loopback is this machine alone, as wide as it is.
+var loopback = netip.MustParsePrefix("127.0.0.0/8")
+
+// ParseTrusted reads an address or a range of them. wrong is a sentence for people, empty when it can be trusted.
+func ParseTrusted(s string) (of netip.Prefix, wrong string) {
 	if at, err := netip.ParseAddr(s); err == nil && at.Zone() == "" {
 		at = at.Unmap()
-		return netip.PrefixFrom(at, at.BitLen()), true
+		return netip.PrefixFrom(at, at.BitLen()), ""
 	}
 	of, err := netip.ParsePrefix(s)
-	if err != nil || of.Bits() == 0 || of.Addr().Is4In6() {
-		return netip.Prefix{}, false
+	if err != nil || of.Addr().Is4In6() {
+		return netip.Prefix{}, strconv.Quote(s) + " is no address of a proxy: write 10.0.0.7, or a range of its own such as 10.0.7.0/28"
 	}
-	return of.Masked(), true
+	widest := widestIPv6
+	if of.Addr().Is4() {
+		widest = widestIPv4
+	}
+	if of = of.Masked(); of.Bits() < widest && (of.Bits() < loopback.Bits() || !loopback.Contains(of.Addr())) {
+		return netip.Prefix{}, fmt.Sprintf("%q is too wide: whoever has one of its addresses could say that he is anybody; name those that only the proxy has, /%d at the widest", s, widest)
+	}
+	return of, ""
 }
 
 func (d *decoder) validateProxy() {
@@ -55,11 +72,11 @@ func (d *decoder) validateProxy() {
 		d.at(at+".trusted", "is empty: whoever sends the header would be believed. Name the addresses of the proxy")
 	}
 	for i, s := range p.Trusted {
-		of, ok := ParseTrusted(s)
+		of, wrong := ParseTrusted(s)
 		switch path := at + ".trusted[" + strconv.Itoa(i) + "]"; {
-		case !ok:
-			d.at(path, "%q is no address of a proxy: write 10.0.0.7, or a range of its own such as 10.0.7.0/28", s)
-		case of.Overlaps(netip.MustParsePrefix("127.0.0.0/8")) || of.Contains(netip.IPv6Loopback()):
+		case wrong != "":
+			d.at(path, "%s", wrong)
+		case of.Overlaps(loopback) || of.Contains(netip.IPv6Loopback()):
 			d.warn(path, "every process of this machine can say that it is anybody: only where no other account and no other service of it is to be kept out")
 		}
 	}

@@ -82,7 +82,8 @@ func (d *Dashboard) proxied(r *http.Request) (p person, said bool, err *failure)
 }
 
 // sessionOf is the session of a request. Who comes through the proxy has one for the forms alone: it is worth nothing without the header, and ends when that says another
-// name or other roles. Where it is needed and missing, a GET begins it.
+// name or other roles. Only what is said ends it: a proxy may let through what needs no name, such as styles, with the same cookie, and whoever comes past it has no say.
+// Where a session is needed and missing, a GET begins it.
 func (d *Dashboard) sessionOf(w http.ResponseWriter, r *http.Request, needed bool) (*session, error) {
 	s := d.sessions.of(r, d.cookieName())
 	p, said, err := d.proxied(r)
@@ -95,7 +96,12 @@ func (d *Dashboard) sessionOf(w http.ResponseWriter, r *http.Request, needed boo
 		return s, nil
 	case s != nil && s.proxied && s.name == p.name && maps.Equal(s.may, p.may):
 		return s, nil
-	case !needed || r.Method != http.MethodGet && r.Method != http.MethodHead:
+	}
+	begins := needed && (r.Method == http.MethodGet || r.Method == http.MethodHead)
+	if s != nil && (s.proxied || begins) { // the new one takes the place of any other in the browser
+		d.sessions.end(r, d.cookieName())
+	}
+	if !begins {
 		return nil, nil
 	}
 	id, s := d.sessions.begin(p)

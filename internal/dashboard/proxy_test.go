@@ -128,7 +128,7 @@ func TestProxySaysWhoAsks_S18(t *testing.T) {
 	}
 }
 
-// A session behind the proxy is for forms alone: without the header, with another name or with other roles it is worth nothing.
+// A session behind the proxy is for forms alone: without the header it is worth nothing, and with another name or other roles it ends.
 func TestProxiedSession_S7_S18(t *testing.T) {
 	d := newDesk(t, func(o *Options) {
 		withNames(t)(o)
@@ -160,17 +160,22 @@ func TestProxiedSession_S7_S18(t *testing.T) {
 			t.Errorf("%s: a POST: %d", name, res.Code)
 		}
 	}
+	if res := b.get("/"); res.Code != http.StatusOK || b.cookie.Value != cookie.Value {
+		t.Errorf("the same person has another session: %d", res.Code)
+	}
 	for name, who := range map[string][2]string{"another name": {"max", "operator"}, "other roles": {"zoe", "viewer"}} {
-		other := as(&browser{d: d, cookie: cookie}, who[0], who[1])
+		first := as(d.browser(), "zoe", "operator")
+		form := first.form("/messages/6/retry")
+		other := as(&browser{d: d, cookie: first.cookie}, who[0], who[1])
 		if res := other.post("/messages/6/retry", form); res.Code != http.StatusForbidden {
 			t.Errorf("%s: the form of before: %d", name, res.Code)
 		}
-		if res := other.get("/"); res.Code != http.StatusOK || other.cookie.Value == cookie.Value {
+		if res := first.post("/messages/6/retry", form); res.Code != http.StatusForbidden {
+			t.Errorf("%s: the session of before goes on: %d", name, res.Code)
+		}
+		if res := other.get("/"); res.Code != http.StatusOK || other.cookie.Value == first.cookie.Value {
 			t.Errorf("%s: %d in the session of before", name, res.Code)
 		}
-	}
-	if res := b.get("/"); res.Code != http.StatusOK || b.cookie.Value != cookie.Value {
-		t.Errorf("the same person has another session: %d", res.Code)
 	}
 	for kind, want := range map[string]int{"application/json": http.StatusOK, "application/x-www-form-urlencoded": http.StatusForbidden, "text/plain": http.StatusForbidden, "": http.StatusForbidden} {
 		res, _ := d.call("POST", apiBase+"/messages/6/retry", "", func(r *http.Request) {
@@ -180,6 +185,54 @@ func TestProxiedSession_S7_S18(t *testing.T) {
 		if res.Code != want {
 			t.Errorf("the API by %q: %d, want %d", kind, res.Code, want)
 		}
+	}
+}
+
+// What the proxy's word has ended ends at once, with the live page that began with it; what it has not said ends nothing.
+func TestProxyEndsASession_S7(t *testing.T) {
+	d := newDesk(t, func(o *Options) {
+		withNames(t)(o)
+		o.Proxy.RoleHeader = "X-Forwarded-Role"
+		o.Proxy.Trusted = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	})
+	d.fill("t")
+	server := httptest.NewServer(d)
+	t.Cleanup(server.Close)
+	as := func(b *browser, name, role string) *browser {
+		b.way = says("127.0.0.1", "X-Forwarded-User", name, "X-Forwarded-Role", role)
+		return b
+	}
+	open := func() int {
+		d.sessions.mu.Lock()
+		defer d.sessions.mu.Unlock()
+		return len(d.sessions.open)
+	}
+	for name, who := range map[string][2]string{"another name": {"max", "operator"}, "other roles": {"zoe", "viewer"}} {
+		before := open()
+		zoe := as(d.browser(), "zoe", "operator")
+		zoe.get("/")
+		_, lines, _ := follow(t, server.URL+eventsPath, func(r *http.Request) {
+			zoe.way(r)
+			r.AddCookie(zoe.cookie)
+		})
+		hears(t, lines, "retry: ")
+		for what, way := range map[string]func(*http.Request){"nothing": says("127.0.0.1"), "two names": says("127.0.0.1", "X-Forwarded-User", "zoe", "X-Forwarded-User", "max"),
+			"a forged name": says("10.0.0.8", "X-Forwarded-User", "max", "X-Forwarded-Role", "operator")} {
+			(&browser{d: d, cookie: zoe.cookie, way: way}).get("/")
+			if n := open(); n != before+1 {
+				t.Errorf("%s said: %d sessions, there were %d", what, n, before+1)
+			}
+		}
+		as(&browser{d: d, cookie: zoe.cookie}, who[0], who[1]).get("/login") // which begins no session
+		if n := open(); n != before {
+			t.Errorf("%s: %d sessions, there were %d", name, n, before)
+		}
+		ends(t, lines)
+	}
+	b := d.browser()
+	b.signIn()
+	if n := open(); as(b, "zoe", "operator").get("/").Code != http.StatusOK || open() != n {
+		t.Errorf("the session of a token, replaced by one of the proxy, goes on: %d, there were %d", open(), n)
 	}
 }
 

@@ -43,7 +43,7 @@ var accessHazards = []Hazard{
 		Tests: []string{"internal/config.TestSecretsAreNeverSeen", "internal/telemetry.TestLogHides", "internal/app.TestDemoTellsTheTokenToATerminalAlone_S6", "adapters/postgres.TestExamineCannotAsk",
 			"internal/doctor.TestStrangerSeesNothing", "cmd/waybill.TestInterrupted", "adapters/rocketmq.TestAccounts"}},
 	{ID: "S7", What: "a session is guessed, planted or never ends", Answer: "random tokens of 32 bytes; a new session at each login; ends when idle and after 12 h",
-		Tests: []string{"internal/dashboard.TestSessions_S7", "internal/dashboard.TestSessionsEnd_S7", "internal/dashboard.TestHTTPS_S7_S10", "internal/dashboard.TestProxiedSession_S7_S18"}},
+		Tests: []string{"internal/dashboard.TestSessions_S7", "internal/dashboard.TestSessionsEnd_S7", "internal/dashboard.TestHTTPS_S7_S10", "internal/dashboard.TestProxiedSession_S7_S18", "internal/dashboard.TestProxyEndsASession_S7"}},
 	{ID: "S8", What: "a route without a check", Answer: "closed unless it says who may; every route, role and method is tried",
 		Tests: []string{"internal/dashboard.TestRouteMatrix_S2_S8", "internal/dashboard.TestPlansNeedARight_S2_S8", "internal/dashboard.TestAPIRouteMatrix_S8_S18"}},
 	{ID: "S9", What: "framing, guessed content types, referrers, redirects elsewhere", Answer: "headers on every answer; redirects stay here",
