@@ -128,7 +128,8 @@ func (d *doctorRound) relays(context.Context) []doctor.Finding {
 		Files: d.files(), Folders: folders(c), Cache: cacheFolder(c)}
 	if f.Cache != nil {
 		if x, err := d.examine(); err == nil && x.Version.V > 0 && x.Growth.Err == nil {
-			f.Cache.Rate, _ = doctor.GrowthRate(x.Growth.V)
+			keep, _ := c.Retention.Sent.Get()
+			f.Cache.Rate, _ = doctor.GrowthRate(x.Growth.V, keep)
 		}
 	}
 	var o relay.Overview

@@ -159,6 +159,27 @@ var breakages = []struct {
 	{id: "rights.search_path", about: "receipts_of", harm: "ALTER FUNCTION outbox.receipts_of(bigint) RESET search_path", level: relay.LevelFail},
 }
 
+// Indexes that nobody compared are not well, they are not known.
+func TestIndexesNotCompared(t *testing.T) {
+	left := []string{"message_log_0_pkey", "message_held_pkey"}
+	for _, c := range []struct {
+		facts postgres.IndexFacts
+		level relay.Level
+		text  string
+	}{
+		{postgres.IndexFacts{Left: left}, relay.LevelUnseen, "not known: none was compared, for each table was too large or locked: message_log_0_pkey, message_held_pkey"},
+		{postgres.IndexFacts{Left: left, Compared: 1}, relay.LevelOK, "1 know every row of their tables; not compared, too large or locked: message_log_0_pkey, message_held_pkey"},
+		{postgres.IndexFacts{Left: left, Damaged: []postgres.IndexFault{{Index: "message_ids_id", Text: "lacks a row"}}}, relay.LevelFail, "lacks a row"},
+	} {
+		c.facts.Extension, c.facts.Usable, c.facts.Allowed = true, true, true
+		r := report{}
+		r.indexes(postgres.Examination{Schema: "outbox", Indexes: postgres.Seen[postgres.IndexFacts]{V: c.facts}})
+		if len(r.found) != 1 || r.found[0].Level != c.level || r.found[0].Text != c.text {
+			t.Errorf("%+v: %+v", c.facts, r.found)
+		}
+	}
+}
+
 // Every check fires on the harm that it is for, with a statement that mends it, and is silent before and after.
 func TestBreakages(t *testing.T) {
 	for _, major := range []int{15, 18} {

@@ -24,15 +24,28 @@ type RoomFacts struct {
 	Keep   time.Duration // retention.sent; 0 = for ever
 }
 
-// GrowthRate is how many bytes a second the messages that are there took on the disk, with their receipts and indexes; 0 = not known, and why.
-func GrowthRate(g postgres.GrowthFacts) (rate float64, why string) {
-	switch {
-	case g.Age <= 0:
-		return 0, "there is no message to go by"
-	case g.Age < rateSpan:
-		return 0, "the oldest message is " + long(g.Age) + " old, and an hour is needed"
+// written is what was written in the time that retention drops nothing of, and how long that is; 0 = nothing was. What lies further back is no measure: of a partition
+// that an old dead message keeps there may be nothing else. The last one is never touched.
+func written(g postgres.GrowthFacts, keep time.Duration) (size int64, age time.Duration) {
+	for i, p := range g.Parts {
+		if keep == 0 || p.Age < keep || i == len(g.Parts)-1 {
+			size, age = size+p.Bytes, max(age, p.Age)
+		}
 	}
-	return float64(g.Log) / g.Age.Seconds(), ""
+	return size, age
+}
+
+// GrowthRate is how many bytes a second the messages took on the disk, with their receipts and indexes, as long as none of them was dropped; 0 = not known, and why. keep
+// is retention.sent, 0 = for ever.
+func GrowthRate(g postgres.GrowthFacts, keep time.Duration) (rate float64, why string) {
+	size, age := written(g, keep)
+	switch {
+	case age <= 0:
+		return 0, "there is no message to go by"
+	case age < rateSpan:
+		return 0, "the oldest message to go by is " + long(age) + " old, and an hour is needed"
+	}
+	return float64(size) / age.Seconds(), ""
 }
 
 // JudgeRoom judges how long the room on the disk of the database lasts.
@@ -44,7 +57,8 @@ func JudgeRoom(f RoomFacts) []Finding {
 		return r.found
 	}
 	g := f.Growth.V
-	rate, why := GrowthRate(g)
+	rate, why := GrowthRate(g, f.Keep)
+	_, age := written(g, f.Keep)
 	takes := "the outbox takes " + bytes(g.Bytes)
 	grows := fmt.Sprintf("%s a day are written", bytes(int64(rate*(24*time.Hour).Seconds())))
 	if rate == 0 {
@@ -67,8 +81,8 @@ func JudgeRoom(f RoomFacts) []Finding {
 		level = relay.LevelWarn
 	case f.Keep == 0 && lasts < roomForever:
 		level, left = relay.LevelWarn, left+", and retention.sent is none"
-	case g.Age < f.Keep && lasts < f.Keep-g.Age:
-		level, left = relay.LevelWarn, left+", and retention.sent drops nothing for another "+long(f.Keep-g.Age)
+	case age < f.Keep && lasts < f.Keep-age:
+		level, left = relay.LevelWarn, left+", and retention.sent drops nothing for another "+long(f.Keep-age)
 	}
 	if level == relay.LevelOK {
 		r.ok(id, "server", "%s; %s; %s", takes, grows, left)

@@ -206,6 +206,11 @@ func (r *report) indexes(x postgres.Examination) {
 			fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s; GRANT EXECUTE ON FUNCTION %[1]s.bt_index_check(regclass, boolean) TO %[2]s", f.Schema, login))
 		return
 	}
+	if f.Compared+len(f.Damaged) == 0 {
+		r.add(id, relay.LevelUnseen, x.Schema, "when their tables are small or free: waybill doctor; at any time, by a login that may: pg_amcheck --heapallindexed --schema="+x.Schema,
+			"not known: none was compared, for each table was too large or locked: %s", strings.Join(f.Left, ", "))
+		return
+	}
 	fine := fmt.Sprintf("%d know every row of their tables", f.Compared)
 	if len(f.Left) > 0 {
 		fine += "; not compared, too large or locked: " + strings.Join(f.Left, ", ")
