@@ -56,11 +56,8 @@ func ReadAll(ctx context.Context, brokers []string, topic string, f func(Record)
 // bears with a leader that moves or is away for some seconds. Of the configuration it uses what connecting needs, and it asks for no trust. The record and
 // its bytes are f's to keep. It ends with the first error of f.
 func (c Config) ReadAll(ctx context.Context, topic string, f func(Record) error) error {
-	d := newDialer(c, func() string { return "" })
-	defer d.close()
-	tr := &kafka.Transport{Dial: d.plain, DialTimeout: c.Timeouts.Connect, ClientID: "waybill-read", MetadataTopics: []string{topic}, MetadataTTL: 2 * time.Second}
-	defer tr.CloseIdleConnections()
-	r := reader{c: &kafka.Client{Addr: kafka.TCP(c.Brokers...), Transport: tr}, topic: topic, tr: tr}
+	r := c.NewReader(topic)
+	defer r.Close()
 	parts, err := r.partitions(ctx)
 	if err != nil {
 		return fmt.Errorf("kafka: read %q: %w", topic, err)
@@ -77,14 +74,29 @@ func (c Config) ReadAll(ctx context.Context, topic string, f func(Record) error)
 	return nil
 }
 
-type reader struct {
+// Reader reads one topic back. Not safe for concurrent use.
+type Reader struct {
 	c     *kafka.Client
 	tr    *kafka.Transport
+	d     *dialer
 	topic string
 }
 
+// NewReader connects with the first question, as ReadAll does.
+func (c Config) NewReader(topic string) *Reader {
+	d := newDialer(c, func() string { return "" })
+	tr := &kafka.Transport{Dial: d.plain, DialTimeout: c.Timeouts.Connect, ClientID: "waybill-read", MetadataTopics: []string{topic}, MetadataTTL: 2 * time.Second}
+	return &Reader{c: &kafka.Client{Addr: kafka.TCP(c.Brokers...), Transport: tr}, topic: topic, tr: tr, d: d}
+}
+
+// Close ends the connections.
+func (r *Reader) Close() {
+	r.tr.CloseIdleConnections()
+	r.d.close()
+}
+
 // again calls f until it succeeds, a limited number of times: leaders move, brokers start.
-func (r *reader) again(ctx context.Context, f func() error) error {
+func (r *Reader) again(ctx context.Context, f func() error) error {
 	var err error
 	for range readTries {
 		if err = f(); err == nil || ctx.Err() != nil {
@@ -100,7 +112,7 @@ func (r *reader) again(ctx context.Context, f func() error) error {
 	return err
 }
 
-func (r *reader) partitions(ctx context.Context) (parts []int, err error) {
+func (r *Reader) partitions(ctx context.Context) (parts []int, err error) {
 	err = r.again(ctx, func() error {
 		res, err := r.c.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{r.topic}})
 		if err != nil {
@@ -123,7 +135,7 @@ func (r *reader) partitions(ctx context.Context) (parts []int, err error) {
 }
 
 // ends asks for the first and the end offset of each partition.
-func (r *reader) ends(ctx context.Context, parts []int) (ends []kafka.PartitionOffsets, err error) {
+func (r *Reader) ends(ctx context.Context, parts []int) (ends []kafka.PartitionOffsets, err error) {
 	err = r.again(ctx, func() error {
 		var ask []kafka.OffsetRequest
 		for _, p := range parts {
@@ -148,7 +160,7 @@ func (r *reader) ends(ctx context.Context, parts []int) (ends []kafka.PartitionO
 	return ends, err
 }
 
-func (r *reader) partition(ctx context.Context, e kafka.PartitionOffsets, f func(Record) error) error {
+func (r *Reader) partition(ctx context.Context, e kafka.PartitionOffsets, f func(Record) error) error {
 	next := e.FirstOffset
 	var own error // f's, which ends it
 	for next < e.LastOffset {
@@ -175,7 +187,7 @@ func (r *reader) partition(ctx context.Context, e kafka.PartitionOffsets, f func
 }
 
 // fetch reads one answer from offset next on, and returns the offset that follows what it has given to f.
-func (r *reader) fetch(ctx context.Context, partition int, next, end int64, f func(Record) error) (int64, error) {
+func (r *Reader) fetch(ctx context.Context, partition int, next, end int64, f func(Record) error) (int64, error) {
 	res, err := r.c.Fetch(ctx, &kafka.FetchRequest{Topic: r.topic, Partition: partition, Offset: next, MinBytes: 1, MaxBytes: fetchBytes, MaxWait: fetchWait})
 	if err != nil {
 		return next, err

@@ -98,6 +98,14 @@ func TestCompactedTopicRefusesNoKey(t *testing.T) {
 	out := publish(t, p, batch)
 	want(t, out, "acked 3 rejected 2 acked 14 rejected 1")
 	wantStored(t, c.Brokers, topic, append(span(1, 3), span(6, 19)...)...)
+	r := p.cfg.NewReader(topic)
+	defer r.Close()
+	if compacted, err := r.Compacted(t.Context()); !compacted || err != nil {
+		t.Errorf("compacted %t, %v", compacted, err)
+	}
+	if first, next, err := r.Range(t.Context(), 0, 4, 9, func(Record) error { return nil }); first != 4 || next != 9 || err != nil {
+		t.Errorf("%d to %d, %v", first, next, err)
+	}
 	findings := check(t, p)
 	wantLevel(t, findings, "kafka.cleanup_policy", topic, relay.LevelWarn)
 	wantLevel(t, findings, "kafka.retention", topic, relay.LevelWarn)

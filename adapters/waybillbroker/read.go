@@ -41,28 +41,58 @@ func ReadAll(ctx context.Context, b Reader, topic string, f func(Record) error) 
 		return fmt.Errorf("read topic %q: %w", topic, broker.ErrUnknownTopic)
 	}
 	for index := range int32(described.Partitions) {
-		at, high, err := b.Bounds(topic, index)
+		start, high, err := b.Bounds(topic, index)
 		if err != nil {
 			return err
 		}
-		for at < high {
-			batches, err := b.Read(ctx, topic, index, at, fetchBytes)
-			if err != nil {
-				return err
-			}
-			for _, batch := range batches {
-				err := record.Decode(batch.Bytes, func(r record.Record) error {
-					at = r.Offset + 1
-					return f(Record{index, r})
-				})
-				if err != nil {
-					return fmt.Errorf("topic %q, partition %d, batch at offset %d: %w", topic, index, batch.Base, err)
-				}
-			}
-			if err := ctx.Err(); err != nil {
-				return err
-			}
+		if _, err := readRange(ctx, b, topic, index, start, high, f); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// readRange gives f the records of a partition from an offset up to, and without, another, and returns the offset that follows what it has given.
+func readRange(ctx context.Context, b Reader, topic string, partition int32, at, end int64, f func(Record) error) (next int64, err error) {
+	for at < end {
+		batches, err := b.Read(ctx, topic, partition, at, fetchBytes)
+		if err != nil {
+			return at, err
+		}
+		before := at
+		for _, batch := range batches {
+			err := record.Decode(batch.Bytes, func(r record.Record) error {
+				if r.Offset < at || r.Offset >= end { // a batch may begin before the first one that is asked for, and end behind the last
+					return nil
+				}
+				at = r.Offset + 1
+				return f(Record{partition, r})
+			})
+			if err != nil {
+				return at, fmt.Errorf("topic %q, partition %d, batch at offset %d: %w", topic, partition, batch.Base, err)
+			}
+		}
+		if err := ctx.Err(); err != nil || at == before {
+			return at, err
+		}
+	}
+	return at, nil
+}
+
+// ReadRange gives f the records of a partition from offset from up to, and without, offset to, in offset order, and returns what of that lies there to be read: it may
+// begin later, where retention took the first ones, and end earlier, at the end of the partition or where an error came in between. It ends with the first error of f.
+func ReadRange(ctx context.Context, b Reader, topic string, partition int32, from, to int64, f func(Record) error) (first, next int64, err error) {
+	start, high, err := b.Bounds(topic, partition)
+	if err != nil {
+		return 0, 0, err
+	}
+	first, next = max(from, start), min(to, high)
+	if first >= next {
+		return first, first, nil
+	}
+	if next, err = readRange(ctx, b, topic, partition, first, next, f); err != nil {
+		return first, next, err
+	}
+	start, _, err = b.Bounds(topic, partition)
+	return max(first, start), next, err // retention goes on while we read
 }

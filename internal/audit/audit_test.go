@@ -74,6 +74,59 @@ func TestCompareFindsEachDifference(t *testing.T) {
 	}
 }
 
+// What was not read is counted as that and nothing else; what was read is judged as ever.
+func TestCompareJudgesWhatWasRead(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		read Read
+		harm func(p []Produced, sent map[int64]Place, s []Stored) []Stored
+		want string
+	}{
+		{"all of it", Read{"t/0": {0, 6}}, nil, "stored 6 unread 0 lost 0 order 0 altered 0"},
+		{"a lane that cannot be read", Read{}, func(_ []Produced, _ map[int64]Place, _ []Stored) []Stored { return nil }, "stored 0 unread 6 lost 0 order 0 altered 0"},
+		{"retention took the first two", Read{"t/0": {2, 6}}, func(_ []Produced, _ map[int64]Place, s []Stored) []Stored { return s[2:] }, "stored 4 unread 2 lost 0 order 0 altered 0"},
+		{"the time was over", Read{"t/0": {0, 4}}, func(_ []Produced, _ map[int64]Place, s []Stored) []Stored { return s[:4] }, "stored 4 unread 2 lost 0 order 0 altered 0"},
+		{"one is lost where it was read", Read{"t/0": {0, 6}}, func(_ []Produced, _ map[int64]Place, s []Stored) []Stored { return s[:5] }, "stored 5 unread 0 lost 1 order 0 altered 0"},
+		{"a place that nobody told", Read{"t/0": {0, 6}}, func(_ []Produced, sent map[int64]Place, s []Stored) []Stored {
+			sent[6] = Place{"t/7", -1}
+			return s[:5]
+		}, "stored 5 unread 1 lost 0 order 0 altered 0"},
+		{"in the form of its route", Read{"t/0": {0, 6}}, func(p []Produced, _ map[int64]Place, s []Stored) []Stored {
+			p[2].Event = SumOf("t", "0", []byte("event"))
+			s[2].Sum = p[2].Event
+			return s
+		}, "stored 6 unread 0 lost 0 order 0 altered 0"},
+		{"in no form", Read{"t/0": {0, 6}}, func(p []Produced, _ map[int64]Place, s []Stored) []Stored {
+			p[2].Event = SumOf("t", "0", []byte("event"))
+			s[2].Sum = SumOf("t", "0", []byte("other"))
+			return s
+		}, "stored 6 unread 0 lost 0 order 0 altered 1"},
+		{"a key that went on in another lane", Read{"t/0": {0, 6}, "t/1": {0, 6}}, func(_ []Produced, sent map[int64]Place, s []Stored) []Stored {
+			at := Place{"t/1", 0}
+			sent[1], s[0].At = at, at
+			return append(s[1:], s[0])
+		}, "stored 6 unread 0 lost 0 order 0 altered 0"},
+		{"a key out of order in its lane", Read{"t/0": {0, 6}}, func(_ []Produced, sent map[int64]Place, s []Stored) []Stored {
+			s[0], s[2] = s[2], s[0]
+			s[0].At.Offset, s[2].At.Offset = 0, 2
+			sent[1], sent[3] = Place{"t/0", 2}, Place{"t/0", 0}
+			return s
+		}, "stored 6 unread 0 lost 0 order 1 altered 0"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p, sent, s := sound(6)
+			if c.harm != nil {
+				s = c.harm(p, sent, s)
+			}
+			r := CompareRead(p, sent, s, c.read)
+			got := fmt.Sprintf("stored %d unread %d lost %d order %d altered %d", r.Stored, r.Unread, r.Lost, r.OutOfOrder, r.Altered)
+			if got != c.want || r.Sent != 6 {
+				t.Errorf("got  %s\nwant %s\n%+v", got, c.want, r.Differences)
+			}
+		})
+	}
+}
+
 func TestSumTellsTombstoneFromEmpty(t *testing.T) {
 	if SumOf("t", "k", nil) == SumOf("t", "k", []byte{}) || SumOf("ab", "c", nil) == SumOf("a", "bc", nil) {
 		t.Error("two different messages have one sum")
