@@ -74,12 +74,18 @@ func (s *Store) ranges(ctx context.Context, c *pgx.Conn) ([]idRange, error) {
 // idBefore returns the highest id that is older than age, at most `most`; 0 = none. created_at rises with the id, nearly, so a binary search over the
 // primary key finds it.
 func (s *Store) idBefore(ctx context.Context, c *pgx.Conn, age time.Duration, most relay.ID) (relay.ID, error) {
+	return idBefore(ctx, c, s.sql, age, most)
+}
+
+func idBefore(ctx context.Context, c interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}, schema func(string) string, age time.Duration, most relay.ID) (relay.ID, error) {
 	lo, hi := relay.ID(0), most // lo is older or 0, everything above hi is younger
 	for lo < hi {
 		middle := lo + (hi-lo+1)/2
 		var id relay.ID
 		var old bool
-		err := c.QueryRow(ctx, s.sql(`SELECT id, created_at < clock_timestamp() - $2::bigint * interval '1 microsecond' FROM outbox.message_log
+		err := c.QueryRow(ctx, schema(`SELECT id, created_at < clock_timestamp() - $2::bigint * interval '1 microsecond' FROM outbox.message_log
 			WHERE id >= $1 AND id <= $3 ORDER BY id LIMIT 1`), int64(middle), age.Microseconds(), int64(hi)).Scan((*int64)(&id), &old)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows):

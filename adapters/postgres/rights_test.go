@@ -58,6 +58,18 @@ func TestPeoplesRights(t *testing.T) {
 		if _, err := i.Messages(t.Context(), relay.Filter{}, 0, 0); !errors.Is(err, c.reads) {
 			t.Errorf("%s lists: %v", c.name, err)
 		}
+		audits, err := OpenAuditor(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		may := c.name == "p_relay" // an audit reads payloads
+		if _, err := audits.Rows(t.Context(), nil, 0, 8, func(*AuditRow) {}); (err == nil) != may || err != nil && (!errors.Is(err, relay.ErrDenied) || !strings.Contains(err.Error(), "outbox_relay")) {
+			t.Errorf("%s audits: %v", c.name, err)
+		}
+		if _, _, err := audits.Begin(t.Context(), 1, 2, 0, act); (err == nil) != may || err != nil && !errors.Is(err, relay.ErrDenied) {
+			t.Errorf("%s begins an audit: %v", c.name, err)
+		}
+		audits.Close()
 		if _, err := i.Failures(t.Context()); !errors.Is(err, c.reads) {
 			t.Errorf("%s lists failures: %v", c.name, err)
 		}
