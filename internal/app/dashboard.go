@@ -17,8 +17,8 @@ import (
 	"github.com/waybillmq/waybill/relay"
 )
 
-// startDashboard serves the pages of the configuration, with or without a database; stop ends them.
-func startDashboard(c *config.Config, log *slog.Logger, version string) (stop func(), err error) {
+// startDashboard serves the pages of the configuration, with or without a database; stop ends them. Without audits, nil, there are none.
+func startDashboard(c *config.Config, log *slog.Logger, version string, audits dashboard.Auditor) (stop func(), err error) {
 	listen, ok := c.Dashboard.Listen.Get()
 	if !ok {
 		return func() {}, nil
@@ -27,7 +27,7 @@ func startDashboard(c *config.Config, log *slog.Logger, version string) (stop fu
 	if err != nil {
 		return nil, err
 	}
-	o := dashboard.Options{Outbox: c.Name, Version: version, Inspector: people, Operator: people.operator, Planner: people.operator, Once: people.operator, Guide: guide{people}, Doctor: people.doctor,
+	o := dashboard.Options{Outbox: c.Name, Version: version, Inspector: people, Operator: people.operator, Planner: people.operator, Once: people.operator, Guide: guide{people}, Doctor: people.doctor, Auditor: audits,
 		AllowedHosts: c.Dashboard.AllowedHosts, ReadOnly: c.Dashboard.ReadOnly, Log: log}
 	if u, err := url.Parse(c.Dashboard.PublicURL); err == nil && u.Hostname() != "" {
 		o.AllowedHosts = append(slices.Clone(o.AllowedHosts), u.Hostname())

@@ -94,7 +94,7 @@ func TestConfiguredRolesAndMasks_S13_S18(t *testing.T) {
 	for _, name := range []string{"v", "o", "a", "p"} {
 		c.Dashboard.Auth.Tokens[name] = config.SecretText(name + strings.Repeat("0", 32))
 	}
-	stop, err := startDashboard(c, slog.New(slog.DiscardHandler), "test")
+	stop, err := startDashboard(c, slog.New(slog.DiscardHandler), "test", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +166,7 @@ func TestConfiguredCertificate_S10_S15(t *testing.T) {
 	c.Name, c.Database.URL, c.Dashboard.Listen, c.Dashboard.TokenFile = "orders", config.SecretText("postgres://127.0.0.1:1/none"), config.Some("127.0.0.1:0"), config.None[string]()
 	c.Dashboard.TLS = config.ServerTLS{Cert: filepath.Join(t.TempDir(), "cert.pem"), Key: filepath.Join(t.TempDir(), "key.pem")}
 	var wrong *relay.ConfigError
-	if stop, err := startDashboard(c, slog.New(slog.DiscardHandler), "test"); !errors.As(err, &wrong) || !strings.Contains(err.Error(), "dashboard.tls") {
+	if stop, err := startDashboard(c, slog.New(slog.DiscardHandler), "test", nil); !errors.As(err, &wrong) || !strings.Contains(err.Error(), "dashboard.tls") {
 		t.Errorf("%v", err)
 		if stop != nil {
 			stop()

@@ -145,7 +145,10 @@ func (d *demoBundled) read(ctx context.Context) (stored []audit.Stored, err erro
 // whicheverNode is the node that runs now, or the one that was stopped.
 type whicheverNode struct{ d *demoBundled }
 
-var _ waybillbroker.Broker = whicheverNode{}
+var (
+	_ waybillbroker.Broker = whicheverNode{}
+	_ waybillbroker.Reader = whicheverNode{}
+)
 
 func (w whicheverNode) Ready(ctx context.Context) error { return w.d.now().Ready(ctx) }
 func (w whicheverNode) Cluster() string                 { return w.d.now().Cluster() }
@@ -173,4 +176,13 @@ func (w whicheverNode) SourceState(ctx context.Context, id broker.SourceID, epoc
 
 func (w whicheverNode) AppendFrom(ctx context.Context, s broker.Source, topic string, partition int32, batch []byte, ids []int64, sums []uint32, replay bool) (broker.Ack, error) {
 	return w.d.now().AppendFrom(ctx, s, topic, partition, batch, ids, sums, replay)
+}
+
+// Bounds and Read are for audits.
+func (w whicheverNode) Bounds(topic string, partition int32) (start, high int64, err error) {
+	return w.d.now().Bounds(topic, partition)
+}
+
+func (w whicheverNode) Read(ctx context.Context, topic string, partition int32, from int64, maxBytes int) ([]broker.StoredBatch, error) {
+	return w.d.now().Read(ctx, topic, partition, from, maxBytes)
 }

@@ -46,7 +46,12 @@ func Run(ctx context.Context, o RunOptions) error {
 	defer closeServer(server)
 	log.Info("started", "version", o.Version, "metrics", server.Addr().String())
 
-	closeDashboard, err := startDashboard(c, log.Logger, o.Version)
+	audits, err := openAudits(c, log.Logger)
+	if err != nil {
+		return err
+	}
+	defer audits.close()
+	closeDashboard, err := startDashboard(c, log.Logger, o.Version, audits)
 	if err != nil {
 		return err
 	}
@@ -60,6 +65,7 @@ func Run(ctx context.Context, o RunOptions) error {
 		}
 		defer stop()
 	}
+	audits.readFrom(bundled)
 	store, err := openStore(ctx, c, log.Logger)
 	if err != nil || store == nil {
 		return err

@@ -42,7 +42,7 @@ type apiParam struct {
 }
 
 func (d *Dashboard) apiTable() []apiRoute {
-	return append(slices.Concat(d.apiReads(), d.apiActs(), d.apiPauses(), d.apiReveals()),
+	return append(slices.Concat(d.apiReads(), d.apiActs(), d.apiPauses(), d.apiReveals(), d.apiAudits()),
 		apiRoute{method: "GET", pattern: "/openapi.json", role: anybody, summary: "This document", code: http.StatusOK, serve: d.apiDocument},
 		apiRoute{method: "GET", pattern: "/problems/{type}", role: anybody, summary: "What a type of problem means", code: http.StatusOK, kind: "Problem", shape: problemKind{},
 			serve: d.apiProblem})
@@ -82,7 +82,7 @@ func (d *Dashboard) answered(rt apiRoute) http.Handler {
 			err = rt.checkQuery(r)
 		}
 		if err == nil && rt.unkept && r.Header.Values(onceHeader) != nil {
-			err = wrongParameter("the header " + onceHeader + " is refused here: the answer would be kept")
+			err = wrongParameter("the header " + onceHeader + " is refused here: no answer of this is kept")
 		}
 		if err == nil && rt.method == "POST" && r.Header.Values(onceHeader) != nil {
 			d.answerOnce(rt, w, r)

@@ -33,6 +33,7 @@ type Options struct {
 	Proxy        *Proxy        // whose word counts for who asks; nil = nobody's. It needs Logins
 	Secure       bool          // it is asked by https
 	Reveals      *Reveals      // nil = nobody has payloads shown, whatever their roles
+	Auditor      Auditor       // nil = there are no audits
 	Log          *slog.Logger
 
 	// Doctor looks at everything, the gravest finding first. It is asked at most every 10 s for all viewers together.

@@ -36,6 +36,7 @@ type desk struct {
 	tried     int              // tests of alerts
 	alertErr  error
 	showing   *Reveals
+	audits    *ledger
 	*Dashboard
 }
 
@@ -51,7 +52,7 @@ func newDesk(t *testing.T, change func(*Options)) *desk {
 	if _, err := migrations.Up(t.Context(), url, migrations.Options{}); err != nil {
 		t.Fatal(err)
 	}
-	d := &desk{t: t, log: &strings.Builder{}}
+	d := &desk{t: t, log: &strings.Builder{}, audits: &ledger{}}
 	var err error
 	if d.conn, err = pgx.Connect(t.Context(), url); err != nil {
 		t.Fatal(err)
@@ -75,7 +76,7 @@ func newDesk(t *testing.T, change func(*Options)) *desk {
 		t.Fatal(err)
 	}
 	d.showing = &Reveals{From: revealer, Masks: masks, Topics: []string{"*"}}
-	o := Options{Outbox: "orders", Reveals: d.showing, TryAlert: func(context.Context) error { d.tried++; return d.alertErr }, Version: "test", Inspector: d.inspector, Operator: d.operator, Planner: d.operator, Once: d.operator, Token: testToken,
+	o := Options{Outbox: "orders", Auditor: d.audits, Reveals: d.showing, TryAlert: func(context.Context) error { d.tried++; return d.alertErr }, Version: "test", Inspector: d.inspector, Operator: d.operator, Planner: d.operator, Once: d.operator, Token: testToken,
 		Guide:        fixed{Answer{Verdict: "dead", Evidence: []string{"evidence"}, Next: []string{"waybill why"}}},
 		Doctor:       func(context.Context) ([]doctor.Finding, error) { return d.findings, nil },
 		Destinations: []Destination{{"kafka-a", "kafka"}}, Log: slog.New(slog.NewTextHandler(d.log, nil))}
@@ -117,6 +118,7 @@ func (d *desk) fill(text string) {
 		VALUES ('retry', $1, 'running', $1, $1, 'ui', $1, now(), 1, 1, 1, 1, jsonb_build_object('destinations', jsonb_build_array(jsonb_build_object('name', $1::text, 'count', 1)),
 			'failures', jsonb_build_array(jsonb_build_object('destination', $1::text, 'class', $1::text, 'failure', '', 'error', $1::text, 'count', 1))))`, text)
 	d.exec(`INSERT INTO outbox.operation_item (operation_id, id, state, step) VALUES (1, 3, 'dead', 1)`)
+	d.audits.fill(text)
 	d.findings = []doctor.Finding{{Area: doctor.Database, Finding: relay.Finding{ID: "database.trigger", Level: relay.LevelFail, Subject: text, Text: text, Fix: text}, Effect: text},
 		{Area: doctor.Relay, Finding: relay.Finding{ID: "relay.owner", Level: relay.LevelOK, Subject: text, Text: text}}}
 	if _, err := d.operator.Discard(d.t.Context(), []relay.ID{7}, relay.Act{Actor: "cli:" + text, Via: "cli", Reason: text}); err != nil {

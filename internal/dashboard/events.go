@@ -135,6 +135,9 @@ func (d *Dashboard) version(ctx context.Context, operations bool) string {
 	v := st.version()
 	if operations {
 		v += "-" + d.progress.get(ctx, d)
+		if d.Auditor != nil {
+			v += "-" + digest(d.Auditor.Running())
+		}
 	}
 	return v
 }

@@ -18,7 +18,7 @@ func pathOf(rt route, act string) string {
 	for name := range assetBodies {
 		asset = name
 	}
-	return strings.NewReplacer("{$}", "", "{name}", asset, "/failures/{id}", "/failures/000000000000000f", "/operations/{id}", "/operations/1", "{id}", "3", "{act}", act, "/destinations/{name}/{verb}", "/destinations/kafka-a/pause", "{verb}", "pause").Replace(rt.pattern) +
+	return strings.NewReplacer("{$}", "", "{name}", asset, "/failures/{id}", "/failures/000000000000000f", "/operations/{id}", "/operations/1", "{id}", "3", "{act}", act, "{run}", "41", "/destinations/{name}/{verb}", "/destinations/kafka-a/pause", "{verb}", "pause").Replace(rt.pattern) +
 		map[string]string{"/key": "?topic=t&key=t"}[rt.pattern]
 }
 
@@ -30,7 +30,7 @@ func TestRouteMatrix_S2_S8(t *testing.T) {
 	want := map[string]string{ // what askers need
 		"GET /{$}": "look", "GET /failures/{id}": "look", "GET /messages": "look", "GET /messages/{id}": "look", "GET /keys": "look", "GET /key": "look",
 		"GET /destinations": "look", "GET /doctor": "look", "GET /assets/{name}": "anybody", "GET /login": "anybody", "POST /login": "anybody",
-		"GET /operations": "look", "GET /operations/{id}": "look", "GET /events": "look",
+		"GET /operations": "look", "GET /operations/{id}": "look", "GET /events": "look", "GET /audit": "look", "GET /audit/{run}": "look", "POST /audit": "act",
 		"GET /plans/{act}": "act", "POST /plans/{act}": "act", "POST /operations/{id}/{verb}": "act",
 		"GET /destinations/{verb}": "act", "POST /destinations/{verb}": "act", "GET /destinations/{name}/{verb}": "act", "POST /destinations/{name}/{verb}": "act",
 		"POST /logout": "signed", "GET /activity": "log", "GET /messages/{id}/{act}": "act", "POST /messages/{id}/{act}": "act", "POST /doctor/alert": "act",

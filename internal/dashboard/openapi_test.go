@@ -114,6 +114,7 @@ var readSamples = []sample{
 	{"getKey", "/key?topic=t&key=t", "", ""}, {"getDestinations", "/destinations", "", ""}, {"getDestinationsName", "/destinations/kafka-a", "", ""}, {"getDestinationsName", "/destinations/idle", "", ""},
 	{"getOperations", "/operations", "", ""}, {"getOperationsId", "/operations/1", "", ""}, {"getOperationsIdItems", "/operations/1/items", "", ""},
 	{"getOperationsIdItems", "/operations/1/items?outcome=sent", "", ""}, {"getDoctor", "/doctor", "", ""}, {"getActivity", "/activity", "", ""},
+	{"getAuditRuns", "/audit/runs", "", ""}, {"getAuditRunsId", "/audit/runs/41", "", ""}, {"getAuditRunsId", "/audit/runs/40", "", ""},
 }
 
 // actSamples are in an order in which they can be done one after the other: operation 2 is the plan, 1 was running before.
@@ -124,6 +125,7 @@ var actSamples = []sample{
 	{"postDestinationsNameResume", "/destinations/kafka-a/resume", "", ""}, {"postDestinationsResume", "/destinations/resume", "", ""},
 	{"postOperationsIdPause", "/operations/1/pause", "{}", ""}, {"postOperationsIdResume", "/operations/1/resume", "", ""}, {"postOperationsIdStop", "/operations/1/stop", `{"reason":"r"}`, ""},
 	{"postMessagesIdReveal", "/messages/3/reveal", `{"reason":"r"}`, "pavel"}, {"postMessagesIdReveal", "/messages/4/reveal", "", "pia"},
+	{"postAuditRuns", "/audit/runs", `{"from":"1","to":"7","reason":"r"}`, ""}, {"postAuditRuns", "/audit/runs", "", ""},
 }
 
 // The document and the handlers are one: every operation of it answers with the code that it says, every answer is of its schema, every route is in it, and

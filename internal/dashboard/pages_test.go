@@ -27,7 +27,7 @@ func TestMarkupIsText_S1_L1(t *testing.T) {
 		b := d.browser().signIn()
 		query := "?" + url.Values{"topic": {vector}, "key": {vector}}.Encode()
 		paths := []string{"/", "/messages", "/messages?q=state:dead", "/messages/1", "/messages/3", "/messages/6", "/messages/7", "/keys", "/key" + query, "/destinations", "/doctor", "/activity",
-			"/failures/000000000000000f", "/operations", "/operations/1", "/plans/retry?q=" + url.QueryEscape("key:\""+vector+"\""), "/messages/3/retry", "/messages/3/discard", "/messages/7/retry", "/messages?q=" + url.QueryEscape("topic:"+vector),
+			"/failures/000000000000000f", "/operations", "/operations/1", "/audit", "/audit/41", "/audit/40", "/plans/retry?q=" + url.QueryEscape("key:\""+vector+"\""), "/messages/3/retry", "/messages/3/discard", "/messages/7/retry", "/messages?q=" + url.QueryEscape("topic:"+vector),
 			"/login?next=" + url.QueryEscape(vector), "/messages/" + url.PathEscape(vector)}
 		shown := 0
 		for _, path := range paths {

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/waybillmq/waybill/internal/audit"
 	"github.com/waybillmq/waybill/relay"
 )
 
@@ -40,6 +41,7 @@ type page struct {
 	MayAct          bool   // who looks can act here, or could after signing in
 	MayPlan         bool   // and on many messages at once
 	Lacks           string // the roles of who has signed in and cannot act where others can; else empty
+	Audits          bool   // there are some
 	ReadOnly        bool
 	Notice          string
 }
@@ -48,6 +50,7 @@ type page struct {
 func (d *Dashboard) show(w http.ResponseWriter, s *session, code int, name string, p page) error {
 	who := s.who()
 	acts := !who.in || d.lets(who, operator)
+	p.Audits = d.Auditor != nil
 	p.Outbox, p.Version, p.MayLook, p.MayAct, p.MayPlan, p.ReadOnly = d.Outbox, d.Version, d.lets(who, viewer), d.mayAct() && acts, d.mayPlan() && acts, d.ReadOnly
 	if s != nil {
 		p.Signed, p.Name, p.Form, p.Notice = true, s.name, s.form, d.sessions.takeNotice(s)
@@ -103,11 +106,13 @@ var functions = template.FuncMap{
 	"chips": func() []string {
 		return []string{"dead", "blocked", "retrying", "scheduled", "pending", "sent", "discarded"}
 	},
-	"advice":    splitAdvice,
-	"visible":   visible,
-	"old":       func(t, now time.Time) bool { return now.Sub(t) > 2*time.Second },
-	"plural":    plural,
-	"levelTone": func(l relay.Level) string { return levelTones[l] },
+	"advice":     splitAdvice,
+	"visible":    visible,
+	"old":        func(t, now time.Time) bool { return now.Sub(t) > 2*time.Second },
+	"plural":     plural,
+	"auditTone":  func(v audit.Verdict) string { return auditTones[v] },
+	"auditTitle": auditTitle,
+	"levelTone":  func(l relay.Level) string { return levelTones[l] },
 
 	"pauseURL": pauseURL,
 

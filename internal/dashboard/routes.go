@@ -33,6 +33,12 @@ func (d *Dashboard) table() []route {
 		{"POST", "/logout", signed, d.logout},
 		{"GET", "/activity", admin, d.activity},
 	}
+	if d.Auditor != nil {
+		table = append(table, route{"GET", "/audit", viewer, d.audit}, route{"GET", "/audit/{run}", viewer, d.auditRun})
+	}
+	if d.mayAct() && d.Auditor != nil {
+		table = append(table, route{"POST", "/audit", operator, d.beginAudit})
+	}
 	if d.mayAct() {
 		table = append(table,
 			route{"GET", "/messages/{id}/{act}", operator, d.actForm},

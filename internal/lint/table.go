@@ -34,7 +34,7 @@ var importTable = []Imports{
 	{Package: "internal/broker/modelcheck", May: []string{"internal/broker/fsm"}, TestOnly: true},
 	{Package: "internal/child", Standard: true},
 	{Package: "internal/config", May: []string{"internal/mask"}},
-	{Package: "internal/dashboard", May: []string{"relay", "outbox", "internal/httpserver", "internal/doctor", "internal/glob", "internal/mask", "internal/view"}},
+	{Package: "internal/dashboard", May: []string{"relay", "outbox", "internal/httpserver", "internal/audit", "internal/doctor", "internal/glob", "internal/mask", "internal/view"}},
 	{Package: "internal/doctor", May: []string{"relay", "adapters/postgres"}},
 	{Package: "internal/embedded", May: []string{"internal/child"}, Standard: true},
 	{Package: "internal/glob", Standard: true},
@@ -43,7 +43,7 @@ var importTable = []Imports{
 	{Package: "internal/mask", May: []string{"internal/glob"}, Standard: true},
 	{Package: "internal/spool", May: []string{"relay", "internal/broker/commitlog", "internal/broker/vfs", "internal/kp"}},
 	{Package: "internal/telemetry", May: []string{"relay", "internal/broker", "internal/httpserver"}},
-	{Package: "internal/view", May: []string{"relay"}},
+	{Package: "internal/view", May: []string{"relay", "internal/audit"}},
 
 	{Package: "internal/checker", May: []string{".", "relay/relaytest", "outbox/outboxtest", "internal/testservices"}, TestOnly: true},
 	{Package: "internal/kp/kptest", May: []string{"internal/kp"}, Standard: true, TestOnly: true},

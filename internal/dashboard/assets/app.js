@@ -83,7 +83,7 @@
     addEventListener("pageshow", (e) => { if (e.persisted) { stale = true; listen(); } });
   }
 
-  const pages = { o: "/", m: "/messages", k: "/keys", d: "/destinations", p: "/operations", y: "/activity", t: "/doctor" };
+  const pages = { o: "/", m: "/messages", k: "/keys", d: "/destinations", p: "/operations", a: "/audit", y: "/activity", t: "/doctor" };
   let going = 0;
   addEventListener("keydown", (e) => {
     if (e.ctrlKey || e.metaKey || e.altKey || e.target.matches("input, textarea, select")) return;
