@@ -23,7 +23,6 @@ type Auditor struct {
 
 const (
 	auditorConnections = 2 // one for the comparison that runs, one for people who ask about others
-	auditRows          = 200
 	auditReceipts      = 2000
 	auditLooked        = 10_000 // rows of the activity log, the newest, in which audits and skips are looked for
 )
@@ -79,10 +78,10 @@ const sqlAuditRows = `SELECT m.id, m.created_at, m.deliver_after, m.topic, coale
 FROM (SELECT * FROM outbox.message_log l WHERE l.id > $1 AND l.id <= $2 ORDER BY l.id LIMIT $3) m
   LEFT JOIN outbox.message_pending p ON p.id = m.id LEFT JOIN outbox.message_held h ON h.id = m.id LEFT JOIN outbox.message_discarded x ON x.id = m.id ORDER BY m.id`
 
-// Rows gives f some rows of the log above after, up to upTo, in the order of ids, and returns where the next ones begin; upTo = these were the last. The row and its bytes
+// Rows gives f at most most rows of the log above after, up to upTo, in the order of ids, and returns where the next ones begin; upTo = these were the last. The row and its bytes
 // are f's to keep. Receipts must be read after all rows: what is neither waiting nor discarded here has its receipt by then.
-func (a *Auditor) Rows(ctx context.Context, g []relay.Generation, after, upTo relay.ID, f func(*AuditRow)) (last relay.ID, err error) {
-	rows, err := a.pool.Query(ctx, a.sql(sqlAuditRows), after, upTo, auditRows)
+func (a *Auditor) Rows(ctx context.Context, g []relay.Generation, after, upTo relay.ID, most int, f func(*AuditRow)) (last relay.ID, err error) {
+	rows, err := a.pool.Query(ctx, a.sql(sqlAuditRows), after, upTo, most)
 	if err != nil {
 		return after, a.failed(err)
 	}
@@ -110,7 +109,7 @@ func (a *Auditor) Rows(ctx context.Context, g []relay.Generation, after, upTo re
 	if err := rows.Err(); err != nil {
 		return after, a.failed(err)
 	}
-	if n < auditRows {
+	if n < most {
 		last = upTo
 	}
 	return last, nil

@@ -38,7 +38,7 @@ func TestAuditorReads(t *testing.T) {
 		t.Fatalf("%v, %v", g, err)
 	}
 	var waits, discarded, tried []relay.ID
-	last, err := a.Rows(t.Context(), g, 0, 8, func(r *AuditRow) {
+	last, err := a.Rows(t.Context(), g, 0, 8, 200, func(r *AuditRow) {
 		for list, is := range map[*[]relay.ID]bool{&waits: r.Waits, &discarded: r.Discarded, &tried: r.Tried} {
 			if is {
 				*list = append(*list, r.ID)
@@ -54,7 +54,7 @@ func TestAuditorReads(t *testing.T) {
 	d.exec(t, `INSERT INTO outbox.message_log (topic) SELECT 't' FROM generate_series(1, 450)`)
 	n := 0
 	for after := relay.ID(0); after < 458; n++ {
-		if after, err = a.Rows(t.Context(), g, after, 458, func(*AuditRow) {}); err != nil {
+		if after, err = a.Rows(t.Context(), g, after, 458, 200, func(*AuditRow) {}); err != nil {
 			t.Fatal(err)
 		}
 	}

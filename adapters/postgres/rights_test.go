@@ -63,7 +63,7 @@ func TestPeoplesRights(t *testing.T) {
 			t.Fatal(err)
 		}
 		may := c.name == "p_relay" // an audit reads payloads
-		if _, err := audits.Rows(t.Context(), nil, 0, 8, func(*AuditRow) {}); (err == nil) != may || err != nil && (!errors.Is(err, relay.ErrDenied) || !strings.Contains(err.Error(), "outbox_relay")) {
+		if _, err := audits.Rows(t.Context(), nil, 0, 8, 200, func(*AuditRow) {}); (err == nil) != may || err != nil && (!errors.Is(err, relay.ErrDenied) || !strings.Contains(err.Error(), "outbox_relay")) {
 			t.Errorf("%s audits: %v", c.name, err)
 		}
 		if _, _, err := audits.Begin(t.Context(), 1, 2, 0, act); (err == nil) != may || err != nil && !errors.Is(err, relay.ErrDenied) {

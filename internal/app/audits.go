@@ -153,7 +153,7 @@ func (a *audits) run(run audit.Run, act relay.Act) {
 func auditFailure(work context.Context, err error) string {
 	switch {
 	case work.Err() != nil:
-		return "the relay ended meanwhile"
+		return "whoever ran it ended in between"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "the rows and receipts could not be read within " + auditLimit.String() + "; take fewer ids, or another hour"
 	}

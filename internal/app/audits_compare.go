@@ -71,9 +71,10 @@ func (c *comparison) readRows() error {
 		return err
 	}
 	c.rows = map[int64]int{}
+	most := auditRows
 	for after := from - 1; after < to; {
 		bytes := 0
-		after, err = c.db.Rows(c.ctx, c.generations, after, to, func(r *postgres.AuditRow) {
+		after, err = c.db.Rows(c.ctx, c.generations, after, to, most, func(r *postgres.AuditRow) {
 			bytes += r.Size
 			c.rows[int64(r.ID)] = len(c.produced)
 			c.produced = append(c.produced, c.producedOf(r, passed[r.ID]))
@@ -82,11 +83,27 @@ func (c *comparison) readRows() error {
 			return err
 		}
 		c.run.Rows = len(c.produced)
+		most = auditRowsNext(most, bytes)
 		if err := c.rest(bytes); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// How many rows one statement asks for: it starts low, and goes by the bytes of the ones before, so that large messages do not make it a long one.
+const (
+	auditRows     = 20
+	auditMostRows = 500
+	auditBytes    = 2 << 20
+)
+
+func auditRowsNext(rows, bytes int) int {
+	next := 2 * rows
+	if bytes > 0 {
+		next = min(next, int(int64(rows)*auditBytes/int64(bytes)))
+	}
+	return max(1, min(next, auditMostRows))
 }
 
 // producedOf is a row as the comparison needs it: its content as it is, and in the form in which its route would send it now.

@@ -134,7 +134,7 @@ func (b *books) send(destination string, ids ...relay.ID) (places []relay.Positi
 	}
 	for _, id := range ids {
 		var m relay.Message
-		if _, err := b.db.Rows(b.t.Context(), g, id-1, id, func(r *postgres.AuditRow) { m = r.Message }); err != nil || m.ID != id {
+		if _, err := b.db.Rows(b.t.Context(), g, id-1, id, 200, func(r *postgres.AuditRow) { m = r.Message }); err != nil || m.ID != id {
 			b.t.Fatalf("message %d: %v", id, err)
 		}
 		b.router.Find(&m)
@@ -253,7 +253,7 @@ func TestAuditEndsWithItsRelay(t *testing.T) {
 	eventually(t, "it reads", func() bool { run := b.Running(); return run != nil && run.Rows == 2 })
 	b.stop()
 	b.done.Wait()
-	if ended, err := b.Ended(t.Context()); err != nil || len(ended) != 1 || ended[0].Failure != "the relay ended meanwhile" {
+	if ended, err := b.Ended(t.Context()); err != nil || len(ended) != 1 || ended[0].Failure != "whoever ran it ended in between" {
 		t.Errorf("%+v, %v", ended, err)
 	}
 	if _, err := b.Begin(t.Context(), first, first+1, relay.Act{Actor: "ui:ana", Via: "ui"}); err == nil {
@@ -271,6 +271,15 @@ func TestAuditPace(t *testing.T) {
 		p := pacer{rate: 100, at: now.Add(-c.took)}
 		if got := p.after(c.bytes, now); got != c.want {
 			t.Errorf("%d bytes in %s: %s, want %s", c.bytes, c.took, got, c.want)
+		}
+	}
+}
+
+// A statement of an audit asks for fewer rows the larger they are.
+func TestAuditStatementsStayShort(t *testing.T) {
+	for _, c := range []struct{ rows, bytes, want int }{{20, 0, 40}, {20, 1000, 40}, {400, 1 << 20, 500}, {500, 4 << 20, 250}, {20, 80 << 20, 1}, {1, 80 << 20, 1}, {1, 0, 2}} {
+		if got := auditRowsNext(c.rows, c.bytes); got != c.want {
+			t.Errorf("after %d rows of %d bytes: %d, want %d", c.rows, c.bytes, got, c.want)
 		}
 	}
 }
