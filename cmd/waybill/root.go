@@ -32,7 +32,7 @@ type program struct {
 
 // commands makes every command; a new one is added here.
 var commands = []func(*program) *cobra.Command{
-	newRun, newDemo, newStatus, newWhy, newDoctor, newMessage, newKey, newOperation, newDestination, newBroker, newCache, newConfig, newMigrate, newAdopt, newAlert, newHealth,
+	newRun, newDemo, newStatus, newWhy, newDoctor, newMessage, newKey, newOperation, newDestination, newAudit, newBroker, newCache, newConfig, newMigrate, newAdopt, newAlert, newHealth,
 	newBench, newVersion,
 }
 
