@@ -12,32 +12,34 @@ import (
 	"github.com/waybillmq/waybill/relay"
 )
 
-// Range gives f the records of a partition from offset from up to, and without, offset to, in offset order, and returns what of that lies there to be read: it may begin
-// later, where retention took the first ones, and end earlier, at the end of the partition or where an error came in between. A record that is not given to f although
-// its offset is within is not there. It ends with the first error of f.
+// Range gives f the records of a partition from offset from up to, and without, offset to, in offset order, and returns which offsets it knows of now: they may begin later,
+// where retention took the first ones, and end earlier, where an error came in between. What it knows of and has not given to f is not there, such as what lies behind the end
+// of the partition. It ends with the first error of f.
 func (r *Reader) Range(ctx context.Context, partition int32, from, to int64, f func(Record) error) (first, next int64, err error) {
 	at, err := r.bounds(ctx, partition)
 	if err == nil {
-		first, next = max(from, at.FirstOffset), min(to, at.LastOffset)
-		if first >= next {
-			return first, first, nil
-		}
-		end := next
-		next = first
-		err = r.partition(ctx, kafka.PartitionOffsets{Partition: int(partition), FirstOffset: first, LastOffset: end}, func(rec Record) error {
-			next = rec.Offset + 1
-			return f(rec)
-		})
-		if err == nil {
-			next = end // nothing follows the last record before it
-			at, err = r.bounds(ctx, partition)
-			first = max(first, at.FirstOffset) // retention goes on while we read
-		}
+		first = max(from, at.FirstOffset)
+		next, err = r.between(ctx, partition, first, min(to, at.LastOffset), f)
+	}
+	if err == nil {
+		at, err = r.bounds(ctx, partition)
+		first = max(first, at.FirstOffset) // retention goes on while we read
+		next = max(first, to)
 	}
 	if err != nil {
 		return first, next, fmt.Errorf("kafka: read %q, partition %d: %w", r.topic, partition, err)
 	}
 	return first, next, nil
+}
+
+// between returns the offset that follows the last record that it has given to f.
+func (r *Reader) between(ctx context.Context, partition int32, from, to int64, f func(Record) error) (next int64, err error) {
+	next = from
+	err = r.partition(ctx, kafka.PartitionOffsets{Partition: int(partition), FirstOffset: from, LastOffset: to}, func(rec Record) error {
+		next = rec.Offset + 1
+		return f(rec)
+	})
+	return next, err
 }
 
 func (r *Reader) bounds(ctx context.Context, partition int32) (kafka.PartitionOffsets, error) {

@@ -26,7 +26,7 @@ func (r *trimmed) Bounds(topic string, partition int32) (start, high int64, err 
 	return r.start, high, err
 }
 
-// A part of a partition is read as it lies there: the offsets that are asked for and no others, less what retention took, up to the end; an error of the caller ends it.
+// A part of a partition is read as it lies there: the offsets that are asked for and no others, less what retention took; nothing lies behind the end; an error of the caller ends it.
 func TestRangeOfAPartition(t *testing.T) {
 	n := startNode(t, "node", vfs.NewMemory())
 	if err := n.CreateTopic(t.Context(), broker.Topic{Name: "a", Partitions: 1}); err != nil {
@@ -57,8 +57,8 @@ func TestRangeOfAPartition(t *testing.T) {
 		}
 	}
 	ask(n.Node, 3, 7, 3, 7, 3, 4, 5, 6)
-	ask(n.Node, 18, 99, 18, 20, 18, 19)
-	ask(n.Node, 20, 99, 20, 20)
+	ask(n.Node, 18, 99, 18, 99, 18, 19)
+	ask(n.Node, 20, 99, 20, 99)
 	ask(n.Node, 7, 7, 7, 7)
 	ask(&trimmed{Reader: n.Node, start: 5, later: 7}, 3, 9, 7, 9, 5, 6, 7, 8)
 	ask(&trimmed{Reader: n.Node, start: 12, later: 12}, 3, 9, 12, 12)

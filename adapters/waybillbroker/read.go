@@ -79,20 +79,22 @@ func readRange(ctx context.Context, b Reader, topic string, partition int32, at,
 	return at, nil
 }
 
-// ReadRange gives f the records of a partition from offset from up to, and without, offset to, in offset order, and returns what of that lies there to be read: it may
-// begin later, where retention took the first ones, and end earlier, at the end of the partition or where an error came in between. It ends with the first error of f.
+// ReadRange gives f the records of a partition from offset from up to, and without, offset to, in offset order, and returns which offsets it knows of now: they may begin later,
+// where retention took the first ones, and end earlier, where an error came in between. What it knows of and has not given to f is not there, such as what lies behind the end
+// of the partition. It ends with the first error of f.
 func ReadRange(ctx context.Context, b Reader, topic string, partition int32, from, to int64, f func(Record) error) (first, next int64, err error) {
 	start, high, err := b.Bounds(topic, partition)
 	if err != nil {
 		return 0, 0, err
 	}
-	first, next = max(from, start), min(to, high)
-	if first >= next {
-		return first, first, nil
-	}
-	if next, err = readRange(ctx, b, topic, partition, first, next, f); err != nil {
+	first = max(from, start)
+	end := min(to, high)
+	if next, err = readRange(ctx, b, topic, partition, first, end, f); err != nil || next < end {
 		return first, next, err
 	}
-	start, _, err = b.Bounds(topic, partition)
-	return max(first, start), next, err // retention goes on while we read
+	if start, _, err = b.Bounds(topic, partition); err != nil {
+		return first, next, err
+	}
+	first = max(first, start) // retention goes on while we read
+	return first, max(first, to), nil
 }
