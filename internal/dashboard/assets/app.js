@@ -53,8 +53,7 @@
   function listen() {
     if (ended || source || document.hidden || !window.EventSource) return;
     const from = source = new EventSource(document.body.dataset.events);
-    let lost = false;
-    from.addEventListener("open", () => { if (lost) { lost = false; stale = true; } });
+    from.addEventListener("open", () => { stale = true; }); // of what changed before it was open nobody tells
     from.addEventListener("changed", () => { stale = true; refresh(); });
     from.addEventListener("error", () => {
       if (from.readyState === EventSource.CLOSED) { // refused: too many listen, or the relay is another one
@@ -62,7 +61,6 @@
         setTimeout(listen, 60000);
         return;
       }
-      lost = true;
       live.textContent = silent;
     });
   }
