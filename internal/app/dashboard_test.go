@@ -30,7 +30,8 @@ type ward struct {
 	token string
 }
 
-func newWard(t *testing.T) *ward {
+func newWard(t *testing.T, changes ...func(*config.Config)) *ward {
+	t.Helper()
 	database := testservices.Postgres(t, 18).URL
 	if _, err := migrations.Up(t.Context(), database, migrations.Options{}); err != nil {
 		t.Fatal(err)
@@ -50,6 +51,9 @@ func newWard(t *testing.T) *ward {
 	c.Cache.Dir = filepath.Join(dir, "cache")
 	c.Destinations = []config.Destination{{Name: "local", Kind: config.KindWaybillBroker}}
 	c.Routes = []config.Route{{Name: "all", Match: config.Match{Topic: "*"}, To: config.To{Destination: "local", Topic: "{topic}"}, Retry: c.Retry, OnDead: "block"}}
+	for _, change := range changes {
+		change(c)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	log, done := &logBuffer{}, make(chan error, 1)
 	go func() { done <- Run(ctx, RunOptions{Config: c, LogTo: log, Version: "test"}) }()
@@ -227,27 +231,33 @@ func (p *tab) check(paths []string) {
 	p.t.Helper()
 	for _, path := range paths {
 		p.open(path)
-		for _, dark := range []bool{false, true} {
-			p.dark(dark)
-			if pale := eval[[]string](p, tooPale); len(pale) > 0 {
-				p.t.Errorf("%s, dark %t: too little contrast: %q", path, dark, pale)
-			}
-			for _, broken := range p.axe() {
-				p.t.Errorf("%s, dark %t: not accessible: %s", path, dark, broken)
-			}
+		p.look(path)
+	}
+}
+
+// look is check of the page that is open, such as the answer to a form.
+func (p *tab) look(path string) {
+	p.t.Helper()
+	for _, dark := range []bool{false, true} {
+		p.dark(dark)
+		if pale := eval[[]string](p, tooPale); len(pale) > 0 {
+			p.t.Errorf("%s, dark %t: too little contrast: %q", path, dark, pale)
 		}
-		p.dark(false)
-		p.phone()
-		if wide := eval[[]string](p, tooWide); len(wide) > 0 {
-			p.t.Errorf("%s does not fit a phone: %q", path, wide)
+		for _, broken := range p.axe() {
+			p.t.Errorf("%s, dark %t: not accessible: %s", path, dark, broken)
 		}
-		p.desk()
-		if eval[bool](p, `"__xss" in window`) {
-			p.t.Errorf("%s ran a script of a producer", path)
-		}
-		if n := eval[int](p, `document.querySelectorAll("h1").length + (document.title ? 10 : 0)`); n < 11 && path != "/destinations" {
-			p.t.Errorf("%s has no heading or no title", path)
-		}
+	}
+	p.dark(false)
+	p.phone()
+	if wide := eval[[]string](p, tooWide); len(wide) > 0 {
+		p.t.Errorf("%s does not fit a phone: %q", path, wide)
+	}
+	p.desk()
+	if eval[bool](p, `"__xss" in window`) {
+		p.t.Errorf("%s ran a script of a producer", path)
+	}
+	if n := eval[int](p, `document.querySelectorAll("h1").length + (document.title ? 10 : 0)`); n < 11 && path != "/destinations" {
+		p.t.Errorf("%s has no heading or no title", path)
 	}
 }
 

@@ -2,15 +2,19 @@ package app
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/heapprofiler"
 	"github.com/chromedp/cdproto/memory"
+	cdpruntime "github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/waybillmq/waybill/outbox"
 )
@@ -33,24 +37,88 @@ func (p *tab) nodes() memory.GetDOMCountersResult {
 	return got
 }
 
+var (
+	liveRate = flag.Int("live.rate", 200, "messages a second beside the live pages of TestLivePagesInARealBrowser")
+	liveFor  = flag.Duration("live.for", 0, "how long those pages are watched at least; 0 = until they have read themselves again five times")
+)
+
+// grown is what may not grow while pages are open.
+type grown struct {
+	dom        memory.GetDOMCountersResult
+	script     float64 // bytes of the page's JavaScript
+	goroutines int
+	heap       uint64 // bytes of this process, with the relay and the broker in it
+}
+
+func (p *tab) grown() (g grown) {
+	p.t.Helper()
+	g.dom = p.nodes()
+	ctx, cancel := context.WithTimeout(p.ctx, time.Minute)
+	defer cancel()
+	used, err := chromedp.Call(ctx, cdpruntime.GetHeapUsage, cdp.Empty{})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	runtime.GC()
+	var mem runtime.MemStats
+	runtime.ReadMemStats(&mem)
+	g.script, g.goroutines, g.heap = used.UsedSize, runtime.NumGoroutine(), mem.HeapAlloc
+	return g
+}
+
+func (g grown) String() string {
+	return fmt.Sprintf("%d nodes, %d documents, %d listeners, %.1f MiB of script, %d goroutines, heap %.1f MiB", g.dom.Nodes, g.dom.Documents, g.dom.JsEventListeners, g.script/(1<<20), g.goroutines, float64(g.heap)/(1<<20))
+}
+
+// flow publishes liveRate messages a second, what is due ten times a second, until ctx ends, and returns how many it wrote.
+func (w *ward) flow(ctx context.Context) (wrote int, err error) {
+	tick, began := time.NewTicker(100*time.Millisecond), time.Now()
+	defer tick.Stop()
+	for {
+		due := int(time.Since(began).Seconds()*float64(*liveRate)) - wrote
+		msgs := make([]outbox.Message, min(max(1, due), *liveRate/2+1)) // after a pause of the machine it catches up, not all at once
+		for i := range msgs {
+			msgs[i] = outbox.Message{Topic: "order.paid", Key: fmt.Sprint("c-", (wrote+i)%97), Payload: []byte("{}")}
+		}
+		msgs[0].Key, msgs[0].DeliverAfter = "", time.Now().Add(time.Hour) // what pages show changes all the time
+		err := pgx.BeginFunc(ctx, w.pool, func(tx pgx.Tx) error {
+			_, err := outbox.Publish(ctx, tx, msgs...)
+			return err
+		})
+		if err == nil {
+			wrote += len(msgs)
+		}
+		select {
+		case <-ctx.Done():
+			return wrote, nil
+		case <-tick.C:
+		}
+		if err != nil {
+			return wrote, err
+		}
+	}
+}
+
 // Two pages stay live beside a flow of messages: what happens is told to them, and neither browser nor relay grows by it. A third page is too many for events, says
 // nothing of it, and follows by the clock.
 func TestLivePagesInARealBrowser(t *testing.T) {
 	w := newWard(t)
 	ctx, stop := context.WithCancel(t.Context())
-	flow := make(chan struct{})
+	flow, began := make(chan int, 1), time.Now()
 	go func() {
-		defer close(flow)
-		for n := 0; ctx.Err() == nil; n++ {
-			msgs := make([]outbox.Message, 20)
-			for i := range msgs {
-				msgs[i] = outbox.Message{Topic: "order.paid", Key: fmt.Sprint("c-", (n+i)%97), Payload: []byte("{}")}
-			}
-			w.publish(msgs...)
-			pause(ctx, 100*time.Millisecond)
+		wrote, err := w.flow(ctx)
+		if err != nil {
+			t.Error(err)
 		}
+		flow <- wrote
 	}()
-	defer func() { stop(); <-flow }()
+	end := sync.OnceFunc(func() {
+		stop()
+		took := time.Since(began)
+		wrote := <-flow
+		t.Logf("%d messages in %s: %.0f a second of %d", wrote, took.Round(time.Second), float64(wrote)/took.Seconds(), *liveRate)
+	})
+	defer end()
 	a, b := openTab(t, w.base), openTab(t, w.base)
 	for _, p := range []*tab{a, b} {
 		p.desk()
@@ -58,13 +126,18 @@ func TestLivePagesInARealBrowser(t *testing.T) {
 		p.sees("Everything flows", "local", "works")
 	}
 	eventually(t, "both are told of what happens", func() bool { return a.updates() >= 3 && b.updates() >= 3 })
-	before, goroutines, updates := a.nodes(), runtime.NumGoroutine(), a.updates()
-	eventually(t, "and go on", func() bool { return a.updates() >= updates+5 })
-	if after := a.nodes(); after.Nodes > before.Nodes*3/2+200 || after.JsEventListeners > before.JsEventListeners+20 || after.Documents > before.Documents+2 {
-		t.Errorf("the browser grows: from %+v to %+v", before, after)
+	if *liveFor > 0 {
+		lasts(t, *liveFor/2) // what a process takes once, for its caches, it has then
 	}
-	if n := runtime.NumGoroutine(); n > goroutines+20 {
-		t.Errorf("the relay grows: from %d to %d goroutines", goroutines, n)
+	before, since, updates := a.grown(), time.Now(), a.updates()
+	within(t, patience+*liveFor, "and go on", func() bool { return a.updates() >= updates+5 && time.Since(since) >= *liveFor/2 })
+	after := a.grown()
+	t.Logf("before: %s\nafter:  %s", before, after)
+	if after.dom.Nodes > before.dom.Nodes*3/2+200 || after.dom.JsEventListeners > before.dom.JsEventListeners+20 || after.dom.Documents > before.dom.Documents+2 || after.script > before.script*3/2+(4<<20) {
+		t.Errorf("the browser grows: from %s to %s", before, after)
+	}
+	if after.goroutines > before.goroutines+20 || after.heap > before.heap*3/2+(64<<20) {
+		t.Errorf("the relay grows: from %s to %s", before, after)
 	}
 
 	c := openTab(t, w.base)
