@@ -28,6 +28,7 @@ type Rocket struct {
 	settings map[string]string // of the brokers, over what rocketmq.conf says
 	slave    bool
 	second   bool
+	blind    bool // brokers do not know the second name server
 	twins    bool
 	acl      bool
 	roomy    bool
@@ -72,6 +73,9 @@ func WithSlave() RocketOption { return func(r *Rocket) { r.slave = true } }
 
 // WithSecondNameServer adds a name server.
 func WithSecondNameServer() RocketOption { return func(r *Rocket) { r.second = true } }
+
+// WithBlindNameServer adds a name server with which no broker registers.
+func WithBlindNameServer() RocketOption { return func(r *Rocket) { r.second, r.blind = true, true } }
 
 // WithSecondMaster adds a master; topics have queues on both.
 func WithSecondMaster() RocketOption { return func(r *Rocket) { r.twins = true } }

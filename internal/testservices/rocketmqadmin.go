@@ -97,12 +97,12 @@ func (r *Rocket) Set(settings map[string]string) error {
 	return err
 }
 
-// untilRoute asks every name server that is up for a topic until the answer is as it should be.
+// untilRoute asks every name server that is up and hears of brokers for a topic until the answer is as it should be.
 func (r *Rocket) untilRoute(topic string, ok func(code int, body []byte) bool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	for _, p := range r.pick([]Part{NameServer, NameServer2}) {
-		if !p.serving() {
+		if !p.serving() || r.blind && p.part == NameServer2 {
 			continue
 		}
 		err := until(ctx, func() (bool, error) {

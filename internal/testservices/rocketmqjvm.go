@@ -130,7 +130,11 @@ func (r *Rocket) writeHomes() error {
 func (p *rocketPart) conf() string { return filepath.Join(p.dir, "server.conf") }
 
 func (r *Rocket) writeBroker(p *rocketPart) error {
-	values := map[string]any{"Name": "b1", "ID": 0, "Role": "ASYNC_MASTER", "NameServers": strings.Join(r.NameServers, ";"), "Port": p.port.number,
+	servers := r.NameServers
+	if r.blind {
+		servers = servers[:1]
+	}
+	values := map[string]any{"Name": "b1", "ID": 0, "Role": "ASYNC_MASTER", "NameServers": strings.Join(servers, ";"), "Port": p.port.number,
 		"Advertised": r.host, "Data": r.Store(p.part), "ACL": r.acl, "Settings": maps.Clone(r.settings), "Master": ""}
 	if r.slave {
 		values["Role"] = "SYNC_MASTER"
