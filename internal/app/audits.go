@@ -42,6 +42,7 @@ type audits struct {
 	done sync.WaitGroup
 
 	mu      sync.Mutex
+	begins  bool       // one is being written down, and runs then
 	running *audit.Run // nil = none
 	ended   []audit.Run
 	askedAt time.Time
@@ -107,11 +108,16 @@ func (a *audits) Bounds(ctx context.Context) (lo, hi relay.ID, err error) {
 // Begin implements dashboard.Auditor.
 func (a *audits) Begin(ctx context.Context, from, to relay.ID, act relay.Act) (audit.Run, error) {
 	a.mu.Lock()
-	defer a.mu.Unlock() // also while it is written down: of two that ask at once, one begins
-	if a.running != nil || a.work.Err() != nil {
+	taken := a.begins || a.running != nil || a.work.Err() != nil
+	a.begins = a.begins || !taken
+	a.mu.Unlock()
+	if taken {
 		return audit.Run{}, &relay.StateError{Text: "an audit runs already, and one runs at a time; look again when it has ended"}
 	}
-	id, at, err := a.db.Begin(ctx, from, to, auditStale, act)
+	id, at, err := a.db.Begin(ctx, from, to, auditStale, act) // without the lock: pages ask what runs
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.begins = false
 	if err != nil {
 		return audit.Run{}, err
 	}

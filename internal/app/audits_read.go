@@ -76,7 +76,7 @@ func (k *kafkaTopics) read(ctx context.Context, at relay.Lane, want audit.Span, 
 		return audit.Span{}, err
 	}
 	if k.compacted { // what is missing there need not be lost
-		return audit.Span{}, fmt.Errorf("its cleanup.policy lets newer records take the place of older ones, so what was stored is not verifiable")
+		return audit.Span{}, errors.New("its cleanup.policy lets newer records take the place of older ones, so what was stored is not verifiable")
 	}
 	first, next, err := k.r.Range(ctx, at.Index, want.From, want.To, func(r kafka.Record) error {
 		return f(&storedBack{r.Offset, r.Key, r.Value, r.Header})

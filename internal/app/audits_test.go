@@ -243,6 +243,40 @@ func TestAuditOfTheBundledBrokerAndKafka(t *testing.T) {
 	}
 }
 
+// While one waits for the database to begin, whoever asks what runs is answered, and no other begins.
+func TestAuditThatBeginsHoldsNobodyUp(t *testing.T) {
+	b := newBooks(t)
+	first := b.write("k.plain", "1")
+	tx, err := b.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), `SELECT pg_advisory_xact_lock(hashtextextended('waybill audit outbox', 0))`); err != nil {
+		t.Fatal(err)
+	}
+	begun := make(chan error, 1)
+	go func() {
+		_, err := b.Begin(t.Context(), first, first, relay.Act{Actor: "ui:ana", Via: "ui"})
+		begun <- err
+	}()
+	eventually(t, "it waits for the lock", func() (waits bool) {
+		return tx.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)`).Scan(&waits) == nil && waits
+	})
+	if run := b.Running(); run != nil {
+		t.Errorf("%+v runs", run)
+	}
+	if _, err := b.Begin(t.Context(), first, first, relay.Act{Actor: "ui:ben", Via: "ui"}); !errors.As(err, new(*relay.StateError)) {
+		t.Errorf("a second one: %v", err)
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-begun; err != nil {
+		t.Error(err)
+	}
+	eventually(t, "it has ended", func() bool { return b.Running() == nil })
+}
+
 // A relay that ends meanwhile waits for no audit, and says what became of it.
 func TestAuditEndsWithItsRelay(t *testing.T) {
 	b := newBooks(t)
